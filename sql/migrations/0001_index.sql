@@ -1,0 +1,94 @@
+-- The index over the stored files. It can be rebuilt from the files alone (`dicomweb reindex`).
+-- Columns serve matching, sorting and counting only; what is answered comes from the JSON in `attributes`/`metadata`.
+-- Text is normalised by storage/matching.py; COLLATE "C" so that prefixes and ranges use the indexes whatever the
+-- collation of the database.
+
+CREATE TABLE studies (
+    id                       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    study_instance_uid       text COLLATE "C" NOT NULL UNIQUE,
+    study_date               text COLLATE "C",            -- YYYYMMDD
+    study_time               text COLLATE "C",            -- HHMMSS.ffffff
+    accession_number         text COLLATE "C",
+    study_id                 text COLLATE "C",
+    study_description        text COLLATE "C",
+    patient_id               text COLLATE "C",
+    issuer_of_patient_id     text COLLATE "C",
+    patient_birth_date       text COLLATE "C",
+    patient_sex              text COLLATE "C",
+    patient_name             text[] COLLATE "C" NOT NULL DEFAULT '{}',  -- the component groups, folded
+    referring_physician_name text[] COLLATE "C" NOT NULL DEFAULT '{}',
+    grams                    text[] COLLATE "C" NOT NULL DEFAULT '{}',  -- trigrams of the texts people search inside
+    sort_key                 text COLLATE "C" NOT NULL,   -- study_date || study_time, '' when unknown
+    modalities               text[] COLLATE "C" NOT NULL DEFAULT '{}',
+    sop_classes              text[] COLLATE "C" NOT NULL DEFAULT '{}',
+    number_of_series         integer NOT NULL DEFAULT 0,
+    number_of_instances      integer NOT NULL DEFAULT 0,
+    attributes               jsonb NOT NULL,              -- DICOM JSON of the patient and study attributes
+    version                  bigint NOT NULL DEFAULT 0,   -- grows with every change below this study
+    created_at               timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX studies_newest ON studies (sort_key DESC, study_instance_uid);
+CREATE INDEX studies_date ON studies (study_date);
+CREATE INDEX studies_patient_id ON studies (patient_id);
+CREATE INDEX studies_accession_number ON studies (accession_number);
+CREATE INDEX studies_modalities ON studies USING gin (modalities);
+CREATE INDEX studies_grams ON studies USING gin (grams);
+
+CREATE TABLE series (
+    id                       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    study                    bigint NOT NULL REFERENCES studies,
+    series_instance_uid      text COLLATE "C" NOT NULL,
+    modality                 text COLLATE "C",
+    series_number            bigint,
+    series_description       text COLLATE "C",
+    body_part_examined       text COLLATE "C",
+    performed_procedure_step_start_date text COLLATE "C",
+    performed_procedure_step_start_time text COLLATE "C",
+    number_of_instances      integer NOT NULL DEFAULT 0,
+    attributes               jsonb NOT NULL,              -- DICOM JSON of the series attributes
+    version                  bigint NOT NULL DEFAULT 0,
+    created_at               timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (study, series_instance_uid)
+);
+CREATE INDEX series_uid ON series (series_instance_uid);
+CREATE INDEX series_modality ON series (modality, study);
+
+CREATE TABLE instances (
+    id                       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    series                   bigint NOT NULL REFERENCES series,
+    sop_instance_uid         text COLLATE "C" NOT NULL,
+    sop_class_uid            text COLLATE "C" NOT NULL,
+    instance_number          bigint,
+    transfer_syntax_uid      text COLLATE "C" NOT NULL,
+    blob                     text COLLATE "C" NOT NULL UNIQUE,  -- name in the blob store
+    size                     bigint NOT NULL,             -- bytes of the blob
+    sha256                   bytea NOT NULL,              -- of the blob
+    layout                   jsonb NOT NULL,              -- where the data set and its pixel data lie, storage/layout.py
+    frame_table              bytea,                       -- 16 bytes a frame, storage/frame_table.py
+    bulk_data                jsonb,                       -- attribute path -> [offset, length, vr], large values only
+    attributes               jsonb NOT NULL,              -- DICOM JSON of what an instance search returns by default
+    metadata                 bytea NOT NULL,              -- the whole DICOM JSON object, UTF-8; BulkDataURI = path only
+    version                  bigint NOT NULL DEFAULT 0,
+    created_at               timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (sop_instance_uid, series)
+);
+ALTER TABLE instances ALTER COLUMN frame_table SET STORAGE EXTERNAL;  -- so that substring() reads one chunk only
+CREATE INDEX instances_of_series ON instances (series, instance_number, sop_instance_uid);
+
+-- The ordered change feed. `sequence` is given out before the commit, so a reader must stop below the oldest
+-- transaction still running: WHERE transaction < pg_snapshot_xmin(pg_current_snapshot()).
+CREATE TABLE changes (
+    sequence                 bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    transaction              xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    at                       timestamptz NOT NULL DEFAULT now(),
+    kind                     text NOT NULL,               -- 'instance.stored', 'instance.replaced'
+    study_instance_uid       text COLLATE "C" NOT NULL,
+    series_instance_uid      text COLLATE "C",
+    sop_instance_uid         text COLLATE "C"
+);
+
+-- Blobs that no row names any more; deleted after the transaction that let go of them, then forgotten here.
+CREATE TABLE discarded_blobs (
+    blob                     text COLLATE "C" PRIMARY KEY,
+    at                       timestamptz NOT NULL DEFAULT now()
+);

@@ -1,0 +1,64 @@
+"""What can go wrong in the archive; every message tells a person what is wrong and what to do.
+
+`dicomweb/failures.py` holds the one table that translates these into HTTP, STOW-RS and DIMSE statuses.
+"""
+
+
+class ArchiveError(Exception):
+    """Base of every error the archive raises on purpose; `str(error)` is safe to show (no patient data, no paths)."""
+
+
+class InvalidDicom(ArchiveError):
+    """The bytes are not a DICOM data set that can be read (PS3.4 B.2.3: cannot understand)."""
+
+
+class MissingIdentifier(InvalidDicom):
+    """One of the four identifying UIDs is absent, empty or ill-formed (PS3.18 I.2.2)."""
+
+
+class LimitExceeded(ArchiveError):
+    """A limit on size, nesting depth, element count or inflation was exceeded."""
+
+
+class ConflictingInstance(ArchiveError):
+    """Another file is already stored under this study, series and SOP Instance UID."""
+
+
+class StudyMismatch(ArchiveError):
+    """The instance does not belong to the study named by the request (PS3.18 10.5.1)."""
+
+
+class SopClassRefused(ArchiveError):
+    """The SOP class is refused by configuration."""
+
+
+class TransferSyntaxRefused(ArchiveError):
+    """The transfer syntax is refused by configuration."""
+
+
+class OutOfSpace(ArchiveError):
+    """There is no room left to store the instance."""
+
+
+class NotFound(ArchiveError):
+    """The study, series, instance, frame or bulk data value is not in the archive."""
+
+
+class InvalidQuery(ArchiveError):
+    """A search key, its value or a paging parameter is wrong; the message names the parameter."""
+
+
+class QueryTooBroad(ArchiveError):
+    """The search took longer than the archive allows."""
+
+
+class Unavailable(ArchiveError):
+    """The database or the storage does not answer now; trying again later may succeed."""
+
+
+class InUse(ArchiveError):
+    """The data folder is used by another running instance."""
+
+
+class SchemaMismatch(ArchiveError):
+    """The database schema is newer than this program, or was changed by something else."""
