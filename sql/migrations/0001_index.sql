@@ -7,7 +7,7 @@ CREATE TABLE studies (
     id                       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     study_instance_uid       text COLLATE "C" NOT NULL UNIQUE,
     study_date               text COLLATE "C",            -- YYYYMMDD
-    study_time               text COLLATE "C",            -- HHMMSS.ffffff
+    study_time               text COLLATE "C",            -- HHMMSSffffff
     accession_number         text COLLATE "C",
     study_id                 text COLLATE "C",
     study_description        text COLLATE "C",
@@ -17,7 +17,7 @@ CREATE TABLE studies (
     patient_sex              text COLLATE "C",
     patient_name             text[] COLLATE "C" NOT NULL DEFAULT '{}',  -- the component groups, folded
     referring_physician_name text[] COLLATE "C" NOT NULL DEFAULT '{}',
-    grams                    text[] COLLATE "C" NOT NULL DEFAULT '{}',  -- trigrams of the texts people search inside
+    grams                    text[] COLLATE "C" NOT NULL DEFAULT '{}',  -- of the texts people search inside, storage/search_text.py
     sort_key                 text COLLATE "C" NOT NULL,   -- study_date || study_time, '' when unknown
     modalities               text[] COLLATE "C" NOT NULL DEFAULT '{}',
     sop_classes              text[] COLLATE "C" NOT NULL DEFAULT '{}',
@@ -27,6 +27,8 @@ CREATE TABLE studies (
     version                  bigint NOT NULL DEFAULT 0,   -- grows with every change below this study
     created_at               timestamptz NOT NULL DEFAULT now()
 );
+-- What is only read for rows that are answered lies apart, so that scanning and counting stay cheap.
+ALTER TABLE studies SET (toast_tuple_target = 256, fillfactor = 85);
 CREATE INDEX studies_newest ON studies (sort_key DESC, study_instance_uid);
 CREATE INDEX studies_date ON studies (study_date);
 CREATE INDEX studies_patient_id ON studies (patient_id);
@@ -50,6 +52,8 @@ CREATE TABLE series (
     created_at               timestamptz NOT NULL DEFAULT now(),
     UNIQUE (study, series_instance_uid)
 );
+ALTER TABLE series SET (toast_tuple_target = 256, fillfactor = 85);
+CREATE INDEX series_in_order ON series (series_number, series_instance_uid);
 CREATE INDEX series_uid ON series (series_instance_uid);
 CREATE INDEX series_modality ON series (modality, study);
 
@@ -74,6 +78,26 @@ CREATE TABLE instances (
 );
 ALTER TABLE instances ALTER COLUMN frame_table SET STORAGE EXTERNAL;  -- so that substring() reads one chunk only
 CREATE INDEX instances_of_series ON instances (series, instance_number, sop_instance_uid);
+CREATE INDEX instances_in_order ON instances (instance_number, sop_instance_uid);
+
+-- The metadata of an instance for matching; never an error, since one bad row must not break every search. jsonb has
+-- no NUL: only its escape goes, not two backslashes before a u.
+CREATE FUNCTION metadata_json(metadata bytea) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+BEGIN
+    RETURN convert_from(metadata, 'UTF8')::jsonb;
+EXCEPTION WHEN OTHERS THEN
+    BEGIN
+        RETURN replace(replace(replace(convert_from(metadata, 'UTF8'),
+            '\\', E'\x01'), '\u0000', ''), E'\x01', '\\')::jsonb;
+    EXCEPTION WHEN OTHERS THEN
+        RETURN '{}';
+    END;
+END $$;
+
+-- An instance with the UIDs above it: what every read starts from.
+CREATE VIEW stored_instances AS
+SELECT st.study_instance_uid, se.series_instance_uid, se.series_number, i.*
+FROM instances i JOIN series se ON se.id = i.series JOIN studies st ON st.id = se.study;
 
 -- The ordered change feed. `sequence` is given out before the commit, so a reader must stop below the oldest
 -- transaction still running: WHERE transaction < pg_snapshot_xmin(pg_current_snapshot()).

@@ -1,0 +1,5 @@
+"""`python -m dicomweb` is the command line."""
+
+from dicomweb.cli import main
+
+main()

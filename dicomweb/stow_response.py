@@ -1,0 +1,242 @@
+"""The answer to a store request: the Store Instances Response module and the status that goes with it.
+
+Facts and clauses this module keeps:
+
+* PS3.18 Table I.1-1: (0008,1199) lists what is stored, (0008,1198) what failed, (0008,119A) the parts that
+  no instance could be told from; a sequence that would be empty is left out.
+* PS3.18 10.5.3.1: 200 all stored, 202 with warnings or some failures, 409 none stored. OHIF looks at
+  nothing but the status. A request that broke off keeps its 400 or 413 and lists what was stored before.
+* PS3.18 10.5.3.3: one data set: a JSON object, not an array; XML when asked for. What is stored is stored,
+  so an Accept header that fits neither gets JSON.
+* Each failed item says in words what is wrong: Error Comment (0000,0902), as much as fits its 64
+  characters, and Text Value (0040,A160) when that is not all.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dicomweb.failures import RETRY_AFTER_SECONDS, RequestRefused, failure_of
+from dicomweb.media_types import DICOM_JSON, DICOM_XML, Offer, available, parse_accept, select
+from dicomweb.stow_body import BodyError
+from dicomweb.urls import base_url, instance_url, study_url
+from storage import dicomxml
+from storage.dicomjson import dumps
+
+if TYPE_CHECKING:
+    from storage.ingest import Outcome
+
+COERCED = 0xB000
+"""Warning Reason (Table I.1-1): what is stored is not what was sent or was there before."""
+
+DOES_NOT_MATCH_SOP_CLASS = 0xB007
+"""Warning Reason: stored as it is, though something about the data set is wrong."""
+
+_UNREADABLE = 0xC000
+_OUT_OF_RESOURCES = 0xA700
+_LONGEST_LO = 64
+_MOST_WARNING_HEADERS = 4
+
+_OFFERS = (
+    Offer(DICOM_JSON),
+    Offer(DICOM_XML),
+    Offer(DICOM_JSON, multipart=True),
+    Offer(DICOM_XML, multipart=True),
+)
+
+Dataset = dict[str, dict[str, Any]]
+
+
+def response_media_type(request: Request) -> str:
+    """Choose JSON or XML, before anything is read.
+
+    Raises
+    ------
+    RequestRefused
+        406 when Accept is missing and the archive requires it.
+
+    Standard
+    --------
+    PS3.18 Table 10.5.4-1, 8.7.8.1.
+    """
+    values = request.headers.getlist("accept")
+    required = request.app.state.settings.require_accept
+    ranges = parse_accept(", ".join(values), request.query_params.get("accept"), required=required)
+    if not ranges and required and not values:
+        raise RequestRefused(406, "Accept is missing.", available=available(_OFFERS[:2]))
+    chosen = select(ranges, _OFFERS)
+    return chosen.media_type if chosen else DICOM_JSON
+
+
+def store_response(
+    request: Request, media_type: str, outcomes: Sequence["Outcome"], interruption: BodyError | None = None
+) -> Response:
+    """Make the response to a store request.
+
+    Parameters
+    ----------
+    request : Request
+        For the URLs.
+    media_type : str
+        application/dicom+json or application/dicom+xml.
+    outcomes : sequence of Outcome
+        One a part, in order.
+    interruption : BodyError, optional
+        Why the body could not be read to its end.
+
+    Returns
+    -------
+    Response
+        200, 202, 409, or the status of the interruption.
+
+    Standard
+    --------
+    PS3.18 10.5.3, Table I.1-1.
+    """
+    base = base_url(request)
+    dataset = response_dataset(base, outcomes, interruption)
+    body = dicomxml.encode(dataset) if media_type == DICOM_XML else dumps(dataset)
+    status = interruption.status if interruption else status_of(outcomes)
+    response = Response(body, status, {"Cache-Control": "no-store"}, media_type)
+    if status < 300 and (location := _location(base, outcomes)):
+        response.headers["Location"] = response.headers["Content-Location"] = location
+    if status == 503:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    for text in _warning_texts(outcomes, interruption):
+        response.headers.append("Warning", f'299 {base} "{text}"')
+    return response
+
+
+def status_of(outcomes: Sequence["Outcome"]) -> int:
+    """Give the status of a request whose body was read to its end (PS3.18 10.5.3.1).
+
+    When nothing was stored only because the archive cannot store now, it is 503 or 507 rather than 409, so
+    that a client knows to come again.
+    """
+    failed = [outcome.error for outcome in outcomes if outcome.error]
+    if len(failed) == len(outcomes):
+        statuses = {failure_of(error).http_status for error in failed}
+        return statuses.pop() if statuses in ({503}, {507}) else 409
+    return 202 if failed or any(_warning_reason(outcome) for outcome in outcomes) else 200
+
+
+def response_dataset(base: str, outcomes: Iterable["Outcome"], interruption: BodyError | None = None) -> Dataset:
+    """Make the Store Instances Response module as a DICOM JSON object, keys ascending (PS3.18 Table I.1-1).
+
+    Parameters
+    ----------
+    base : str
+        The DICOMweb root, for the Retrieve URLs.
+    outcomes : iterable of Outcome
+        One a part.
+    interruption : BodyError, optional
+        Listed as one of the Other Failures.
+
+    Returns
+    -------
+    dict
+        The data set.
+    """
+    stored: list[Dataset] = []
+    failed: list[Dataset] = []
+    others: list[Dataset] = []
+    studies = set()
+    for outcome in outcomes:
+        if outcome.error is None:
+            stored.append(_stored_item(base, outcome))
+            studies.add(outcome.study_instance_uid)
+        elif outcome.sop_instance_uid:
+            reason = failure_of(outcome.error).stow_reason
+            failed.append(_identified(outcome) | _failure(reason, str(outcome.error)))
+        else:
+            others.append(_failure(failure_of(outcome.error).stow_reason, str(outcome.error)))
+    if interruption:
+        reason = _OUT_OF_RESOURCES if interruption.status == 413 else _UNREADABLE
+        others.append(_failure(reason, interruption.detail))
+    study = studies.pop() if len(studies) == 1 else None
+    dataset = _attribute("RetrieveURL", study_url(base, study) if study else None)
+    for keyword, items in (
+        ("FailedSOPSequence", failed),
+        ("ReferencedSOPSequence", stored),
+        ("OtherFailuresSequence", others),
+    ):
+        if items:
+            dataset |= _attribute(keyword, *items)
+    return dataset
+
+
+def _stored_item(base: str, outcome: "Outcome") -> Dataset:
+    item = _identified(outcome)
+    if outcome.study_instance_uid and outcome.series_instance_uid and outcome.sop_instance_uid:
+        item |= _attribute("RetrieveURL", _instance_location(base, outcome))
+    if reason := _warning_reason(outcome):
+        item |= _attribute("WarningReason", reason) | _comment("; ".join(outcome.warnings) or "replaced another file")
+    return dict(sorted(item.items()))
+
+
+def _identified(outcome: "Outcome") -> Dataset:
+    return _attribute("ReferencedSOPClassUID", outcome.sop_class_uid) | _attribute(
+        "ReferencedSOPInstanceUID", outcome.sop_instance_uid
+    )
+
+
+def _failure(reason: int, text: str) -> Dataset:
+    return dict(sorted((_attribute("FailureReason", reason) | _comment(text)).items()))
+
+
+def _comment(text: str) -> Dataset:
+    if len(text) <= _LONGEST_LO:
+        return _attribute("ErrorComment", text or None)
+    return _attribute("ErrorComment", text[: _LONGEST_LO - 3].rstrip() + "...") | _attribute("TextValue", text)
+
+
+def _attribute(keyword: str, *values: Any) -> Dataset:
+    tag = tag_for_keyword(keyword)
+    assert tag is not None
+    attribute: dict[str, Any] = {"vr": dictionary_VR(tag)}
+    if present := [value for value in values if value is not None]:
+        attribute["Value"] = present
+    return {f"{tag:08X}": attribute}
+
+
+def _warning_reason(outcome: "Outcome") -> int | None:
+    if outcome.status == "replaced":
+        return COERCED
+    return DOES_NOT_MATCH_SOP_CLASS if outcome.warnings else None
+
+
+def _location(base: str, outcomes: Sequence["Outcome"]) -> str | None:
+    """Name the instance when one was stored, the study when all that was stored is of one (10.5.3.2)."""
+    stored = [outcome for outcome in outcomes if outcome.error is None]
+    if len(stored) == 1:
+        return _instance_location(base, stored[0])
+    studies = {outcome.study_instance_uid for outcome in stored}
+    return study_url(base, studies.pop() or "") if len(studies) == 1 else None
+
+
+def _instance_location(base: str, outcome: "Outcome") -> str:
+    uids = (outcome.study_instance_uid, outcome.series_instance_uid, outcome.sop_instance_uid)
+    return instance_url(base, *(uid or "" for uid in uids))
+
+
+def _warning_texts(outcomes: Iterable["Outcome"], interruption: BodyError | None) -> list[str]:
+    """Say what failed in headers too, each kind once: `curl -i` then shows it (10.5.3.2)."""
+    texts: dict[str, None] = {}
+    for outcome in outcomes:
+        if outcome.error:
+            texts[f"{failure_of(outcome.error).stow_reason:04X} {outcome.error}"] = None
+        elif reason := _warning_reason(outcome):
+            texts[f"{reason:04X} {'; '.join(outcome.warnings)}"] = None
+        if len(texts) == _MOST_WARNING_HEADERS:
+            break
+    if interruption:
+        texts[interruption.detail] = None
+    return [_header_text(text) for text in texts]
+
+
+def _header_text(text: str) -> str:
+    plain = "".join(character if " " <= character <= "~" else "?" for character in text[:300])
+    return plain.replace("\\", "\\\\").replace('"', '\\"').rstrip()

@@ -1,0 +1,23 @@
+"""The route table of WADO-RS (PS3.18 10.4, Table 10.4.1-1 and following); the handlers live in `wado_*`."""
+
+from starlette.routing import Route
+
+from dicomweb.wado_bulkdata import retrieve_bulkdata, retrieve_bulkdata_value, retrieve_pixeldata
+from dicomweb.wado_frames import retrieve_instance_frames
+from dicomweb.wado_instances import retrieve_instances
+from dicomweb.wado_metadata import retrieve_metadata
+
+STUDY = "/studies/{study}"
+SERIES = STUDY + "/series/{series}"
+INSTANCE = SERIES + "/instances/{instance}"
+
+# Frames first: a viewer asks for thousands of them, and the table is searched from the top.
+ROUTES: list[Route] = [
+    Route(INSTANCE + "/frames/{frames}", retrieve_instance_frames),
+    *(Route(level + "/metadata", retrieve_metadata) for level in (SERIES, STUDY, INSTANCE)),
+    Route(INSTANCE + "/bulkdata/{path:path}", retrieve_bulkdata_value),
+    *(Route(level, retrieve_instances) for level in (INSTANCE, SERIES, STUDY)),
+    *(Route(level + "/bulkdata", retrieve_bulkdata) for level in (INSTANCE, SERIES, STUDY)),
+    *(Route(level + "/pixeldata", retrieve_pixeldata) for level in (INSTANCE, SERIES, STUDY)),
+]
+"""Relative to the DICOMweb root."""

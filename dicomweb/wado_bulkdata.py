@@ -1,0 +1,268 @@
+"""Retrieve bulk data and pixel data (PS3.18 10.4.1.5, 10.4.3.3.5, 10.4.3.3.6).
+
+Facts this module keeps:
+
+- A BulkDataURI names a value at any depth by its attribute path, `30060039/1/30060040/2/30060050`; clients treat it as
+  opaque. `*/*` gets it in a single part, which browsers and OHIF's `singlepart` can use; `multipart/related` gets one.
+- Values are little endian. Compressed pixel data is one part per frame, uncompressed one value (8.7.3.3), a video one
+  stream that can be read by range.
+- An Encapsulated Document comes under its own media type, without its pad byte, so that browsers show it; anything but
+  a PDF in a sandbox, since it was written by a stranger and is served from the archive's own origin.
+- `/bulkdata` is every value the metadata names, `/pixeldata` the top-level pixel data elements only.
+"""
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dicomweb.conditional import entity_tag
+from dicomweb.failures import NotAcceptable
+from dicomweb.media_types import EXPLICIT_VR_LITTLE_ENDIAN, OCTET_STREAM, MediaRange, Offer, available
+from dicomweb.urls import base_url, instance_url
+from dicomweb.wado_body import Headers, InMemory, Item, multipart, not_modified, one_item, single_part
+from dicomweb.wado_metadata import PLACEHOLDER
+from dicomweb.wado_request import (
+    VIDEO,
+    accept_key,
+    accepted,
+    cache_control,
+    choose,
+    pixel_content_type,
+    pixel_offers,
+    refuse,
+    target_uids,
+)
+from dicomweb.wado_video import VideoStream
+from storage.errors import NotFound
+
+if TYPE_CHECKING:
+    from storage.archive import Archive
+    from storage.bulk_value import BulkValue
+    from storage.instance_file import InstanceFile
+
+ENCAPSULATED_DOCUMENT = "00420011"
+FRAMES_AT_ONCE = 1000
+"""Frames whose places are looked up together."""
+
+_PATH = re.compile(r"[0-9A-F]{8}(?:/[1-9][0-9]*/[0-9A-F]{8})*\Z")
+_NAMED = re.compile(re.escape(PLACEHOLDER) + rb'([0-9A-F/]+)"')
+_MIME = re.compile(r"[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}\Z")
+_OPAQUE = f"{OCTET_STREAM}; transfer-syntax={EXPLICIT_VR_LITTLE_ENDIAN}"
+_SANDBOX = (b"content-security-policy", b"sandbox; default-src 'none'; style-src 'unsafe-inline'")
+
+
+async def retrieve_bulkdata_value(request: Request) -> Response:
+    """Answer with the value a BulkDataURI names.
+
+    Standard
+    --------
+    PS3.18 10.4.1.5, Table 10.4.1.5-1; checklist D-070, D-072, D-075 to D-078.
+    """
+    study, series, instance = target_uids(request)
+    assert series is not None and instance is not None
+    path = request.path_params["path"].upper()
+    if not _PATH.match(path):
+        raise NotFound("This is not the path of a bulk data value; the metadata has the right ones.")
+    archive: Archive = request.app.state.archive
+    value = await archive.bulk_data(study, series, instance, path)
+    location = f"{instance_url(base_url(request), study, series, instance)}/bulkdata/{path}"
+    if _compressed_path(value.instance) == path:
+        return await _compressed_pixels(request, archive, value, location)
+    mime, length = await _document(archive, value) if path == ENCAPSULATED_DOCUMENT else ("", value.length)
+    offers = [Offer(OCTET_STREAM, multipart, EXPLICIT_VR_LITTLE_ENDIAN) for multipart in (False, True)]
+    if mime:
+        offers = [Offer(mime), Offer(mime, multipart=True), *offers]
+    offer = choose(accepted(*accept_key(request)), offers)
+    if offer is None:
+        raise NotAcceptable("This bulk data value cannot be had in an accepted form.", available(offers))
+    content_type = mime if mime and offer.media_type == mime else _OPAQUE
+    extra: Headers = [] if content_type in (_OPAQUE, "application/pdf") else [_SANDBOX]
+    return _answer(request, value, Item(content_type, location, length, value.stream), offer, extra)
+
+
+async def retrieve_bulkdata(request: Request) -> Response:
+    """Answer with every bulk data value of the target's metadata, one part each.
+
+    Standard
+    --------
+    PS3.18 Table 10.3-2, 10.4.3.3.5, Table 10.4.4-1 note 2; checklist D-005, D-071, D-072.
+    """
+    return await _retrieve_all(request, pixels_only=False)
+
+
+async def retrieve_pixeldata(request: Request) -> Response:
+    """Answer with the top-level pixel data of the target's instances.
+
+    Standard
+    --------
+    PS3.18 Table 10.3-2, 10.4.3.3.6; checklist D-071, D-073, D-074.
+    """
+    return await _retrieve_all(request, pixels_only=True)
+
+
+def _answer(request: Request, value: "BulkValue", item: Item, offer: Offer, extra: Headers) -> Response:
+    etag = entity_tag(value.instance.sha256, str(offer), item.location)
+    cache = cache_control(request, can_be_corrected=False)
+    unchanged = not_modified(request, etag, cache)
+    if unchanged is not None:
+        return unchanged
+    if offer.multipart:
+        return multipart(item.content_type.partition(";")[0], one_item(item), etag, cache)
+    return single_part(request, item, etag, cache, extra)
+
+
+async def _compressed_pixels(request: Request, archive: "Archive", value: "BulkValue", location: str) -> Response:
+    """Answer with compressed Pixel Data: a part per frame, or the stream of a video or of the only frame."""
+    instance = value.instance
+    stored = instance.transfer_syntax_uid
+    frames = _frame_count(instance)
+    is_video = stored in VIDEO
+    offers = pixel_offers(stored, single=frames == 1 or is_video, multipart_first=False)
+    offer = choose(accepted(*accept_key(request)), offers)
+    if offer is None:
+        raise refuse(stored, offers, "The pixel data")
+    content_type = pixel_content_type(offer)
+    if is_video:
+        video = await VideoStream.open(value)
+        return _answer(request, value, Item(content_type, location, video.length, video.stream), offer, [])
+    if not offer.multipart:
+        only = (await archive.frames(*_key(instance), [1])).read(1)
+        body = await only
+        return _answer(request, value, Item(content_type, location, len(body), InMemory(body)), offer, [])
+    etag = entity_tag(instance.sha256, str(offer), location)
+    cache = cache_control(request, can_be_corrected=False)
+    items = _frame_items(archive, instance, content_type, location)
+    return not_modified(request, etag, cache) or multipart(offer.media_type, items, etag, cache)
+
+
+async def _frame_items(
+    archive: "Archive", instance: "InstanceFile", content_type: str, location: str
+) -> AsyncIterator[Item]:
+    """Yield every frame of an instance, all under the location of the pixel data they make up (8.6.1.2)."""
+    last = _frame_count(instance)
+    for start in range(1, last + 1, FRAMES_AT_ONCE):
+        numbers = range(start, min(start + FRAMES_AT_ONCE, last + 1))
+        frames = await archive.frames(*_key(instance), numbers)
+        for number in numbers:
+            body = await frames.read(number)
+            yield Item(content_type, location, len(body), InMemory(body))
+
+
+async def _document(archive: "Archive", value: "BulkValue") -> tuple[str, int]:
+    """Return the media type and true length in bytes of an Encapsulated Document (PS3.3 C.24.2)."""
+    dataset: dict[str, dict[str, list[object]]] = {}
+    async for metadata in await archive.metadata(*_key(value.instance)):
+        dataset = orjson.loads(metadata.json)
+    mime = str(_first_value(dataset, "00420012") or "").strip().lower()
+    stated = _first_value(dataset, "00420015")
+    length = value.length
+    if isinstance(stated, int) and stated in (length - 1, length):
+        length = stated
+    elif mime == "application/pdf" and length:
+        async for last in value.stream(length - 1, 1):
+            length -= last == b"\0"
+    return (mime if _MIME.match(mime) else ""), length
+
+
+def _first_value(dataset: dict[str, dict[str, list[object]]], tag: str) -> object:
+    values = dataset.get(tag, {}).get("Value") or [None]
+    return values[0]
+
+
+async def _retrieve_all(request: Request, *, pixels_only: bool) -> Response:
+    archive: Archive = request.app.state.archive
+    instances = await archive.instances(*target_uids(request))
+    if pixels_only:
+        instances = [instance for instance in instances if instance.layout.pixel_data is not None]
+        if not instances:
+            raise NotFound("None of the instances has pixel data.")
+    ranges = accepted(*accept_key(request))
+    content_types = _content_types(ranges, instances)
+    base = base_url(request)
+    types = [f"{stored} {content_type}" for stored, content_type in sorted(content_types.items())]
+    hashes = [instance.sha256 for instance in instances]
+    etag = entity_tag(str(pixels_only), base, *types, *hashes)
+    cache = cache_control(request, can_be_corrected=False)
+    unchanged = not_modified(request, etag, cache)
+    if unchanged is not None:
+        return unchanged
+    media_types = {content_type.partition(";")[0] for content_type in content_types.values()}
+    media_type = media_types.pop() if pixels_only and len(media_types) == 1 else OCTET_STREAM
+    items = _all_items(archive, instances, content_types, base, pixels_only=pixels_only)
+    return multipart(media_type, items, etag, cache)
+
+
+def _content_types(ranges: Sequence[MediaRange], instances: "list[InstanceFile]") -> dict[str, str]:
+    """Choose the content type of the pixel data in each transfer syntax, and of other values (key "").
+
+    Raises
+    ------
+    NotAcceptable
+        Some of it cannot be had in an accepted form.
+    """
+    chosen: dict[str, str] = {}
+    for stored in {_pixel_syntax(instance) for instance in instances}:
+        offers = pixel_offers(stored or EXPLICIT_VR_LITTLE_ENDIAN, single=False)
+        offer = choose(ranges, offers)
+        if offer is None:
+            raise refuse(stored or EXPLICIT_VR_LITTLE_ENDIAN, offers, "Bulk data")
+        chosen[stored] = pixel_content_type(offer) if stored else _OPAQUE
+    return chosen
+
+
+def _pixel_syntax(instance: "InstanceFile") -> str:
+    """Return the transfer syntax of compressed pixel data, "" for an instance without."""
+    return instance.transfer_syntax_uid if _compressed_path(instance) else ""
+
+
+async def _all_items(
+    archive: "Archive",
+    instances: "list[InstanceFile]",
+    content_types: dict[str, str],
+    base: str,
+    *,
+    pixels_only: bool,
+) -> AsyncIterator[Item]:
+    for instance in instances:
+        url = instance_url(base, *_key(instance)) + "/bulkdata/"
+        compressed = _compressed_path(instance)
+        for path in await _paths(archive, instance, pixels_only=pixels_only):
+            if path != compressed:
+                value = await archive.bulk_data(*_key(instance), path)
+                yield Item(_OPAQUE, url + path, value.length, value.stream)
+                continue
+            content_type = content_types[instance.transfer_syntax_uid]
+            if instance.transfer_syntax_uid in VIDEO:
+                video = await VideoStream.open(await archive.bulk_data(*_key(instance), path))
+                yield Item(content_type, url + path, video.length, video.stream)
+                continue
+            async for item in _frame_items(archive, instance, content_type, url + path):
+                yield item
+
+
+async def _paths(archive: "Archive", instance: "InstanceFile", *, pixels_only: bool) -> list[str]:
+    pixel = instance.layout.pixel_data
+    if pixels_only:
+        return [f"{pixel.tag:08X}"] if pixel is not None else []
+    paths: list[str] = []
+    async for metadata in await archive.metadata(*_key(instance)):
+        paths = [path.decode() for path in _NAMED.findall(metadata.json)]
+    return paths
+
+
+def _compressed_path(instance: "InstanceFile") -> str | None:
+    pixel = instance.layout.pixel_data
+    return f"{pixel.tag:08X}" if pixel is not None and pixel.encapsulated else None
+
+
+def _frame_count(instance: "InstanceFile") -> int:
+    pixel = instance.layout.pixel_data
+    return pixel.frames if pixel is not None else 0
+
+
+def _key(instance: "InstanceFile") -> tuple[str, str, str]:
+    return instance.study_instance_uid, instance.series_instance_uid, instance.sop_instance_uid

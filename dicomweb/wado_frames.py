@@ -1,0 +1,191 @@
+"""Retrieve frames: `/studies/{s}/series/{se}/instances/{i}/frames/{list}` (PS3.18 10.4.1.6).
+
+Facts this module keeps:
+
+- The status is 200, never 206, unless a Range header came: OHIF's streaming reader takes nothing else.
+- A list holds numbers from 1 and, as an extension, ranges such as `1-500`; parts come in the order asked for. A
+  number that is none, or 0, is a 400; one beyond the last frame a 404 for the whole request (checklist D-042).
+- Stored bytes are sent as they are; native frames in little endian, labelled Explicit VR Little Endian (8.7.3.3.1).
+- One frame is one lookup, one read and one write; everything that repeats is remembered.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dicomweb.conditional import entity_tag
+from dicomweb.failures import RequestRefused
+from dicomweb.media_types import Offer
+from dicomweb.multipart import PART_END, closing, part_head
+from dicomweb.urls import base_url, instance_url
+from dicomweb.wado_body import (
+    Headers,
+    InMemory,
+    Item,
+    WholeBody,
+    boundary_of,
+    byte_range,
+    multipart,
+    multipart_headers,
+    not_modified,
+    one_item,
+    single_part,
+)
+from dicomweb.wado_request import (
+    VIDEO,
+    accept_key,
+    accepted,
+    cache_control,
+    choose,
+    pixel_content_type,
+    pixel_offers,
+    refuse,
+    stored_pixel_syntax,
+    target_uids,
+)
+from dicomweb.wado_video import VideoStream
+
+if TYPE_CHECKING:
+    from storage.archive import Archive
+    from storage.frame_set import FrameSet
+
+MOST_FRAMES = 200_000
+"""Frames one request may name; more is a 400."""
+
+_NUMBERS = re.compile(r"0*([1-9][0-9]{0,8})(?:-0*([1-9][0-9]{0,8}))?\Z")
+
+
+async def retrieve_instance_frames(request: Request) -> Response:
+    """Answer with the frames asked for.
+
+    Standard
+    --------
+    PS3.18 10.4.1.6, 10.4.4, 8.7.3.3; checklist D-040 to D-059.
+    """
+    study, series, instance = target_uids(request)
+    assert series is not None and instance is not None
+    numbers = frame_numbers(request.path_params["frames"])
+    archive: Archive = request.app.state.archive
+    frames = await archive.frames(study, series, instance, numbers)
+    stored = stored_pixel_syntax(frames.instance.transfer_syntax_uid, frames.instance.layout)
+    key = accept_key(request)
+    offer = _choose(*key, stored, len(numbers) == 1)
+    if offer is None:
+        what = "The frame" if len(numbers) == 1 else "The frames"
+        raise refuse(stored, pixel_offers(stored, single=len(numbers) == 1), what)
+    location = instance_url(base_url(request), study, series, instance) + "/frames/"
+    named = ",".join(map(str, numbers))
+    etag = entity_tag(frames.instance.sha256, str(offer), location if offer.multipart else "", named)
+    cache = cache_control(request, can_be_corrected=False)
+    unchanged = not_modified(request, etag, cache)
+    if unchanged is not None:
+        return unchanged
+    content_type = pixel_content_type(offer)
+    if stored in VIDEO:
+        return await _video(request, archive, frames, offer, location + named, etag, cache)
+    if len(numbers) > 1:
+        items = _items(frames, numbers, content_type, location)
+        return multipart(content_type.partition(";")[0], items, etag, cache)
+    body = await frames.read(numbers[0])
+    if offer.multipart:
+        return _one_part(content_type, location + named, etag, cache, body)
+    return _bare(request, content_type, location + named, etag, cache, body)
+
+
+@lru_cache(maxsize=1024)
+def frame_numbers(text: str) -> tuple[int, ...]:
+    """Return the frame numbers a frame list names, in its order.
+
+    Parameters
+    ----------
+    text : str
+        For example "1,2,10-12".
+
+    Raises
+    ------
+    RequestRefused
+        400: something in it is no number from 1, a range runs backwards, or it names too many.
+
+    Standard
+    --------
+    PS3.18 10.1.1, Table 10.4.1.6-1; checklist D-040 to D-042.
+    """
+    numbers: list[int] = []
+    for entry in text.split(","):
+        match = _NUMBERS.match(entry.strip())
+        if match is None:
+            raise RequestRefused(400, "A frame list is numbers from 1, such as 1,2,3 or 1-20.")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise RequestRefused(400, f"The frame range {first}-{last} runs backwards.")
+        if len(numbers) + last - first >= MOST_FRAMES:
+            raise RequestRefused(400, f"One request may name {MOST_FRAMES} frames at most.")
+        numbers.extend(range(first, last + 1))
+    return tuple(numbers)
+
+
+@lru_cache(maxsize=1024)
+def _choose(header: str | None, query: str | None, required: bool, stored: str, single: bool) -> Offer | None:
+    return choose(accepted(header, query, required), pixel_offers(stored, single=single))
+
+
+async def _video(
+    request: Request,
+    archive: "Archive",
+    frames: "FrameSet",
+    offer: Offer,
+    location: str,
+    etag: str,
+    cache: str,
+) -> Response:
+    """A video has no frames that could be sent alone: whichever are asked for, it is sent as a whole (D-056)."""
+    instance = frames.instance
+    value = await archive.bulk_data(
+        instance.study_instance_uid,
+        instance.series_instance_uid,
+        instance.sop_instance_uid,
+        f"{frames.pixel_data.tag:08X}",
+    )
+    video = await VideoStream.open(value)
+    item = Item(pixel_content_type(offer), location, video.length, video.stream)
+    if offer.multipart:
+        return multipart(offer.media_type, one_item(item), etag, cache)
+    return single_part(request, item, etag, cache)
+
+
+async def _items(frames: "FrameSet", numbers: tuple[int, ...], content_type: str, location: str) -> AsyncIterator[Item]:
+    for number in numbers:
+        body = await frames.read(number)
+        yield Item(content_type, f"{location}{number}", len(body), InMemory(body))
+
+
+def _one_part(content_type: str, location: str, etag: str, cache: str, body: bytes) -> Response:
+    """One frame as multipart: the form viewers ask for, thousands of times."""
+    boundary = boundary_of(etag)
+    body = b"".join((part_head(boundary, content_type, location, len(body)), body, PART_END, closing(boundary)))
+    headers = multipart_headers(content_type.partition(";")[0], boundary, etag, cache)
+    headers.append((b"content-length", b"%d" % len(body)))
+    return WholeBody(200, headers, body)
+
+
+def _bare(request: Request, content_type: str, location: str, etag: str, cache: str, body: bytes) -> Response:
+    headers: Headers = [
+        (b"content-type", content_type.encode()),
+        (b"content-location", location.encode()),
+        (b"etag", etag.encode()),
+        (b"cache-control", cache.encode()),
+        (b"accept-ranges", b"bytes"),
+    ]
+    status = 200
+    wanted = byte_range(request, etag, len(body))
+    if wanted is not None:
+        start, length = wanted
+        headers.append((b"content-range", b"bytes %d-%d/%d" % (start, start + length - 1, len(body))))
+        body = body[start : start + length]
+        status = 206
+    headers.append((b"content-length", b"%d" % len(body)))
+    return WholeBody(status, headers, body)

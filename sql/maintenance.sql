@@ -1,0 +1,54 @@
+-- What storage/removal.py, storage/verify.py and storage/reindex.py run.
+
+-- name: lock_studies_of_instances
+SELECT id FROM studies
+WHERE id IN (SELECT se.study FROM instances i JOIN series se ON se.id = i.series WHERE i.id = ANY($1))
+ORDER BY study_instance_uid FOR UPDATE;
+
+-- name: append_removals
+WITH removed AS (
+    INSERT INTO changes (kind, study_instance_uid, series_instance_uid, sop_instance_uid)
+    SELECT 'instance.removed', study_instance_uid, series_instance_uid, sop_instance_uid
+    FROM stored_instances WHERE id = ANY($1)
+    RETURNING sequence)
+SELECT max(sequence) FROM removed;
+
+-- name: remove_instances
+DELETE FROM instances WHERE id = ANY($1);
+
+-- name: recount_series
+UPDATE series SET number_of_instances = (SELECT count(*) FROM instances i WHERE i.series = series.id)
+WHERE study = ANY($1);
+
+-- name: remove_empty_series
+DELETE FROM series WHERE study = ANY($1) AND number_of_instances = 0;
+
+-- name: recount_studies
+UPDATE studies SET version = $2,
+    number_of_series = (SELECT count(*) FROM series se WHERE se.study = studies.id),
+    number_of_instances = (SELECT coalesce(sum(se.number_of_instances), 0) FROM series se WHERE se.study = studies.id),
+    modalities = ARRAY(SELECT DISTINCT se.modality FROM series se
+                       WHERE se.study = studies.id AND se.modality IS NOT NULL ORDER BY 1),
+    sop_classes = ARRAY(SELECT DISTINCT i.sop_class_uid FROM series se JOIN instances i ON i.series = se.id
+                        WHERE se.study = studies.id ORDER BY 1)
+WHERE id = ANY($1);
+
+-- name: remove_empty_studies
+DELETE FROM studies WHERE id = ANY($1) AND number_of_instances = 0;
+
+-- name: rows_to_verify
+SELECT id, study_instance_uid, series_instance_uid, sop_instance_uid, blob, size, sha256 FROM stored_instances
+WHERE id > $1 ORDER BY id LIMIT $2;
+
+-- name: wrong_counters
+SELECT study_instance_uid FROM studies st
+WHERE number_of_series <> (SELECT count(*) FROM series se WHERE se.study = st.id)
+    OR number_of_instances <> (SELECT count(*) FROM series se JOIN instances i ON i.series = se.id WHERE se.study = st.id)
+    OR EXISTS (SELECT FROM series se WHERE se.study = st.id AND se.number_of_instances
+               <> (SELECT count(*) FROM instances i WHERE i.series = se.id));
+
+-- name: studies_by_uid
+SELECT id FROM studies WHERE study_instance_uid = ANY($1) ORDER BY study_instance_uid FOR UPDATE;
+
+-- name: forget_index
+TRUNCATE instances, series, studies, discarded_blobs RESTART IDENTITY;

@@ -1,0 +1,171 @@
+"""The archive: the one door to what is stored. It knows DICOM, PostgreSQL and files; neither HTTP nor DIMSE."""
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from storage import database, search
+from storage.blobs import LocalBlobs
+from storage.bulk_value import BulkValue
+from storage.database import sql
+from storage.errors import NotFound, Unavailable
+from storage.frame_set import FrameSet
+from storage.index import Arrival, Index, Verdict
+from storage.ingest import Ingest, Outcome
+from storage.instance_file import InstanceFile, PartFile
+from storage.matching import Query
+from storage.metadata_set import MetadataSet
+from storage.policy import Policy
+from storage.search import Page
+
+_ORDER = " ORDER BY series_number, series_instance_uid, instance_number, sop_instance_uid"
+
+
+class Archive:
+    """Stores, finds and reads instances.
+
+    Parameters
+    ----------
+    pool : asyncpg.Pool
+        From `storage.database.connect`, to a migrated database.
+    blobs : LocalBlobs
+        Where the files lie.
+    policy : Policy, optional
+        What is accepted and how duplicates are treated.
+    """
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", blobs: LocalBlobs, policy: Policy | None = None) -> None:
+        self.pool = pool
+        self.blobs = blobs
+        self.policy = policy or Policy()
+        self._index = Index(pool, blobs, self.policy)
+
+    @classmethod
+    async def open(
+        cls, database_url: str, folder: Path, policy: Policy | None = None, *, connections: int = 8
+    ) -> "Archive":
+        """Open the archive whose files lie in `folder`/blobs and whose index is at `database_url`.
+
+        Raises
+        ------
+        Unavailable
+            The database does not answer.
+        """
+        pool = await database.connect(database_url, max_size=connections)
+        return cls(pool, LocalBlobs(folder / "blobs"), policy)
+
+    async def close(self) -> None:
+        """Finish what is being written and let go of the database."""
+        await self._index.close()
+        await self.pool.close()
+        self.blobs.close()
+
+    async def ready(self) -> None:
+        """Return when the database and the storage answer.
+
+        Raises
+        ------
+        Unavailable
+            One of them does not; the message says which.
+        """
+        try:
+            await self.pool.fetchval("SELECT 1", timeout=5)
+        except Exception as error:
+            raise Unavailable("The database does not answer.") from error
+        try:
+            await self.blobs.run(self.blobs.free_bytes)
+        except OSError as error:
+            raise Unavailable("The storage folder cannot be read.") from error
+
+    # Storing
+
+    def ingest(self, *, study_instance_uid: str | None = None) -> Ingest:
+        """Begin to take in the files of one request, all of the one study if it is given (PS3.18 10.5.1)."""
+        return Ingest(self.blobs, self._index, self.policy, study_instance_uid=study_instance_uid)
+
+    async def store(self, data: bytes) -> Outcome:
+        """Store one file that is in memory."""
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield data
+
+        async with self.ingest() as ingest:
+            await ingest.add(chunks())
+            return (await ingest.finish())[0]
+
+    async def adopt(self, arrivals: Sequence[Arrival]) -> list[Verdict]:
+        """Index files that already lie in the blob store; one verdict a file."""
+        return await self._index.add(arrivals)
+
+    # Finding
+
+    async def find(self, query: Query) -> Page:
+        """Search (PS3.4 C.2.2.2); raises InvalidQuery and QueryTooBroad."""
+        async with database.searching(self.pool) as connection:
+            return await search.find(connection, query)
+
+    async def changes(self, after: int = 0, limit: int = 1000) -> list[dict[str, Any]]:
+        """Return the change feed after a sequence number, in order and without holes that could fill later."""
+        return [dict(row) for row in await self.pool.fetch(sql("changes"), after, limit)]
+
+    # Reading
+
+    async def instances(self, study: str, series: str | None = None, instance: str | None = None) -> list[InstanceFile]:
+        """Return the instances of a study, a series, or one, by series number, then instance number (D-012).
+
+        Raises
+        ------
+        NotFound
+            There is none.
+        """
+        return [InstanceFile.from_row(row) for row in await self._rows("instances", study, series, instance)]
+
+    async def part10(self, instance: InstanceFile) -> PartFile:
+        """Open an instance as a DICOM file: as stored, or in Explicit VR Little Endian (PS3.18 8.7.3)."""
+        return await PartFile(self.blobs, instance).open()
+
+    async def metadata(self, study: str, series: str | None = None, instance: str | None = None) -> MetadataSet:
+        """Return the metadata of a study, a series or an instance; raises NotFound."""
+        return MetadataSet(self.pool, await self._rows("metadata_list", study, series, instance))
+
+    async def frames(self, study: str, series: str, instance: str, frame_numbers: Sequence[int]) -> FrameSet:
+        """Return frames, counted from 1, of an instance.
+
+        Raises
+        ------
+        NotFound
+            There is no such instance, it has no frames, or not so many.
+        """
+        where, arguments = _condition(study, series, instance)
+        row = await self.pool.fetchrow(sql("frames") + where, *arguments, list(frame_numbers))
+        if row is None:
+            raise NotFound("There is no such instance in the archive.")
+        return FrameSet(self.blobs, InstanceFile.from_row(row), frame_numbers, row["entries"])
+
+    async def bulk_data(self, study: str, series: str, instance: str, path: str) -> BulkValue:
+        """Return a large value by its path, e.g. `7FE00010` or `30060039/1/30060040/2/30060050`; raises NotFound."""
+        where, arguments = _condition(study, series, instance)
+        row = await self.pool.fetchrow(sql("bulk_data") + where, *arguments, path)
+        if row is None:
+            raise NotFound("There is no such instance in the archive.")
+        if row["place"] is None:
+            raise NotFound("The instance has no bulk data at this path; its metadata lists what it has.")
+        return BulkValue(self.blobs, InstanceFile.from_row(row), *row["place"])
+
+    async def _rows(self, statement: str, study: str, series: str | None, instance: str | None) -> list[Any]:
+        where, arguments = _condition(study, series, instance)
+        rows: list[Any] = await self.pool.fetch(sql(statement) + where + _ORDER, *arguments)
+        if not rows:
+            raise NotFound(
+                f"There is no such {'instance' if instance else 'series' if series else 'study'} in the archive."
+            )
+        return rows
+
+
+def _condition(study: str, series: str | None, instance: str | None) -> tuple[str, list[str]]:
+    named = {"study_instance_uid": study, "series_instance_uid": series, "sop_instance_uid": instance}
+    given = [(column, uid) for column, uid in named.items() if uid is not None]
+    conditions = [f"{column} = ${number}" for number, (column, _) in enumerate(given, 1)]
+    return " WHERE " + " AND ".join(conditions), [uid for _, uid in given]

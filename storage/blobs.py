@@ -1,0 +1,329 @@
+"""The stored files: staged, published once, never edited.
+
+Facts to keep:
+
+* A blob is named by the time it was staged and a random part: `YYYYMMDD/HHMM/<32 hex>.dcm`, from nothing a sender
+  can choose. The name follows from the identifier alone.
+* Publishing makes a second hard link to the staged file, so it can never overwrite, and the file is on disk before
+  the link is, and the link before the index row.
+* The staging link stays until the index row has committed. After a crash, everything that was never acknowledged is
+  therefore found in the staging folder; no walk over the whole archive is needed.
+"""
+
+import asyncio
+import hashlib
+import os
+import secrets
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from errno import EAGAIN, EDQUOT, EFBIG, ENOSPC, EOPNOTSUPP
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from storage.errors import NotFound, OutOfSpace
+
+CHUNK = 512 * 1024
+"""Bytes read and sent in one piece."""
+
+_T = TypeVar("_T")
+_SUFFIX = ".dcm"
+_NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
+
+
+class BlobReader(Protocol):
+    """Reads one stored object by position."""
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """Return exactly `length` bytes from `offset`, fewer only at the end."""
+        ...
+
+    def stream(self, offset: int, length: int) -> AsyncIterator[bytes]:
+        """Yield `length` bytes from `offset` in chunks of at most `CHUNK` bytes."""
+        ...
+
+
+class Blob(Protocol):
+    """A blob that an index row is to name. Its methods block."""
+
+    name: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of the blob."""
+        ...
+
+    @property
+    def sha256(self) -> bytes:
+        """Digest of the blob, 32 bytes."""
+        ...
+
+    def publish(self) -> None:
+        """Bring it to disk under its name."""
+        ...
+
+    def settle(self) -> None:
+        """A row names it now."""
+        ...
+
+    def discard(self) -> None:
+        """No row will name it."""
+        ...
+
+
+class StagedBlob:
+    """A file on its way in: written and hashed, then published or discarded. Its methods block."""
+
+    def __init__(self, root: Path) -> None:
+        self.identifier = _new_identifier()
+        self.name = blob_name(self.identifier)
+        self.size = 0
+        self._root = root
+        self._hash = hashlib.sha256()
+        self._path = root / ".staging" / (self.identifier + _SUFFIX)
+        self._file: int | None = None
+        self._published = False
+
+    @property
+    def path(self) -> Path:
+        """Where the staged bytes are."""
+        return self._path
+
+    @property
+    def sha256(self) -> bytes:
+        """Digest of what was written so far, 32 bytes."""
+        return self._hash.digest()
+
+    def write(self, data: bytes | bytearray) -> None:
+        """Append `data`; raises OutOfSpace when it does not fit."""
+        with _out_of_space():
+            if self._file is None:
+                self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._file, view) :]
+        self._hash.update(data)
+        self.size += len(data)
+
+    def publish(self) -> None:
+        """Bring the bytes to disk and give the blob its name; `LocalBlobs.sync` must follow before it is promised."""
+        assert self._file is not None
+        with _out_of_space():
+            os.fsync(self._file)
+            os.close(self._file)
+            self._file = None
+            target = self._root / self.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.hardlink_to(self._path)
+            self._published = True
+
+    def settle(self) -> None:
+        """Forget the staging link: an index row now names the blob."""
+        self._path.unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Remove every trace; no index row names the blob."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+        if self._published:
+            (self._root / self.name).unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)
+
+
+class FoundBlob:
+    """A published blob that has no row yet, to be indexed (again); never removed, whatever is decided about it."""
+
+    def __init__(self, name: str, size: int, sha256: bytes) -> None:
+        self.name = name
+        self.size = size
+        self.sha256 = sha256
+
+    def publish(self) -> None:
+        """Nothing to do: it is on disk."""
+
+    def settle(self) -> None:
+        """Nothing to do: it has no staging link."""
+
+    def discard(self) -> None:
+        """Leave the file alone; a person decides."""
+
+
+class LocalBlobs:
+    """Blobs in a local folder.
+
+    Parameters
+    ----------
+    root : Path
+        The folder; its file system must support hard links.
+    threads : int
+        Threads for blocking work.
+    """
+
+    def __init__(self, root: Path, threads: int = 8) -> None:
+        self.root = root
+        self.threads = ThreadPoolExecutor(threads, thread_name_prefix="blobs")
+        self._known_folders: set[Path] = set()
+        (root / ".staging").mkdir(parents=True, exist_ok=True)
+
+    def stage(self) -> StagedBlob:
+        """Begin a new blob."""
+        return StagedBlob(self.root)
+
+    def sync(self, names: Iterable[str]) -> None:
+        """Bring the folder entries of published blobs to disk (blocks)."""
+        for folder in {(self.root / name).parent for name in names}:
+            _fsync_folder(folder)
+            if folder not in self._known_folders:
+                _fsync_folder(folder.parent)
+                _fsync_folder(self.root)
+                self._known_folders = {folder, *list(self._known_folders)[:100]}
+
+    def digest(self, name: str) -> tuple[int, bytes]:
+        """Return the size in bytes and the SHA-256 of a blob as it is on disk now (blocks)."""
+        with (self.root / name).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").digest()
+            return file.tell(), digest
+
+    def path(self, name: str) -> Path:
+        """Return where a blob lies."""
+        return self.root / name
+
+    def delete(self, name: str) -> None:
+        """Remove a blob that no index row names (blocks)."""
+        (self.root / name).unlink(missing_ok=True)
+
+    def quarantine(self, name: str) -> str:
+        """Put a blob that no row names out of the way, never deleting it; returns where it is kept (blocks)."""
+        target = self.root / ".quarantine" / Path(name).name
+        target.parent.mkdir(exist_ok=True)
+        (self.root / name).rename(target)
+        return f"{self.root.name}/.quarantine/{target.name}"
+
+    def names(self) -> Iterator[str]:
+        """Yield the names of all published blobs, oldest first (blocks)."""
+        for day in sorted(self.root.iterdir()):
+            if day.name.startswith(".") or not day.is_dir():
+                continue
+            for minute in sorted(day.iterdir()):
+                for file in sorted(minute.iterdir()):
+                    yield f"{day.name}/{minute.name}/{file.name}"
+
+    def staged(self) -> list[str]:
+        """Return the names the staged files would have when published."""
+        return sorted(blob_name(path.stem) for path in (self.root / ".staging").glob(f"*{_SUFFIX}"))
+
+    def unstage(self, name: str) -> None:
+        """Remove the staging link of a blob, whatever became of it."""
+        (self.root / ".staging" / Path(name).name).unlink(missing_ok=True)
+
+    def free_bytes(self) -> int:
+        """Return how much room is left, in bytes."""
+        return shutil.disk_usage(self.root).free
+
+    def reader(self, name: str) -> "LocalReader":
+        """Return a reader of one blob."""
+        return LocalReader(self, name)
+
+    async def run(self, function: Callable[..., _T], *args: Any) -> _T:
+        """Run blocking work in a thread; a cancelled caller still waits for it, so that no file is closed under it."""
+        future = asyncio.get_running_loop().run_in_executor(self.threads, function, *args)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait([future])
+            raise
+
+    def close(self) -> None:
+        """Wait for the work under way."""
+        self.threads.shutdown()
+
+
+class LocalReader:
+    """Reads one local blob: at once when the bytes are in memory, in a thread when the disk must be asked."""
+
+    def __init__(self, blobs: LocalBlobs, name: str) -> None:
+        self._blobs = blobs
+        self._path = blobs.root / name
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """Return exactly `length` bytes from `offset`, fewer only at the end of the blob."""
+        file = self._open()
+        try:
+            return await self._read(file, offset, length)
+        finally:
+            os.close(file)
+
+    async def stream(self, offset: int, length: int) -> AsyncIterator[bytes]:
+        """Yield `length` bytes from `offset` in chunks of at most `CHUNK` bytes."""
+        file = self._open()
+        try:
+            end = offset + length
+            while offset < end:
+                data = await self._read(file, offset, min(CHUNK, end - offset))
+                if not data:
+                    return
+                yield data
+                offset += len(data)
+        finally:
+            os.close(file)
+
+    def _open(self) -> int:
+        try:
+            return os.open(self._path, os.O_RDONLY)
+        except FileNotFoundError:
+            raise NotFound("The stored file is missing; `dicomweb check` tells more.") from None
+
+    async def _read(self, file: int, offset: int, length: int) -> bytes:
+        if _NOWAIT:
+            buffer = bytearray(length)
+            try:
+                if os.preadv(file, [buffer], offset, _NOWAIT) == length:
+                    return bytes(buffer)
+            except OSError as error:
+                if error.errno not in (EAGAIN, EOPNOTSUPP):
+                    raise
+        return await self._blobs.run(_read_fully, file, offset, length)
+
+
+def blob_name(identifier: str) -> str:
+    """Return the name of the blob with this identifier."""
+    moment = time.gmtime(int(identifier[:12], 16) / 1000)
+    return time.strftime("%Y%m%d/%H%M/", moment) + identifier + _SUFFIX
+
+
+def _new_identifier() -> str:
+    """Return a UUID version 7 as 32 hexadecimal digits: ordered by time, unique without asking anybody."""
+    milliseconds = time.time_ns() // 1_000_000
+    random = secrets.randbits(74)
+    return f"{milliseconds << 80 | 7 << 76 | (random >> 62) << 64 | 2 << 62 | random & (1 << 62) - 1:032x}"
+
+
+def _read_fully(file: int, offset: int, length: int) -> bytes:
+    data = os.pread(file, length, offset)
+    while 0 < len(data) < length:
+        more = os.pread(file, length - len(data), offset + len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _out_of_space() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (ENOSPC, EDQUOT, EFBIG):
+            raise OutOfSpace("The archive's disk is full; free some room and send again.") from None
+        raise

@@ -1,0 +1,301 @@
+"""Metadata in the DICOM JSON Model plus bulk data parts -> one Part 10 file, as a stream (PS3.18 10.5.1.4).
+
+Facts kept here:
+
+* The metadata has no group 0002; the File Meta Information is made from what the parts are.
+* All text is written as ISO_IR 192. Sequences are written with undefined length.
+* A value of 64 KiB and more in a VR with 16 bit length is written as UN (PS3.5 6.2.2).
+* Parts are files: nothing here holds a whole one in memory.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import orjson
+
+from storage.bulk_parts import BulkPart, Piece, Span, length_of, stream
+from storage.dicomjson import SPECIFIC_CHARACTER_SET, UTF_8, Attribute, integer_string, key_of
+from storage.elements import Limits
+from storage.errors import InvalidDicom, LimitExceeded, MissingIdentifier
+from storage.part10 import file_meta_bytes
+from storage.pixel_parts import NATIVE, OCTET_STREAM, PixelValue, pixel_value
+from storage.value_field import inline_binary, padding, value_field
+from storage.vr import AMBIGUOUS, LONG_VR, SHORT_VR, standard_vr, tag_of
+
+__all__ = ["BulkPart", "Composed", "Resolve", "compose"]
+
+Resolve = Callable[[str], list[BulkPart]]
+"""BulkDataURI -> its parts in the order of the message; an empty list when there is none."""
+
+PIXEL_DATA: Final = key_of(tag_of("PixelData"))
+OFFSET_TABLES: Final = tuple(key_of(tag_of(f"ExtendedOffsetTable{part}")) for part in ("", "Lengths"))
+DOCUMENT: Final = key_of(tag_of("EncapsulatedDocument"))
+DOCUMENT_TYPE: Final = key_of(tag_of("MIMETypeOfEncapsulatedDocument"))
+DOCUMENT_LENGTH: Final = key_of(tag_of("EncapsulatedDocumentLength"))
+BITS_ALLOCATED: Final = key_of(tag_of("BitsAllocated"))
+NUMBER_OF_FRAMES: Final = key_of(tag_of("NumberOfFrames"))
+SOP_CLASS: Final = key_of(tag_of("SOPClassUID"))
+SOP_INSTANCE: Final = key_of(tag_of("SOPInstanceUID"))
+CHARACTER_SET: Final = key_of(SPECIFIC_CHARACTER_SET)
+VRS: Final = frozenset((*SHORT_VR.values(), *LONG_VR.values()))
+FORMS: Final = ("Value", "InlineBinary", "BulkDataURI")
+UNDEFINED: Final = 0xFFFFFFFF
+MAX_SHORT: Final = 0xFFFE
+ITEM: Final = bytes.fromhex("feff00e0ffffffff")
+ITEM_END: Final = bytes.fromhex("feff0de000000000")
+SEQUENCE_END: Final = bytes.fromhex("feffdde000000000")
+MAX_DEPTH: Final = Limits().max_depth
+
+
+@dataclass(slots=True)
+class Composed:
+    """A Part 10 file about to be streamed.
+
+    Attributes
+    ----------
+    length : int
+        Its exact length in bytes.
+    chunks : iterator of bytes
+        Its bytes, at most 1 MiB at a time; the files of the parts must stay until it is exhausted.
+    transfer_syntax_uid : str
+        As its File Meta Information states it.
+    """
+
+    length: int
+    chunks: Iterator[bytes]
+    transfer_syntax_uid: str
+    _temporary: list[BinaryIO] = field(default_factory=list)
+
+    def close(self) -> None:
+        """Let go of the decoded pixels of PNG and GIF parts; to be called whether or not the chunks were read."""
+        for file in self._temporary:
+            file.close()
+
+
+def compose(dataset: Mapping[str, Any], resolve: Resolve) -> Composed:
+    """Make a Part 10 file of a DICOM JSON object and the bulk data it refers to.
+
+    Parameters
+    ----------
+    dataset : mapping of str to Attribute
+        The metadata of one instance; group 0002 and group lengths in it are ignored.
+    resolve : callable
+        Finds the parts of a BulkDataURI.
+
+    Returns
+    -------
+    Composed
+        Everything was checked when it is returned, except that files may vanish.
+
+    Raises
+    ------
+    InvalidDicom
+        When the object breaks the DICOM JSON Model, a value is not of its VR, a reference has no part, or the parts
+        do not fit; the message names the attribute.
+    MissingIdentifier
+        When SOP Class UID or SOP Instance UID are missing.
+    LimitExceeded
+        When sequences are nested too deeply or an image is too big to be decoded.
+
+    Standard
+    --------
+    PS3.18 10.5.1.4 and 10.5.2; PS3.10 7.1.
+    """
+    attributes = _normalised(dataset)
+    if CHARACTER_SET in attributes or _beyond_ascii(attributes):
+        attributes[CHARACTER_SET] = UTF_8
+    writer = _Writer(resolve)
+    try:
+        body = writer.dataset(attributes, 0)
+        syntax = writer.transfer_syntax_uid
+        meta = file_meta_bytes(
+            sop_class_uid=_identifier(attributes, SOP_CLASS, "SOP Class UID"),
+            sop_instance_uid=_identifier(attributes, SOP_INSTANCE, "SOP Instance UID"),
+            transfer_syntax_uid=syntax,
+        )
+    except BaseException:
+        for file in writer.temporary:
+            file.close()
+        raise
+    pieces: list[Piece] = [meta, *body]
+    return Composed(length_of(pieces), stream(pieces), syntax, writer.temporary)
+
+
+def _normalised(dataset: Any) -> dict[str, Attribute]:
+    """Return the attributes that are written, by their keys in upper case."""
+    if not isinstance(dataset, Mapping):
+        raise InvalidDicom("a data set must be a JSON object (PS3.18 F.2.2)")
+    attributes: dict[str, Attribute] = {}
+    for name, attribute in dataset.items():
+        try:
+            tag = int(name, 16) if len(name) == 8 and name.isalnum() and name.isascii() else -1
+        except (TypeError, ValueError):
+            tag = -1
+        if tag < 0:
+            raise InvalidDicom(f"{str(name)[:40]!r} is no tag of 8 hexadecimal digits (PS3.18 F.2.2)")
+        if not isinstance(attribute, Mapping):
+            raise InvalidDicom(f"{_shown(key_of(tag))}: an attribute must be a JSON object (PS3.18 F.2.2)")
+        if tag & 0xFFFF and tag >> 16 != 2:
+            attributes[key_of(tag)] = dict(attribute)
+    return attributes
+
+
+def _beyond_ascii(attributes: dict[str, Attribute]) -> bool:
+    try:
+        return not orjson.dumps(attributes).isascii()
+    except TypeError:  # lone surrogates, integers beyond 64 bits, or nesting without end
+        raise InvalidDicom("the metadata cannot be written as JSON (RFC 8259)") from None
+
+
+def _identifier(attributes: dict[str, Attribute], key: str, name: str) -> str:
+    uid = _first(attributes, key)
+    if not isinstance(uid, str) or not uid.strip():
+        raise MissingIdentifier(f"the metadata has no {name} {_shown(key)}")
+    return uid.strip()
+
+
+def _first(attributes: dict[str, Attribute], key: str) -> Any:
+    values = attributes.get(key, {}).get("Value")
+    return values[0] if isinstance(values, list) and values else None
+
+
+def _shown(key: str) -> str:
+    return f"({key[:4]},{key[4:]})"
+
+
+class _Writer:
+    """Writes data sets in Explicit VR Little Endian as pieces of a stream."""
+
+    def __init__(self, resolve: Resolve) -> None:
+        self._resolve = resolve
+        self.transfer_syntax_uid = NATIVE
+        self.temporary: list[BinaryIO] = []
+
+    def dataset(self, attributes: dict[str, Attribute], depth: int) -> list[Piece]:
+        pixels: PixelValue | None = None
+        if attributes.get(PIXEL_DATA, {}).get("BulkDataURI") is not None:
+            pixels = self._pixels(attributes, depth)
+            attributes = _described(attributes, pixels)
+        if attributes.get(DOCUMENT, {}).get("BulkDataURI") is not None:
+            attributes = self._document(attributes)
+        pieces: list[Piece] = []
+        for key in sorted(attributes):
+            if key == PIXEL_DATA and pixels is not None:
+                pieces += _element(key, _pixel_vr(attributes, pixels), pixels.pieces, undefined=pixels.encapsulated)
+                continue
+            try:
+                pieces += self._attribute(key, attributes[key], depth)
+            except ValueError as error:
+                raise InvalidDicom(f"{_shown(key)}: {error}") from None
+        return pieces
+
+    def _attribute(self, key: str, attribute: Attribute, depth: int) -> list[Piece]:
+        vr = attribute.get("vr") or standard_vr(int(key, 16))
+        if not isinstance(vr, str) or vr not in VRS:
+            why = "its vr is needed" if vr is None or vr in AMBIGUOUS else "its vr is none of PS3.5 Table 6.2-1"
+            raise ValueError(why)
+        forms = [form for form in FORMS if attribute.get(form) is not None]
+        if len(forms) > 1:
+            raise ValueError(f"only one of {' and '.join(forms)} may be there (PS3.18 F.2.2)")
+        values = attribute["Value"] if forms == ["Value"] else []
+        if not isinstance(values, list):
+            raise ValueError("Value must be an array (PS3.18 F.2.2)")
+        if vr == "SQ":
+            if forms not in ([], ["Value"]):
+                raise ValueError("a sequence must have its items in Value (PS3.18 F.2.2)")
+            return self._sequence(key, values, depth)
+        if forms == ["BulkDataURI"]:
+            return _element(key, vr, self._bulk(key, attribute["BulkDataURI"]))
+        raw = inline_binary(attribute["InlineBinary"], vr) if forms == ["InlineBinary"] else b""
+        if values:
+            raw = value_field(vr, values)
+        return _element(key, vr, [raw] if raw else [])
+
+    def _sequence(self, key: str, items: list[Any], depth: int) -> list[Piece]:
+        if depth >= MAX_DEPTH:
+            raise LimitExceeded(f"sequences are nested more than {MAX_DEPTH} levels deep")
+        pieces: list[Piece] = []
+        for item in items:
+            attributes = _normalised({} if item is None else item)
+            attributes.pop(CHARACTER_SET, None)  # the whole data set is in the character set of its top level
+            pieces += [ITEM, *self.dataset(attributes, depth + 1), ITEM_END]
+        return _element(key, "SQ", [*pieces, SEQUENCE_END] if items else [], undefined=bool(items))
+
+    def _parts(self, key: str, uri: Any) -> list[BulkPart]:
+        if not isinstance(uri, str):
+            raise InvalidDicom(f"{_shown(key)}: BulkDataURI must be a string (PS3.18 F.2.2)")
+        parts = self._resolve(uri)
+        if not parts:
+            raise InvalidDicom(f"{_shown(key)}: the request has no part for its BulkDataURI (PS3.18 10.5.1.4)")
+        return parts
+
+    def _bulk(self, key: str, uri: Any) -> list[Piece]:
+        parts = self._parts(key, uri)
+        if len(parts) > 1:
+            raise InvalidDicom(f"{_shown(key)}: more than one part for its BulkDataURI (PS3.18 10.5.1.4)")
+        return [Span(parts[0].path, 0, parts[0].length)]
+
+    def _pixels(self, attributes: dict[str, Attribute], depth: int) -> PixelValue:
+        number = integer_string(str(_first(attributes, NUMBER_OF_FRAMES)).strip())
+        try:
+            pixels = pixel_value(
+                self._parts(PIXEL_DATA, attributes[PIXEL_DATA]["BulkDataURI"]),
+                number if isinstance(number, int) else None,
+            )
+        except OSError:
+            raise InvalidDicom(f"{_shown(PIXEL_DATA)}: a part cannot be read") from None
+        for piece in pixels.pieces:
+            if isinstance(piece, Span) and not isinstance(piece.source, Path):
+                self.temporary.append(piece.source)
+        if pixels.encapsulated or depth == 0:
+            if self.transfer_syntax_uid not in (NATIVE, pixels.transfer_syntax_uid):
+                raise InvalidDicom(f"{_shown(PIXEL_DATA)}: images of one instance differ in transfer syntax")
+            self.transfer_syntax_uid = pixels.transfer_syntax_uid
+        return pixels
+
+    def _document(self, attributes: dict[str, Attribute]) -> dict[str, Attribute]:
+        """Fill in media type and unpadded length of an Encapsulated Document when the metadata does not state them."""
+        parts = self._parts(DOCUMENT, attributes[DOCUMENT]["BulkDataURI"])
+        told: dict[str, Attribute] = {DOCUMENT_LENGTH: {"vr": "UL", "Value": [parts[0].length]}}
+        if parts[0].essence not in OCTET_STREAM:
+            told[DOCUMENT_TYPE] = {"vr": "LO", "Value": [parts[0].essence]}
+        return attributes | {key: value for key, value in told.items() if not attributes.get(key, {}).get("Value")}
+
+
+def _described(attributes: dict[str, Attribute], pixels: PixelValue) -> dict[str, Attribute]:
+    """Fill in what the pixels tell and the metadata does not; offset tables of another encoding go."""
+    described = {key: attribute for key, attribute in attributes.items() if key not in OFFSET_TABLES}
+    for key, attribute in pixels.description.items():
+        if pixels.certain or not described.get(key, {}).get("Value"):
+            described[key] = attribute
+    return described
+
+
+def _pixel_vr(attributes: dict[str, Attribute], pixels: PixelValue) -> str:
+    """Return OB for encapsulated and OW for deep native pixels (PS3.5 A.2 and A.4)."""
+    if pixels.encapsulated:
+        return "OB"
+    bits = _first(attributes, BITS_ALLOCATED)
+    stated = attributes[PIXEL_DATA].get("vr")
+    return "OW" if (isinstance(bits, int) and bits > 8) or stated not in ("OB", "OW") else str(stated)
+
+
+def _element(key: str, vr: str, value: list[Piece], *, undefined: bool = False) -> list[Piece]:
+    length = length_of(value)
+    if length % 2:
+        value, length = [*value, padding(vr)], length + 1
+    if length >= UNDEFINED and not undefined:
+        raise InvalidDicom(f"{_shown(key)}: a value of 4 GiB and more must be compressed (PS3.5 7.1.1)")
+    if vr.encode() in SHORT_VR:
+        if length <= MAX_SHORT:
+            return [_head(key, vr) + length.to_bytes(2, "little"), *value]
+        vr = "UN"
+    field_length = UNDEFINED if undefined else length
+    return [_head(key, vr) + b"\0\0" + field_length.to_bytes(4, "little"), *value]
+
+
+def _head(key: str, vr: str) -> bytes:
+    tag = int(key, 16)
+    return (tag >> 16).to_bytes(2, "little") + (tag & 0xFFFF).to_bytes(2, "little") + vr.encode()

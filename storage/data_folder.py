@@ -1,0 +1,137 @@
+"""The data folder: who uses it, and how others join in.
+
+`<data>/lock` is locked with flock(2) for as long as its holder lives; the kernel lets go of it however the holder
+dies. `<data>/run/server.json` says where the holder's database listens, so that commands given beside a running
+server work on the same database. It is believed only while the lock is held.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any, Self
+
+from storage.errors import InUse, Unavailable
+
+LOCK = "lock"
+RUN = "run"
+SERVER = "server.json"
+
+
+class DataFolder:
+    """The one holder of a data folder; the folder is made (mode 0700) when it is missing.
+
+    Parameters
+    ----------
+    path
+        The folder.
+
+    Raises
+    ------
+    InUse
+        Another process (or another `DataFolder` of this one) holds it; the message names its process id.
+    Unavailable
+        The folder cannot be made or its file system knows no locks.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path).expanduser().resolve()
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock: int | None = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise Unavailable(f"the data folder {self.path} cannot be used: {error.strerror}") from error
+        try:
+            self._take()
+        except BaseException:
+            self.close()
+            raise
+        self.run = self.path / RUN
+        self.run.mkdir(mode=0o700, exist_ok=True)
+        (self.run / SERVER).unlink(missing_ok=True)  # of a holder that was killed
+
+    def _take(self) -> None:
+        assert self._lock is not None
+        try:
+            _lock_exclusively(self._lock)
+        except OSError as error:
+            if error.errno != errno.EWOULDBLOCK:
+                raise Unavailable(f"the data folder {self.path} cannot be locked: {error.strerror}") from error
+            holder = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            raise InUse(
+                f"the data folder {self.path} is used by another running dicomweb (process {holder}); "
+                "stop that one first, or choose another folder with --data-dir"
+            ) from error
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, b"%d\n" % os.getpid(), 0)
+
+    def publish(self, **facts: Any) -> None:
+        """Tell others, in `run/server.json`, how to join: JSON values by name, `database_url` above all.
+
+        The process id is added. The file is replaced in one step and readable by its owner only.
+        """
+        temporary = self.run / f".{SERVER}"
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump({"pid": os.getpid(), **facts}, file)
+        temporary.replace(self.run / SERVER)
+
+    @staticmethod
+    def running(path: Path | str) -> dict[str, Any] | None:
+        """What the living holder of the folder published, or None when nobody holds it (or has not yet published).
+
+        Parameters
+        ----------
+        path
+            The folder; it need not exist.
+        """
+        folder = Path(path).expanduser().resolve()
+        if not _held(folder / LOCK):
+            return None
+        try:
+            facts = json.loads((folder / RUN / SERVER).read_bytes())
+        except (OSError, ValueError):
+            return None
+        return facts if isinstance(facts, dict) else None
+
+    def close(self) -> None:
+        """Let go of the folder; what was published is taken back first."""
+        if self._lock is None:
+            return
+        if hasattr(self, "run"):
+            (self.run / SERVER).unlink(missing_ok=True)
+        os.close(self._lock)
+        self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _lock_exclusively(descriptor: int, attempts: int = 10) -> None:
+    """Take the lock; not at the first attempt if somebody is just asking whether it is held."""
+    for _ in range(attempts - 1):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(0.02)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _held(lock: Path) -> bool:
+    """Whether somebody holds the lock; a shared lock is tried, so that askers never hinder each other."""
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -1,0 +1,47 @@
+"""Frames of one instance: each is one positioned read at a place that was computed at ingest."""
+
+from collections.abc import Sequence
+
+from storage.blobs import LocalBlobs
+from storage.errors import NotFound
+from storage.instance_file import InstanceFile, reader_of
+from storage.layout import PixelLayout, frame_bytes, frame_span
+
+
+class FrameSet:
+    """The frames that were asked for.
+
+    Attributes
+    ----------
+    instance : InstanceFile
+        The instance they belong to.
+    pixel_data : PixelLayout
+        Their shape and number.
+    frame_numbers : sequence of int
+        As asked for, counted from 1.
+
+    Raises
+    ------
+    NotFound
+        The instance has no frames, or fewer than asked for (D-042, D-057).
+    """
+
+    def __init__(
+        self, blobs: LocalBlobs, instance: InstanceFile, frame_numbers: Sequence[int], entries: Sequence[bytes | None]
+    ) -> None:
+        pixel_data = instance.layout.pixel_data
+        if pixel_data is None or not pixel_data.frames:
+            raise NotFound("The instance has no pixel data.")
+        if frame_numbers and max(frame_numbers) > pixel_data.frames:
+            raise NotFound(f"The instance has {pixel_data.frames} frame(s), counted from 1.")
+        self.instance = instance
+        self.pixel_data: PixelLayout = pixel_data
+        self.frame_numbers = frame_numbers
+        self._entries = dict(zip(frame_numbers, entries, strict=True))
+        self._reader = reader_of(blobs, instance)
+
+    async def read(self, frame_number: int) -> bytes:
+        """Return one frame: the compressed stream, or native samples in little endian, from a byte boundary."""
+        span = frame_span(self.pixel_data, frame_number - 1, self._entries[frame_number])
+        raw = await self._reader.read(span.offset, span.length)
+        return frame_bytes(span, raw, self.instance.layout)

@@ -1,0 +1,227 @@
+"""The one writer of the index: rows, counters and the change feed of a batch in one transaction.
+
+Batches that arrive while another is being committed are committed together (group commit), so that many small
+requests cost few fsyncs. Studies are locked in the order of their UIDs, then series, so that parallel writers, in
+this process or another, never deadlock and never miscount.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import asyncpg
+
+from storage.blobs import Blob, LocalBlobs
+from storage.database import retrying, sql
+from storage.errors import ArchiveError, ConflictingInstance, OutOfSpace, Unavailable
+from storage.index_rows import lock_studies, write_rows
+from storage.policy import Policy
+from storage.record import Record
+
+logger = logging.getLogger(__name__)
+
+_GROUP = 256
+_Key = tuple[str, str, str]
+
+
+@dataclass(slots=True, eq=False)
+class Arrival:
+    """An instance that was read and waits to be stored."""
+
+    record: Record
+    blob: Blob
+
+    @property
+    def key(self) -> _Key:
+        """Study, series and SOP Instance UID: what makes an instance one."""
+        record = self.record
+        return record.study_instance_uid, record.series_instance_uid, record.sop_instance_uid
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What the index did with an arrival; `error` is set exactly when it "failed"."""
+
+    status: Literal["stored", "duplicate", "replaced", "failed"]
+    error: ArchiveError | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether a row names the arrival's blob."""
+        return self.status in ("stored", "replaced")
+
+
+class Index:
+    """Writes arrivals into the index.
+
+    Parameters
+    ----------
+    pool : asyncpg.Pool
+        Connections to the database.
+    blobs : LocalBlobs
+        Where the files are published.
+    policy : Policy
+        What happens to duplicates.
+    """
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", blobs: LocalBlobs, policy: Policy) -> None:
+        self._pool = pool
+        self._blobs = blobs
+        self._policy = policy
+        self._waiting: list[tuple[Arrival, asyncio.Future[Verdict]]] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    async def add(self, arrivals: Sequence[Arrival]) -> list[Verdict]:
+        """Store a batch; the blobs belong to the index from now on, whatever happens to the caller.
+
+        Returns one verdict an arrival, in order.
+        """
+        loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[Verdict]] = [loop.create_future() for _ in arrivals]
+        self._waiting.extend(zip(arrivals, futures, strict=True))
+        if self._waiting and (self._writing is None or self._writing.done()):
+            self._writing = asyncio.create_task(self._write_groups())
+        return [await future for future in futures]
+
+    async def close(self) -> None:
+        """Wait until everything handed over is written."""
+        if self._writing:
+            await self._writing
+
+    async def _write_groups(self) -> None:
+        while self._waiting:
+            group = self._next_group()
+            verdicts = await self._write([arrival for arrival, _ in group])
+            for arrival, future in group:
+                if not future.cancelled():
+                    future.set_result(verdicts[arrival])
+
+    def _next_group(self) -> list[tuple[Arrival, "asyncio.Future[Verdict]"]]:
+        """Take the next arrivals, no two of one key: of two the second meets the row of the first."""
+        group: list[tuple[Arrival, asyncio.Future[Verdict]]] = []
+        later: list[tuple[Arrival, asyncio.Future[Verdict]]] = []
+        keys: set[_Key] = set()
+        for arrival, future in self._waiting:
+            if len(group) < _GROUP and arrival.key not in keys:
+                keys.add(arrival.key)
+                group.append((arrival, future))
+            else:
+                later.append((arrival, future))
+        self._waiting = later
+        return group
+
+    async def _write(self, arrivals: list[Arrival]) -> dict[Arrival, Verdict]:
+        """Store one group; when that fails for a reason of one of them, each alone. Never raises."""
+        try:
+            return await self._store(arrivals)
+        except (
+            asyncpg.DataError,
+            asyncpg.IntegrityConstraintViolationError,
+            asyncpg.ProgramLimitExceededError,
+        ) as error:
+            if len(arrivals) > 1:
+                return {a: verdict for arrival in arrivals for a, verdict in (await self._write([arrival])).items()}
+            return await self._give_up(
+                arrivals, ArchiveError(f"The index refused the instance: {type(error).__name__}.")
+            )
+        except (asyncpg.DiskFullError, asyncpg.OutOfMemoryError):
+            return await self._give_up(arrivals, OutOfSpace("The database has no room left; free some and send again."))
+        except ArchiveError as error:
+            return await self._give_up(arrivals, error)
+        except Exception:
+            logger.exception("The index could not be written")
+            return await self._give_up(arrivals, Unavailable("The index does not answer; send again later."))
+
+    async def _give_up(self, arrivals: list[Arrival], error: ArchiveError) -> dict[Arrival, Verdict]:
+        """Refuse a group, but for those that a commit whose answer was lost did store."""
+        try:
+            rows = await _rows_of(self._pool, arrivals)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return {arrival: Verdict("failed", error) for arrival in arrivals}  # the next sweep decides about the blobs
+        verdicts = {
+            arrival: Verdict("stored") if _is_row_of(rows.get(arrival.key), arrival) else Verdict("failed", error)
+            for arrival in arrivals
+        }
+        await self._settle(verdicts)
+        return verdicts
+
+    async def _store(self, arrivals: list[Arrival]) -> dict[Arrival, Verdict]:
+        rows = await retrying(lambda: _rows_of(self._pool, arrivals))
+        verdicts = {arrival: self._decide(arrival, rows.get(arrival.key)) for arrival in arrivals}
+        verdicts |= await self._publish([arrival for arrival in arrivals if verdicts[arrival].keeps])
+        published = [arrival for arrival in arrivals if verdicts[arrival].keeps]
+        if published:
+            written, replaced = await retrying(lambda: self._transact(published))
+            verdicts |= written
+            await self._forget(replaced)
+        await self._settle(verdicts)
+        return verdicts
+
+    def _decide(self, arrival: Arrival, row: Any) -> Verdict:
+        """Decide what to do with an arrival, given the row of its key if there is one (design: invariants)."""
+        if row is None or _is_row_of(row, arrival):
+            return Verdict("stored")
+        if row["sha256"] == arrival.blob.sha256:
+            return Verdict("duplicate")
+        if self._policy.duplicates == "replace":
+            return Verdict("replaced")
+        return Verdict(
+            "failed",
+            ConflictingInstance("A different file is already stored under these UIDs; the first one is kept."),
+        )
+
+    async def _publish(self, arrivals: list[Arrival]) -> dict[Arrival, Verdict]:
+        """Bring blobs to disk in parallel; returns the verdicts of those that failed."""
+        results = await asyncio.gather(
+            *(self._blobs.run(arrival.blob.publish) for arrival in arrivals), return_exceptions=True
+        )
+        failed: dict[Arrival, Verdict] = {}
+        for arrival, result in zip(arrivals, results, strict=True):
+            if isinstance(result, BaseException):
+                error = result if isinstance(result, ArchiveError) else Unavailable("The storage does not answer.")
+                failed[arrival] = Verdict("failed", error)
+        await self._blobs.run(self._blobs.sync, [a.blob.name for a in arrivals if a not in failed])
+        return failed
+
+    async def _transact(self, arrivals: list[Arrival]) -> tuple[dict[Arrival, Verdict], list[str]]:
+        """Write the rows of published blobs; returns the verdicts, and the blobs no row names any more."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            studies = await lock_studies(connection, [arrival.record for arrival in arrivals])
+            rows = await _rows_of(connection, arrivals)
+            verdicts = {arrival: self._decide(arrival, rows.get(arrival.key)) for arrival in arrivals}
+            fresh = [a for a in arrivals if verdicts[a].keeps and not _is_row_of(rows.get(a.key), a)]
+            if not fresh:
+                return verdicts, []
+            await write_rows(connection, studies, fresh, rows)
+            for arrival in fresh:
+                if any(key[2] == arrival.key[2] and key != arrival.key for key in rows):  # B-041
+                    verdicts[arrival].warnings.append("This SOP Instance UID is also stored in another series.")
+            replaced = [rows[a.key]["blob"] for a in fresh if a.key in rows]
+            await connection.executemany(
+                "INSERT INTO discarded_blobs (blob) VALUES ($1)", [(blob,) for blob in replaced]
+            )
+            return verdicts, replaced
+
+    async def _settle(self, verdicts: dict[Arrival, Verdict]) -> None:
+        """Let go of the staging links, and of every blob no row names."""
+        for arrival, verdict in verdicts.items():
+            await self._blobs.run(arrival.blob.settle if verdict.keeps else arrival.blob.discard)
+
+    async def _forget(self, blobs: list[str]) -> None:
+        """Delete blobs that a committed transaction let go of; what fails here is done by the next sweep."""
+        for blob in blobs:
+            await self._blobs.run(self._blobs.delete, blob)
+            await self._pool.execute("DELETE FROM discarded_blobs WHERE blob = $1", blob)
+
+
+def _is_row_of(row: Any, arrival: Arrival) -> bool:
+    return row is not None and row["blob"] == arrival.blob.name
+
+
+async def _rows_of(connection: Any, arrivals: list[Arrival]) -> dict[_Key, Any]:
+    """Return the rows that hold any of the arrivals' SOP Instance UIDs, by key."""
+    rows = await connection.fetch(sql("rows_of_instances"), [arrival.key[2] for arrival in arrivals])
+    return {(row["study_instance_uid"], row["series_instance_uid"], row["sop_instance_uid"]): row for row in rows}

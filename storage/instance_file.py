@@ -1,0 +1,150 @@
+"""A stored instance as a file to read: as it was stored, or in Explicit VR Little Endian where the Standard wants it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from storage.blobs import CHUNK, BlobReader, LocalBlobs
+from storage.elements import Header, Limits
+from storage.layout import Layout
+from storage.part10 import FileSource, Source, read_header
+from storage.reencode import explicit_little_endian, explicit_little_endian_length
+
+EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceFile:
+    """Where an instance lies and what it is.
+
+    `size` is in bytes, `sha256` the 32-byte digest of the file as stored, `version` grows with every change.
+    """
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    blob: str
+    size: int
+    sha256: bytes
+    layout: Layout
+    version: int
+
+    @classmethod
+    def from_row(cls, row: Any) -> "InstanceFile":
+        """Make one from a row of `stored_instances`."""
+        return cls(
+            row["study_instance_uid"],
+            row["series_instance_uid"],
+            row["sop_instance_uid"],
+            row["sop_class_uid"],
+            row["transfer_syntax_uid"],
+            row["blob"],
+            row["size"],
+            row["sha256"],
+            Layout.from_json(row["layout"]),
+            row["version"],
+        )
+
+    @property
+    def given_out_as_stored(self) -> bool:
+        """Whether PS3.18 8.7.3 lets the file out byte for byte: explicit VR, little endian, not deflated, with meta."""
+        encoding = self.layout.encoding
+        return self.layout.has_preamble and encoding.explicit_vr and encoding.little_endian and not encoding.deflated
+
+    @property
+    def retrieved_transfer_syntax_uid(self) -> str:
+        """The transfer syntax in which the file is given out when nothing is decompressed (A-045, A-046)."""
+        pixel_data = self.layout.pixel_data
+        if pixel_data is not None and pixel_data.encapsulated:
+            return self.transfer_syntax_uid
+        return EXPLICIT_VR_LITTLE_ENDIAN
+
+
+class PartFile:
+    """A DICOM file (PS3.10) ready to be sent; use as an asynchronous context manager.
+
+    Attributes
+    ----------
+    length : int
+        Bytes of the whole file.
+    transfer_syntax_uid : str
+        The transfer syntax of the bytes sent, which may differ from the stored one.
+    """
+
+    def __init__(self, blobs: LocalBlobs, instance: InstanceFile) -> None:
+        self._blobs = blobs
+        self._instance = instance
+        self._parsed: tuple[Header, Source] | None = None
+        self.length = instance.size
+        self.transfer_syntax_uid = instance.retrieved_transfer_syntax_uid
+
+    async def open(self) -> "PartFile":
+        """Find out the length; needed before `length` and `stream` are used."""
+        if not self._instance.given_out_as_stored:
+            self._parsed, self.length = await self._blobs.run(self._parse)
+        return self
+
+    def stream(self, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """Yield `length` bytes from `offset` (all by default) in chunks of at most 1 MiB."""
+        wanted = self.length - offset if length is None else length
+        if self._parsed is None:
+            return self._blobs.reader(self._instance.blob).stream(offset, wanted)
+        header, source = self._parsed
+        return _cut(in_thread(self._blobs, explicit_little_endian(source, header)), offset, wanted)
+
+    def _parse(self) -> tuple[tuple[Header, Source], int]:
+        header, source = read_header(FileSource(self._blobs.path(self._instance.blob)), Limits())
+        return (header, source), explicit_little_endian_length(source, header)
+
+
+class InflatedReader:
+    """Reads a deflated instance by position in its inflated bytes."""
+
+    def __init__(self, blobs: LocalBlobs, name: str) -> None:
+        self._blobs = blobs
+        self._name = name
+        self._source: Source | None = None
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """Return exactly `length` bytes from `offset`, fewer only at the end."""
+        if self._source is None:
+            self._source = (await self._blobs.run(read_header, FileSource(self._blobs.path(self._name)), Limits()))[1]
+        return await self._blobs.run(self._source.read, offset, length)
+
+    async def stream(self, offset: int, length: int) -> AsyncIterator[bytes]:
+        """Yield `length` bytes from `offset` in chunks."""
+        for start in range(offset, offset + length, CHUNK):
+            yield await self.read(start, min(CHUNK, offset + length - start))
+
+
+def reader_of(blobs: LocalBlobs, instance: InstanceFile) -> BlobReader:
+    """Return a reader whose positions are those of `instance.layout`."""
+    if instance.layout.encoding.deflated:
+        return InflatedReader(blobs, instance.blob)
+    return blobs.reader(instance.blob)
+
+
+async def in_thread(blobs: LocalBlobs, items: Iterator[_Item]) -> AsyncIterator[_Item]:
+    """Yield from a blocking iterator, each step in a thread."""
+    end = object()
+    while (item := await blobs.run(next, items, end)) is not end:
+        yield item  # type: ignore[misc]
+
+
+async def _cut(chunks: AsyncIterator[bytes], offset: int, length: int) -> AsyncIterator[bytes]:
+    """Yield `length` bytes after the first `offset`."""
+    async for chunk in chunks:
+        if offset >= len(chunk):
+            offset -= len(chunk)
+            continue
+        piece = chunk[offset : offset + length]
+        offset, length = 0, length - len(piece)
+        yield piece
+        if not length:
+            return
+        await asyncio.sleep(0)

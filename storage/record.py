@@ -1,0 +1,124 @@
+"""One instance as the index keeps it, made from its file once, at ingest."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from storage import attributes, dicomjson
+from storage.elements import Header
+from storage.errors import MissingIdentifier, SopClassRefused, TransferSyntaxRefused
+from storage.frame_table import frame_table
+from storage.layout import layout_of
+from storage.matching import Level
+from storage.part10 import Source, read_header
+from storage.policy import Policy
+
+UID = re.compile(r"[0-9.]{1,64}")
+"""Any UID the archive can keep; PS3.5 9.1 is stricter (see `STRICT_UID`)."""
+
+STRICT_UID = re.compile(r"(?=.{1,64}\Z)(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*")
+"""A UID as PS3.5 9.1 wants it."""
+
+_IDENTIFIERS = {
+    "SOPClassUID": "00080016",
+    "SOPInstanceUID": "00080018",
+    "StudyInstanceUID": "0020000D",
+    "SeriesInstanceUID": "0020000E",
+}
+
+
+@dataclass(slots=True)
+class Record:
+    """The index rows of one instance.
+
+    Attributes
+    ----------
+    study, series, instance : dict
+        Column values of the three levels, `attributes` included; those of the instance also hold `layout`,
+        `frame_table`, `bulk_data`, `metadata` and `transfer_syntax_uid`.
+    warnings : list of str
+        What was odd in the file; safe to show.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    study: dict[str, Any]
+    series: dict[str, Any]
+    instance: dict[str, Any]
+    warnings: list[str]
+
+
+def read_record(source: Source, policy: Policy) -> Record:
+    """Read a DICOM file into the rows of the index.
+
+    Raises
+    ------
+    InvalidDicom, LimitExceeded
+        The bytes cannot be read.
+    MissingIdentifier, SopClassRefused, TransferSyntaxRefused
+        They can, and are not accepted.
+    """
+    header, source = read_header(source, policy.limits)
+    encoded = dicomjson.encode(header, bulk_threshold=policy.bulk_threshold)
+    dataset = encoded.dataset
+    sop_class, instance_uid, study_uid, series_uid = (
+        _identifier(dataset, keyword, tag, policy) for keyword, tag in _IDENTIFIERS.items()
+    )
+    if sop_class in policy.refused_sop_classes:
+        raise SopClassRefused(f"This archive does not take SOP class {sop_class}.")
+    if header.transfer_syntax_uid in policy.refused_transfer_syntaxes:
+        raise TransferSyntaxRefused(f"This archive does not take transfer syntax {header.transfer_syntax_uid}.")
+    dataset["00083002"] = {"vr": "UI", "Value": [header.transfer_syntax_uid]}  # PS3.4 C.6.1.1.5.2
+    dataset = dict(sorted(dataset.items()))
+    table = frame_table(source, header)
+    warnings = [*header.warnings, *encoded.warnings, *(table.warnings if table else [])]
+    warnings += _form_warnings(header, sop_class, instance_uid, study_uid, series_uid)
+    return Record(
+        sop_class,
+        instance_uid,
+        study_uid,
+        series_uid,
+        _level_row(Level.STUDY, dataset),
+        _level_row(Level.SERIES, dataset),
+        _level_row(Level.IMAGE, dataset)
+        | {
+            "transfer_syntax_uid": header.transfer_syntax_uid,
+            "layout": layout_of(header, table).to_json(),
+            "frame_table": table.table if table else None,
+            "bulk_data": encoded.bulk or None,
+            "metadata": dicomjson.dumps(dataset),
+        },
+        warnings,
+    )
+
+
+def _level_row(level: Level, dataset: dict[str, Any]) -> dict[str, Any]:
+    return attributes.columns(level, dataset) | {"attributes": attributes.select(level, dataset)}
+
+
+def _identifier(dataset: dict[str, Any], keyword: str, tag: str, policy: Policy) -> str:
+    values = dataset.get(tag, {}).get("Value") or [None]
+    uid = values[0]
+    if not isinstance(uid, str) or not uid:
+        raise MissingIdentifier(f"{keyword} ({tag[:4]},{tag[4:]}) is missing or empty.")
+    if len(values) > 1 or not UID.fullmatch(uid):
+        raise MissingIdentifier(f"{keyword} ({tag[:4]},{tag[4:]}) is not a UID (1 to 64 digits and dots).")
+    if policy.strict_uids and not STRICT_UID.fullmatch(uid):
+        raise MissingIdentifier(f"{keyword} ({tag[:4]},{tag[4:]}) breaks the rules of PS3.5 9.1.")
+    return uid
+
+
+def _form_warnings(header: Header, sop_class: str, instance_uid: str, *others: str) -> list[str]:
+    """Warn of UIDs of irregular form and of file meta information that names another instance (B-031, B-040)."""
+    warnings = [
+        f"UID {uid} breaks the rules of PS3.5 9.1."
+        for uid in (sop_class, instance_uid, *others)
+        if not STRICT_UID.fullmatch(uid)
+    ]
+    for tag, uid in ((0x00020002, sop_class), (0x00020003, instance_uid)):
+        stated = header.file_meta.get(tag)
+        if stated and isinstance(stated.value, bytes) and stated.value.rstrip(b"\0 ") not in (b"", uid.encode()):
+            warnings.append(f"The file meta information (0002,{tag & 0xFFFF:04X}) differs from the data set.")
+    return warnings

@@ -1,0 +1,84 @@
+"""Building the index anew from the files alone: the files are the truth, the database is an index."""
+
+import asyncio
+import multiprocessing
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+from storage.archive import Archive
+from storage.blobs import FoundBlob, LocalBlobs
+from storage.database import sql
+from storage.errors import ArchiveError
+from storage.index import Arrival
+from storage.part10 import FileSource
+from storage.policy import Policy
+from storage.record import Record, read_record
+
+_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Reindexed:
+    """What became of one file; `problem` is None when it is in the index."""
+
+    blob: str
+    problem: str | None
+
+
+async def reindex(archive: Archive, *, processes: int = 2) -> AsyncIterator[Reindexed]:
+    """Forget the index and build it from the files, in the order in which they were stored; yields each file.
+
+    Nobody else may use the archive meanwhile. A run that was cut short is simply repeated.
+    """
+    await archive.pool.execute(sql("forget_index"))
+    names = archive.blobs.names()
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        batch = await archive.blobs.run(_take, names)
+        reading = _read_in(pool, archive, batch)
+        while batch:
+            following = await archive.blobs.run(_take, names)
+            reading, done = _read_in(pool, archive, following), await reading
+            for result in await _index(archive, batch, done):
+                yield result
+            batch = following
+
+
+def _take(names: Iterator[str]) -> list[str]:
+    return list(islice(names, _BATCH))
+
+
+def _read_in(
+    pool: ProcessPoolExecutor, archive: Archive, names: list[str]
+) -> "asyncio.Future[list[Arrival | ArchiveError]]":
+    """Begin to read files in other processes."""
+    loop = asyncio.get_running_loop()
+    calls = [
+        loop.run_in_executor(pool, _read, archive.blobs.path("").as_posix(), name, archive.policy) for name in names
+    ]
+    return asyncio.gather(*calls)
+
+
+def _read(root: str, name: str, policy: Policy) -> "Arrival | ArchiveError":
+    from pathlib import Path
+
+    blobs = LocalBlobs(Path(root), threads=1)
+    try:
+        record: Record = read_record(FileSource(blobs.path(name)), policy)
+        return Arrival(record, FoundBlob(name, *blobs.digest(name)))
+    except ArchiveError as error:
+        return error
+    except OSError as error:
+        return ArchiveError(f"The file cannot be read: {error.strerror}.")
+
+
+async def _index(archive: Archive, names: list[str], read: "list[Arrival | ArchiveError]") -> list[Reindexed]:
+    arrivals = [item for item in read if isinstance(item, Arrival)]
+    verdicts = iter(await archive.adopt(arrivals))
+    results = []
+    for name, item in zip(names, read, strict=True):
+        error = item if isinstance(item, ArchiveError) else next(verdicts).error
+        results.append(Reindexed(name, str(error) if error else None))
+    return results

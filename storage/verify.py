@@ -1,0 +1,123 @@
+"""Comparing files and index: every file against its size and hash, rows without files, files without rows."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Literal
+
+from storage.archive import Archive
+from storage.blobs import FoundBlob
+from storage.database import sql
+from storage.errors import ArchiveError
+from storage.index import Arrival
+from storage.part10 import FileSource
+from storage.record import read_record
+from storage.removal import remove_rows
+
+Kind = Literal["missing", "damaged", "unindexed", "miscounted"]
+_ROWS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be.
+
+    Attributes
+    ----------
+    kind : str
+        "missing": a row whose file is gone; "damaged": a file that is not what was stored; "unindexed": a file without
+        a row; "miscounted": a study whose counters are wrong.
+    what : str
+        The blob name, or the Study Instance UID of a miscounted study.
+    detail : str
+        What is wrong, and the UIDs concerned.
+    row : int, optional
+        The instance row.
+    """
+
+    kind: Kind
+    what: str
+    detail: str
+    row: int | None = None
+
+
+async def verify(archive: Archive) -> AsyncIterator[Finding | int]:
+    """Yield what is wrong, and between findings the number of files checked so far (for a progress display)."""
+    checked = 0
+    last = 0
+    while rows := await archive.pool.fetch(sql("rows_to_verify"), last, _ROWS):
+        for row in rows:
+            if finding := await archive.blobs.run(_examine, archive, row):
+                yield finding
+            checked += 1
+        last = rows[-1]["id"]
+        yield checked
+    async for finding in _unindexed(archive):
+        yield finding
+    for row in await archive.pool.fetch(sql("wrong_counters")):
+        yield Finding("miscounted", row["study_instance_uid"], "the counters of the study are wrong")
+
+
+def _examine(archive: Archive, row: Any) -> Finding | None:
+    uids = "/".join((row["study_instance_uid"], row["series_instance_uid"], row["sop_instance_uid"]))
+    try:
+        size, sha256 = archive.blobs.digest(row["blob"])
+    except FileNotFoundError:
+        return Finding("missing", row["blob"], f"the file of instance {uids} is gone", row["id"])
+    except OSError as error:
+        return Finding(
+            "damaged", row["blob"], f"the file of instance {uids} cannot be read: {error.strerror}", row["id"]
+        )
+    if size != row["size"]:
+        return Finding("damaged", row["blob"], f"instance {uids} has {size} bytes instead of {row['size']}", row["id"])
+    if sha256 != row["sha256"]:
+        return Finding("damaged", row["blob"], f"instance {uids} has another SHA-256 than when stored", row["id"])
+    return None
+
+
+async def _unindexed(archive: Archive) -> AsyncIterator[Finding]:
+    """Yield files without a row; a file on its way in still has its staging link and is passed over."""
+    names = archive.blobs.names()
+    while batch := await archive.blobs.run(lambda: list(islice(names, _ROWS))):
+        under_way = set(await archive.blobs.run(archive.blobs.staged))
+        rows = await archive.pool.fetch(sql("blobs_with_rows"), batch)
+        for name in sorted(set(batch) - under_way - {row["blob"] for row in rows}):
+            yield Finding("unindexed", name, "no row of the index names this file")
+
+
+async def repair(archive: Archive, finding: Finding) -> str:
+    """Mend a finding as far as that can be done without inventing anything; returns what was done.
+
+    A file without a row is indexed. A row whose file is gone or damaged is removed, so that the instance can be sent
+    again; a damaged file is kept under `quarantine`. Wrong counters are counted again.
+    """
+    if finding.kind == "unindexed":
+        return await _index(archive, finding.what)
+    async with archive.pool.acquire() as connection, connection.transaction():
+        if finding.row is not None:
+            await remove_rows(connection, [finding.row])
+        else:
+            studies = [row["id"] for row in await connection.fetch(sql("studies_by_uid"), [finding.what])]
+            await connection.execute(sql("recount_series"), studies)
+            version = await connection.fetchval("SELECT coalesce(max(sequence), 0) FROM changes")
+            await connection.execute(sql("recount_studies"), studies, version)
+            return "counted again"
+    if finding.kind == "missing":
+        return "row removed; send the instance again"
+    kept = await archive.blobs.run(archive.blobs.quarantine, finding.what)
+    return f"row removed, file kept as {kept}; send the instance again"
+
+
+async def _index(archive: Archive, name: str) -> str:
+    try:
+        size, sha256 = await archive.blobs.run(archive.blobs.digest, name)
+        source = FileSource(archive.blobs.path(name))
+        record = await archive.blobs.run(read_record, source, archive.policy)
+    except ArchiveError as error:
+        kept = await archive.blobs.run(archive.blobs.quarantine, name)
+        return f"kept as {kept}: {error}"
+    verdict = (await archive.adopt([Arrival(record, FoundBlob(name, size, sha256))]))[0]
+    if verdict.status == "stored":
+        return "indexed"
+    kept = await archive.blobs.run(archive.blobs.quarantine, name)
+    return f"kept as {kept}: {verdict.error or 'the same bytes are stored already'}"

@@ -1,0 +1,60 @@
+"""The table of failures, and the problem documents made of it."""
+
+import inspect
+
+import orjson
+import pytest
+
+from dicomweb.failures import FAILURES, PROCESSING_FAILURE, NotAcceptable, failure_of, problem
+from storage import errors
+
+ERRORS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.ArchiveError)]
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_every_archive_error_is_in_the_table(kind: type[Exception]) -> None:
+    """No error raised on purpose falls back to a guess (PS3.18 8.5, Table I.2-2)."""
+    assert kind in FAILURES
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (errors.ConflictingInstance(""), 409, 273),
+        (errors.SopClassRefused(""), 409, 290),
+        (errors.TransferSyntaxRefused(""), 409, 49442),
+        (errors.InvalidDicom(""), 400, 0xC000),
+        (errors.MissingIdentifier(""), 400, 0xA900),
+        (errors.OutOfSpace(""), 507, 0xA700),
+        (errors.NotFound(""), 404, 0x0112),
+        (ZeroDivisionError(), 500, 272),
+    ],
+)
+def test_failures_have_the_codes_of_the_standard(error: Exception, status: int, reason: int) -> None:
+    """HTTP statuses and failure reasons are those of the tables (B-030 to B-036, B-043)."""
+    failure = failure_of(error)
+    assert (failure.http_status, failure.stow_reason) == (status, reason)
+
+
+def test_a_new_kind_of_error_means_what_its_base_means() -> None:
+    """A subclass that is not in the table is treated as its nearest base."""
+
+    class Odd(errors.MissingIdentifier):
+        pass
+
+    assert failure_of(Odd("")) == FAILURES[errors.MissingIdentifier]
+    assert failure_of(KeyError()) == PROCESSING_FAILURE
+
+
+def test_a_problem_says_what_is_available() -> None:
+    """The body of an error is JSON with status, title and detail, and is not kept by caches (A-110, A-035)."""
+    refused = NotAcceptable("no", ["image/jls"])
+    response = problem(406, "", "no", **refused.members)
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["cache-control"] == "no-store"
+    assert orjson.loads(response.body) == {
+        "status": 406,
+        "title": "Not Acceptable",
+        "detail": "no",
+        "available": ["image/jls"],
+    }

@@ -1,0 +1,186 @@
+"""Retrieving frames (PS3.18 10.4.1.6)."""
+
+from typing import Any
+
+import httpx2
+import numpy as np
+import pydicom
+import pytest
+
+from dicomweb.failures import RequestRefused
+from dicomweb.wado_frames import MOST_FRAMES, frame_numbers
+from tests.builders import (
+    BIG_ENDIAN,
+    DEFLATED,
+    EXPLICIT_LE,
+    IMPLICIT_LE,
+    ct_slice,
+    dicom_file,
+    encapsulated,
+    multi_frame,
+)
+from tests.dicomweb.loopback import listening
+from tests.dicomweb.parts import parts_of
+from tests.dicomweb.test_wado_instances import stored
+
+OHIF = {"Accept": "multipart/related; type=application/octet-stream; transfer-syntax=*"}
+OCTETS = f"application/octet-stream; transfer-syntax={EXPLICIT_LE}"
+JPEG = "1.2.840.10008.1.2.4.50"
+JPEG_LS = "1.2.840.10008.1.2.4.80"
+MPEG4 = "1.2.840.10008.1.2.4.102"
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [("1", (1,)), ("3,1,1", (3, 1, 1)), ("1-4", (1, 2, 3, 4)), ("7,2-3,01", (7, 2, 3, 1)), ("1, 2", (1, 2))],
+)
+def test_a_frame_list_is_numbers_and_ranges(text: str, numbers: tuple[int, ...]) -> None:
+    """Served as asked, in the order asked for (D-040, D-041)."""
+    assert frame_numbers(text) == numbers
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "", "a", "-1", "1,,2", "1-", "4-2", "1.0", "0-3", "1;2", "٣", f"1-{MOST_FRAMES + 1}", "9" * 30]
+)
+def test_what_is_no_frame_number_is_a_400(text: str) -> None:
+    """Frame 0, words and floods are refused before anything is read (D-042)."""
+    with pytest.raises(RequestRefused) as refused:
+        frame_numbers(text)
+    assert refused.value.status_code == 400
+
+
+async def test_the_request_of_ohif(archive: Any, client: httpx2.AsyncClient) -> None:
+    """Status 200, `Content-Type:` spelt so with the transfer syntax, CRLF, closing boundary (D-044, D-045, A-084)."""
+    file = ct_slice()
+    (path,) = await stored(archive, file)
+    answer = await client.get(f"{path}/frames/1", headers=OHIF)
+    (part,) = parts_of(answer)
+    assert part.body == pydicom.dcmread(__import__("io").BytesIO(file)).PixelData
+    assert part.headers["Content-Type"] == OCTETS
+    assert part.headers["Content-Location"] == f"http://archive.test{path}/frames/1"
+    assert answer.headers["content-length"] == str(len(answer.content))
+    assert answer.headers["cache-control"] == "private, max-age=31536000"
+
+
+@pytest.mark.parametrize("transfer_syntax", [EXPLICIT_LE, IMPLICIT_LE, BIG_ENDIAN, DEFLATED])
+@pytest.mark.parametrize("bits", [8, 16])
+async def test_native_frames_are_little_endian(
+    archive: Any, client: httpx2.AsyncClient, transfer_syntax: str, bits: int
+) -> None:
+    """Whatever the stored byte order, samples are little endian and labelled so (D-043, D-046, D-054)."""
+    (path,) = await stored(archive, multi_frame(3, bits=bits, transfer_syntax=transfer_syntax))
+    parts = parts_of(await client.get(f"{path}/frames/3,1", headers=OHIF))
+    kind = "<u2" if bits == 16 else "u1"
+    assert [set(np.frombuffer(part.body, kind)) for part in parts] == [{3}, {1}]
+    assert all(len(part.body) == 16 * 16 * bits // 8 for part in parts)
+    assert {part.headers["Content-Type"] for part in parts} == {OCTETS}
+
+
+async def test_single_bit_frames_start_at_a_byte(archive: Any, client: httpx2.AsyncClient) -> None:
+    """Frames of 5 x 5 bits are shifted to byte boundaries (D-051, D-052)."""
+    (path,) = await stored(archive, multi_frame(3, bits=1, rows=5, columns=5))
+    parts = parts_of(await client.get(f"{path}/frames/1-3", headers=OHIF))
+    bits = [np.unpackbits(np.frombuffer(part.body, "u1"), bitorder="little")[:25].tolist() for part in parts]
+    assert bits == [[1] * 25, [0] * 25, [1] * 25]
+
+
+@pytest.mark.parametrize("table", ["basic", "empty", "extended"])
+async def test_compressed_frames_come_as_stored(archive: Any, client: httpx2.AsyncClient, table: Any) -> None:
+    """A part is the pure codestream of its frame, under its own media type (D-045, D-048, D-049)."""
+    frames = [b"\xff\xd8first\xff\xd9 ", b"\xff\xd8second.\xff\xd9"]
+    (path,) = await stored(archive, encapsulated(frames, transfer_syntax=JPEG_LS, offset_table=table))
+    parts = parts_of(await client.get(f"{path}/frames/2,1", headers=OHIF))
+    assert [part.body.rstrip(b"\0 ") for part in parts] == [frames[1].rstrip(), frames[0].rstrip()]
+    assert {part.headers["Content-Type"] for part in parts} == {f"image/jls; transfer-syntax={JPEG_LS}"}
+
+
+async def test_one_frame_may_come_without_multipart(archive: Any, client: httpx2.AsyncClient) -> None:
+    """Single part under its own type, for exactly one frame (D-047, A-033)."""
+    frame = b"\xff\xd8only\xff\xd9"
+    (path,) = await stored(archive, encapsulated([frame, frame], transfer_syntax=JPEG))
+    answer = await client.get(f"{path}/frames/1", headers={"Accept": "image/jpeg"})
+    assert answer.status_code == 200 and answer.content == frame
+    assert answer.headers["content-type"] == f"image/jpeg; transfer-syntax={JPEG}"
+    assert answer.headers["content-length"] == str(len(frame))
+    assert answer.headers["content-location"].endswith("/frames/1")
+    several = await client.get(f"{path}/frames/1,2", headers={"Accept": "image/jpeg"})
+    assert several.status_code == 406 and all("multipart" in offer for offer in several.json()["available"])
+
+
+async def test_a_frame_by_range(archive: Any, client: httpx2.AsyncClient) -> None:
+    """206 only for a Range header, and only without multipart (A-115, A-116)."""
+    (path,) = await stored(archive, ct_slice())
+    single = {"Accept": "application/octet-stream"}
+    whole = (await client.get(f"{path}/frames/1", headers=single)).content
+    part = await client.get(f"{path}/frames/1", headers={**single, "Range": "bytes=0-99"})
+    assert part.status_code == 206 and part.content == whole[:100]
+    assert part.headers["content-range"] == f"bytes 0-99/{len(whole)}" and part.headers["content-length"] == "100"
+    beyond = await client.get(f"{path}/frames/1", headers={**single, "Range": "bytes=900000-"})
+    assert beyond.status_code == 416
+    assert (await client.get(f"{path}/frames/1", headers={**OHIF, "Range": "bytes=0-99"})).status_code == 200
+
+
+async def test_frames_that_are_not_there(archive: Any, client: httpx2.AsyncClient) -> None:
+    """Beyond the last frame and on objects without pixels: 404; malformed: 400 (D-042, D-057)."""
+    image, text = await stored(archive, multi_frame(3), dicom_file())
+    for path, status in (
+        (f"{image}/frames/4", 404),
+        (f"{image}/frames/1,4", 404),
+        (f"{image}/frames/1-200000", 404),
+        (f"{image}/frames/0", 400),
+        (f"{image}/frames/one", 400),
+        (f"{text}/frames/1", 404),
+        (f"{image}9/frames/1", 404),
+        (f"{image}/frames/1/rendered", 404),
+        (f"{image}/rendered", 404),
+    ):
+        answer = await client.get(path, headers=OHIF)
+        assert (path, answer.status_code) == (path, status)
+        assert answer.json()["detail"]
+
+
+async def test_what_would_need_a_codec_is_a_406(archive: Any, client: httpx2.AsyncClient) -> None:
+    """The answer says why and lists what there is (D-059)."""
+    (path,) = await stored(archive, encapsulated([b"frame"], transfer_syntax=JPEG_LS))
+    accept = 'multipart/related; type="application/octet-stream"'
+    refused = await client.get(f"{path}/frames/1", headers={"Accept": accept})
+    assert refused.status_code == 406 and "decompression is not available" in refused.json()["detail"]
+    assert f"image/jls; transfer-syntax={JPEG_LS}" in refused.json()["available"]
+
+
+async def test_an_unchanged_frame_is_a_304(archive: Any, client: httpx2.AsyncClient) -> None:
+    """Tags differ by frame and by form (A-117)."""
+    (path,) = await stored(archive, multi_frame(2))
+    one = await client.get(f"{path}/frames/1", headers=OHIF)
+    tag = one.headers["etag"]
+    assert (await client.get(f"{path}/frames/1", headers={**OHIF, "If-None-Match": tag})).status_code == 304
+    for other in (f"{path}/frames/2", f"{path}/frames/1,2"):
+        assert (await client.get(other, headers={**OHIF, "If-None-Match": tag})).status_code == 200
+    single = {"Accept": "application/octet-stream", "If-None-Match": tag}
+    assert (await client.get(f"{path}/frames/1", headers=single)).status_code == 200
+
+
+async def test_a_video_comes_whole(archive: Any, client: httpx2.AsyncClient) -> None:
+    """A video is one stream under video/mp4, whichever frame is named, readable by range (D-056)."""
+    movie = bytes(range(256)) * 40
+    file = encapsulated([[movie[:6000], movie[6000:]]], transfer_syntax=MPEG4, offset_table="empty")
+    (path,) = await stored(archive, file)
+    for target in ("/frames/1", "/bulkdata/7FE00010"):
+        answer = await client.get(path + target, headers={"Accept": "video/mp4"})
+        assert answer.status_code == 200 and answer.content == movie
+        assert answer.headers["content-type"] == f"video/mp4; transfer-syntax={MPEG4}"
+        part = await client.get(path + target, headers={"Accept": "video/*", "Range": "bytes=5990-6009"})
+        assert part.status_code == 206 and part.content == movie[5990:6010]
+        (whole,) = parts_of(await client.get(path + target, headers=OHIF))
+        assert whole.body == movie
+
+
+async def test_many_frames_over_a_socket(archive: Any, app: Any) -> None:
+    """500 frames in one request arrive complete and in order; HEAD costs nothing (user pain 15)."""
+    (path,) = await stored(archive, multi_frame(500, rows=32, columns=32))
+    async with listening(app) as url, httpx2.AsyncClient(base_url=url) as client:
+        parts = parts_of(await client.get(f"{path}/frames/1-500", headers=OHIF))
+        assert [int.from_bytes(part.body[:2], "little") for part in parts] == list(range(1, 501))
+        head = await client.head(f"{path}/frames/1", headers=OHIF)
+        got = await client.get(f"{path}/frames/1", headers=OHIF)
+        assert head.content == b"" and head.headers["content-length"] == got.headers["content-length"]

@@ -1,0 +1,116 @@
+"""The choice between what a client accepts and what is stored."""
+
+import pytest
+
+from dicomweb.wado_request import accepted, choose, file_offers, pixel_content_type, pixel_offers
+
+EXPLICIT = "1.2.840.10008.1.2.1"
+IMPLICIT = "1.2.840.10008.1.2"
+JPEG = "1.2.840.10008.1.2.4.50"
+JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
+JPEG_LOSSLESS_57 = "1.2.840.10008.1.2.4.57"
+JLS = "1.2.840.10008.1.2.4.80"
+HTJ2K = "1.2.840.10008.1.2.4.202"
+RLE = "1.2.840.10008.1.2.5"
+VIDEO = "1.2.840.10008.1.2.4.102"
+
+OHIF = "multipart/related; type=application/octet-stream; transfer-syntax=*"
+OCTETS = f"application/octet-stream; transfer-syntax={EXPLICIT}"
+
+# stored syntax, Accept of the request, content type of the part, multipart; None: 406
+FRAMES = [
+    (EXPLICIT, OHIF, OCTETS, True),
+    (IMPLICIT, OHIF, OCTETS, True),
+    (EXPLICIT, None, OCTETS, True),
+    (EXPLICIT, "*/*", OCTETS, True),
+    (EXPLICIT, "application/octet-stream", OCTETS, False),
+    (EXPLICIT, 'multipart/related; type="application/octet-stream"', OCTETS, True),
+    (EXPLICIT, 'multipart/related; type="*/*"', OCTETS, True),
+    (EXPLICIT, "image/jpeg", None, False),
+    (JLS, OHIF, f"image/jls; transfer-syntax={JLS}", True),
+    (
+        JLS,
+        OHIF.replace("=application/octet-stream", '="application/octet-stream"'),
+        f"image/jls; transfer-syntax={JLS}",
+        True,
+    ),
+    (JLS, "application/octet-stream; transfer-syntax=*", f"image/jls; transfer-syntax={JLS}", False),
+    (JLS, None, f"image/jls; transfer-syntax={JLS}", True),
+    (JLS, 'multipart/related; type="*/*"', f"image/jls; transfer-syntax={JLS}", True),
+    (JLS, "image/jls", f"image/jls; transfer-syntax={JLS}", False),
+    (JLS, "image/x-jls", f"image/jls; transfer-syntax={JLS}", False),
+    (JLS, "multipart/related; type=image/*", f"image/jls; transfer-syntax={JLS}", True),
+    (JLS, 'multipart/related; type="application/octet-stream"', None, True),
+    (JLS, f'multipart/related; type="application/octet-stream"; transfer-syntax={EXPLICIT}', None, True),
+    (JLS, "image/jp2", None, False),
+    (HTJ2K, OHIF, f"image/jphc; transfer-syntax={HTJ2K}", True),
+    (HTJ2K, f"image/jphc; transfer-syntax={HTJ2K}", f"image/jphc; transfer-syntax={HTJ2K}", False),
+    (RLE, OHIF, f"image/dicom-rle; transfer-syntax={RLE}", True),
+    (JPEG, "image/jpeg", f"image/jpeg; transfer-syntax={JPEG}", False),
+    (JPEG_LOSSLESS, "image/jpeg", f"image/jpeg; transfer-syntax={JPEG_LOSSLESS}", False),
+    (JPEG_LOSSLESS_57, "image/jpeg", None, False),
+    (JPEG_LOSSLESS_57, "image/*", f"image/jpeg; transfer-syntax={JPEG_LOSSLESS_57}", False),
+    (VIDEO, "video/mp4", f"video/mp4; transfer-syntax={VIDEO}", False),
+    (JLS, "image/jp2; q=0.9, image/jls; q=0.1", f"image/jls; transfer-syntax={JLS}", False),
+    (JLS, "image/jls;q=0, */*;q=0", None, False),
+    ("1.2.3.4", OHIF, "application/octet-stream; transfer-syntax=1.2.3.4", True),
+]
+
+
+@pytest.mark.parametrize(("stored", "accept", "expected", "multipart"), FRAMES)
+def test_frames_come_in_a_form_the_client_takes(
+    stored: str, accept: str | None, expected: str | None, multipart: bool
+) -> None:
+    """Stored bytes under `*`, defaults otherwise, 406 for what needs a codec (D-043 to D-047, D-058, D-059)."""
+    offer = choose(accepted(accept, None, False), pixel_offers(stored, single=True))
+    assert (offer and pixel_content_type(offer)) == expected
+    if offer is not None:
+        assert offer.multipart is multipart
+
+
+DICOM = "application/dicom"
+FILES = [
+    (EXPLICIT, None, (False, EXPLICIT)),
+    (EXPLICIT, "*/*", (False, EXPLICIT)),
+    (EXPLICIT, DICOM, (False, EXPLICIT)),
+    (EXPLICIT, 'multipart/related; type="application/dicom"', (True, EXPLICIT)),
+    (EXPLICIT, "multipart/related;type=application/dicom", (True, EXPLICIT)),
+    (EXPLICIT, f"multipart/related; type={DICOM}; transfer-syntax=*", (True, EXPLICIT)),
+    (JLS, None, (False, JLS)),
+    (JLS, DICOM, None),
+    (JLS, f"{DICOM}; transfer-syntax=*", (False, JLS)),
+    (JLS, f"{DICOM}; transfer-syntax={JLS}", (False, JLS)),
+    (JLS, f"{DICOM}; transfer-syntax={HTJ2K}", None),
+    (JLS, f'multipart/related; type="{DICOM}"; transfer-syntax=*', (True, JLS)),
+    (JPEG, DICOM, (False, JPEG)),
+    (EXPLICIT, "text/html", None),
+]
+
+
+@pytest.mark.parametrize(("stored", "accept", "expected"), FILES)
+def test_an_instance_comes_in_a_form_the_client_takes(
+    stored: str, accept: str | None, expected: tuple[bool, str] | None
+) -> None:
+    """`*/*` gets the stored file, a named type its default, the only lossy copy as it is (A-042 to A-044, D-004)."""
+    offer = choose(accepted(accept, None, False), file_offers(stored, single=True))
+    assert (offer and (offer.multipart, offer.transfer_syntax)) == expected
+
+
+def test_a_study_never_comes_without_multipart() -> None:
+    """Single part is for one instance only (A-033, D-003)."""
+    offers = file_offers(EXPLICIT, single=False)
+    assert choose(accepted(DICOM, None, False), offers) is None
+    chosen = choose(accepted("*/*", None, False), offers)
+    assert chosen is not None and chosen.multipart
+
+
+def test_the_accept_parameter_goes_before_the_header() -> None:
+    """`?accept=` chooses within what the header allows (A-027, A-029)."""
+    offers = pixel_offers(JLS, single=True)
+    offer = choose(accepted("*/*", "image/jls", False), offers)
+    assert offer is not None and not offer.multipart
+
+
+def test_a_missing_accept_header_may_be_refused() -> None:
+    """The switch of A-021 turned to what the Standard says (A-020)."""
+    assert choose(accepted(None, None, True), pixel_offers(EXPLICIT, single=True)) is None

@@ -1,0 +1,134 @@
+"""A real `dicomweb serve` process for the tests, on a free port of the loopback interface."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+READY_WITHIN = 60.0  # seconds; the first start makes a database cluster
+GONE_WITHIN = 30.0
+
+
+@dataclass
+class LiveServer:
+    """A running server.
+
+    Attributes
+    ----------
+    url : str
+        Such as http://127.0.0.1:43021, without a slash at the end.
+    root : str
+        The DICOMweb root below it.
+    data_dir : Path
+        Its data folder.
+    process : subprocess.Popen
+        The supervisor; signal it to try a crash or a shutdown.
+    log : Path
+        What it wrote to standard output and standard error.
+    """
+
+    url: str
+    root: str
+    port: int
+    data_dir: Path
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def log_tail(self, lines: int = 60) -> str:
+        """The last lines of the log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def stop(self, signal_number: int = signal.SIGTERM) -> int:
+        """Send the signal, wait for the end and return the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal_number)
+        try:
+            return self.process.wait(GONE_WITHIN)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            raise AssertionError(f"the server did not end in {GONE_WITHIN} s:\n{self.log_tail()}") from None
+
+    def kill(self) -> None:
+        """Kill every process of the server at once, as a power cut would."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def free_port() -> int:
+    """A port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running_server(
+    data_dir: Path, *flags: str, environment: dict[str, str] | None = None, port: int | None = None
+) -> Iterator[LiveServer]:
+    """Start a server, wait until it is ready, and end it by SIGTERM afterwards."""
+    server = start_server(data_dir, *flags, environment=environment, port=port)
+    try:
+        wait_until_ready(server)
+        yield server
+    finally:
+        server.stop()
+
+
+def start_server(
+    data_dir: Path, *flags: str, environment: dict[str, str] | None = None, port: int | None = None
+) -> LiveServer:
+    """Start a server in a process group of its own, without waiting for it."""
+    port = port or free_port()
+    data_dir.mkdir(parents=True, exist_ok=True)
+    log = data_dir.parent / f"{data_dir.name}.log"
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("DICOMWEB_")}
+    command = [
+        sys.executable,
+        "-m",
+        "dicomweb.cli",
+        "serve",
+        "--port",
+        str(port),
+        "--data-dir",
+        str(data_dir),
+        *flags,
+    ]
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=data_dir.parent,
+            env=inherited | {"PYTHONPATH": str(REPOSITORY)} | (environment or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    url = f"http://127.0.0.1:{port}"
+    return LiveServer(url, f"{url}/dicom-web", port, data_dir, process, log)
+
+
+def wait_until_ready(server: LiveServer, within: float = READY_WITHIN) -> None:
+    """Return when /health/ready answers 200; fail with the log when it does not come."""
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        if server.process.poll() is not None:
+            raise AssertionError(f"the server ended with {server.process.returncode}:\n{server.log_tail()}")
+        try:
+            with urllib.request.urlopen(f"{server.url}/health/ready", timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            pass
+        time.sleep(0.05)
+    raise AssertionError(f"the server was not ready in {within} s:\n{server.log_tail()}")

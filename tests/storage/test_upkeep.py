@@ -1,0 +1,122 @@
+"""The administrator's night: sweep, check, repair and reindex."""
+
+from pathlib import Path
+
+from storage.archive import Archive
+from storage.reindex import reindex
+from storage.sweep import sweep
+from storage.verify import Finding, repair, verify
+
+from tests.builders import ct_slice
+
+
+async def findings(archive: Archive) -> list[Finding]:
+    """Everything `verify` finds."""
+    return [each async for each in verify(archive) if isinstance(each, Finding)]
+
+
+async def fill(archive: Archive) -> list[Path]:
+    """Store two series of one study; returns the files."""
+    for n in range(4):
+        await archive.store(
+            ct_slice("1.2", f"1.3.{n % 2}", f"1.4.{n}", rows=8, columns=8, Modality=["CT", "MR"][n % 2])
+        )
+    return [archive.blobs.path(name) for name in archive.blobs.names()]
+
+
+async def dump(archive: Archive) -> list[object]:
+    """The index without what a rebuild gives anew."""
+    rows: list[object] = []
+    for table, order in (("studies", "1"), ("series", "series_instance_uid"), ("instances", "sop_instance_uid")):
+        for row in await archive.pool.fetch(f"SELECT * FROM {table} ORDER BY {order}"):
+            rows.append({k: v for k, v in row.items() if k not in ("id", "study", "series", "version", "created_at")})
+    return rows
+
+
+async def test_a_healthy_archive_has_no_findings(archive: Archive) -> None:
+    """`check` is silent when files and index agree."""
+    await fill(archive)
+    assert await findings(archive) == []
+
+
+async def test_a_missing_and_a_damaged_file_are_found_and_can_be_sent_again(archive: Archive) -> None:
+    """A lost or garbled file is named; after the repair its row is gone and the good bytes are taken again."""
+    files = await fill(archive)
+    files[0].unlink()
+    files[1].write_bytes(files[1].read_bytes()[:-1] + b"\x7f")
+    found = await findings(archive)
+    assert sorted(each.kind for each in found) == ["damaged", "missing"]
+    for each in found:
+        assert "send the instance again" in await repair(archive, each)
+    assert await findings(archive) == []
+    assert len(await archive.instances("1.2")) == 2
+    for n in (0, 1):
+        data = ct_slice("1.2", f"1.3.{n}", f"1.4.{n}", rows=8, columns=8, Modality=["CT", "MR"][n])
+        assert (await archive.store(data)).status == "stored"
+    assert len(await archive.instances("1.2")) == 4
+    assert await findings(archive) == []
+
+
+async def test_a_file_without_a_row_is_indexed_by_the_repair(archive: Archive) -> None:
+    """A complete file that lost its row is adopted, not deleted."""
+    files = await fill(archive)
+    await archive.pool.execute("DELETE FROM instances WHERE sop_instance_uid = '1.4.3'")
+    found = await findings(archive)
+    assert sorted(each.kind for each in found) == ["miscounted", "unindexed"]
+    for each in found:
+        await repair(archive, each)
+    found = await findings(archive)
+    for each in found:
+        await repair(archive, each)
+    assert await findings(archive) == []
+    assert len(await archive.instances("1.2")) == len(files)
+
+
+async def test_a_stray_file_that_is_not_dicom_is_put_aside_not_deleted(archive: Archive) -> None:
+    """Nothing that lies in the store is ever thrown away by a repair."""
+    stray = archive.blobs.path("20260101/0000/0199aaaaaaaa7000800000000000aaaa.dcm")
+    stray.parent.mkdir(parents=True)
+    stray.write_bytes(b"what is this?")
+    (found,) = await findings(archive)
+    assert ".quarantine" in await repair(archive, found)
+    assert not stray.exists()
+    assert (archive.blobs.root / ".quarantine" / stray.name).read_bytes() == b"what is this?"
+    assert await findings(archive) == []
+
+
+async def test_the_sweep_keeps_what_was_committed_and_removes_what_was_not(archive: Archive) -> None:
+    """Promise 2: after a crash at any moment nothing half-made is left and nothing acknowledged is lost."""
+    (first, *_) = await fill(archive)
+    committed = archive.blobs.root / ".staging" / first.name
+    committed.hardlink_to(first)
+    published = archive.blobs.stage()
+    published.write(b"published, never committed")
+    published.publish()
+    half = archive.blobs.stage()
+    half.write(b"half")
+    swept = await sweep(archive.pool, archive.blobs)
+    assert (swept.committed, swept.unacknowledged) == (1, 2)
+    assert archive.blobs.staged() == []
+    assert first.exists()
+    assert not archive.blobs.path(published.name).exists()
+    assert await findings(archive) == []
+
+
+async def test_reindex_builds_the_same_index_from_the_files_alone(archive: Archive) -> None:
+    """Promise 4: the files are the truth; the rebuilt index equals the one that was lost."""
+    files = await fill(archive)
+    before = await dump(archive)
+    await archive.pool.execute("TRUNCATE instances, series, studies")
+    results = [each async for each in reindex(archive, processes=1)]
+    assert len(results) == len(files)
+    assert all(each.problem is None for each in results)
+    assert await dump(archive) == before
+
+
+async def test_reindex_goes_on_past_a_file_it_cannot_read(archive: Archive) -> None:
+    """One bad file is reported and costs only itself."""
+    files = await fill(archive)
+    files[2].write_bytes(b"garbled")
+    results = [each async for each in reindex(archive, processes=1)]
+    assert [each.problem is None for each in results] == [True, True, False, True]
+    assert len(await archive.instances("1.2")) == 3
