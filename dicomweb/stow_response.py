@@ -25,6 +25,7 @@ from dicomweb.stow_body import BodyError
 from dicomweb.urls import base_url, instance_url, study_url
 from storage import dicomxml
 from storage.dicomjson import dumps
+from storage.errors import ArchiveError
 
 if TYPE_CHECKING:
     from storage.ingest import Outcome
@@ -116,7 +117,7 @@ def status_of(outcomes: Sequence["Outcome"]) -> int:
     When nothing was stored only because the archive cannot store now, it is 503 or 507 rather than 409, so
     that a client knows to come again.
     """
-    failed = [outcome.error for outcome in outcomes if outcome.error]
+    failed = [_error(outcome) for outcome in outcomes if outcome.status == "failed"]
     if len(failed) == len(outcomes):
         statuses = {failure_of(error).http_status for error in failed}
         return statuses.pop() if statuses in ({503}, {507}) else 409
@@ -145,14 +146,16 @@ def response_dataset(base: str, outcomes: Iterable["Outcome"], interruption: Bod
     others: list[Dataset] = []
     studies = set()
     for outcome in outcomes:
-        if outcome.error is None:
+        if outcome.status != "failed":
             stored.append(_stored_item(base, outcome))
             studies.add(outcome.study_instance_uid)
-        elif outcome.sop_instance_uid:
-            reason = failure_of(outcome.error).stow_reason
-            failed.append(_identified(outcome) | _failure(reason, str(outcome.error)))
+            continue
+        error = _error(outcome)
+        failure = _failure(failure_of(error).stow_reason, str(error))
+        if outcome.sop_instance_uid:
+            failed.append(dict(sorted((_identified(outcome) | failure).items())))
         else:
-            others.append(_failure(failure_of(outcome.error).stow_reason, str(outcome.error)))
+            others.append(failure)
     if interruption:
         reason = _OUT_OF_RESOURCES if interruption.status == 413 else _UNREADABLE
         others.append(_failure(reason, interruption.detail))
@@ -166,6 +169,10 @@ def response_dataset(base: str, outcomes: Iterable["Outcome"], interruption: Bod
         if items:
             dataset |= _attribute(keyword, *items)
     return dataset
+
+
+def _error(outcome: "Outcome") -> ArchiveError:
+    return outcome.error or ArchiveError("The instance could not be stored.")
 
 
 def _stored_item(base: str, outcome: "Outcome") -> Dataset:
@@ -210,7 +217,7 @@ def _warning_reason(outcome: "Outcome") -> int | None:
 
 def _location(base: str, outcomes: Sequence["Outcome"]) -> str | None:
     """Name the instance when one was stored, the study when all that was stored is of one (10.5.3.2)."""
-    stored = [outcome for outcome in outcomes if outcome.error is None]
+    stored = [outcome for outcome in outcomes if outcome.status != "failed"]
     if len(stored) == 1:
         return _instance_location(base, stored[0])
     studies = {outcome.study_instance_uid for outcome in stored}
@@ -226,8 +233,9 @@ def _warning_texts(outcomes: Iterable["Outcome"], interruption: BodyError | None
     """Say what failed in headers too, each kind once: `curl -i` then shows it (10.5.3.2)."""
     texts: dict[str, None] = {}
     for outcome in outcomes:
-        if outcome.error:
-            texts[f"{failure_of(outcome.error).stow_reason:04X} {outcome.error}"] = None
+        if outcome.status == "failed":
+            error = _error(outcome)
+            texts[f"{failure_of(error).stow_reason:04X} {error}"] = None
         elif reason := _warning_reason(outcome):
             texts[f"{reason:04X} {'; '.join(outcome.warnings)}"] = None
         if len(texts) == _MOST_WARNING_HEADERS:

@@ -86,7 +86,9 @@ class StreamedBody(Response):
             gone.cancel()
 
 
-async def gathered(chunks: AsyncIterator[bytes], size: int = CHUNK, first: int = FIRST_CHUNK) -> AsyncIterator[bytes]:
+async def gathered(
+    chunks: AsyncIterator[bytes], size: int = CHUNK, first: int = FIRST_CHUNK
+) -> AsyncGenerator[bytes, None]:
     """Join small pieces of a body into chunks of about `size` bytes, the first one of about `first`."""
     pending: list[bytes] = []
     held, limit = 0, first

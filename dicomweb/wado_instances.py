@@ -22,7 +22,7 @@ from dicomweb.conditional import entity_tag
 from dicomweb.failures import NotAcceptable
 from dicomweb.media_types import DICOM, OCTET_STREAM, Offer, available
 from dicomweb.urls import base_url, instance_url
-from dicomweb.wado_body import Item, boundary_of, multipart, multipart_length, not_modified, single_part
+from dicomweb.wado_body import Item, boundary_of, multipart, multipart_length, not_modified, one_item, single_part
 from dicomweb.wado_bulkdata import retrieve_bulkdata
 from dicomweb.wado_request import (
     accept_key,
@@ -68,12 +68,14 @@ async def retrieve_instances(request: Request) -> Response:
     unchanged = not_modified(request, etag, cache)
     if unchanged is not None:
         return unchanged
-    if not as_multipart:
+    if len(files) == 1:
         item = _item(files[0], await archive.part10(files[0]), base)
+        if as_multipart:
+            length = multipart_length(boundary_of(etag), [item])
+            return multipart(DICOM, one_item(item), etag, cache, length)
         disposition = f'attachment; filename="{files[0].sop_instance_uid}.dcm"'
         return single_part(request, item, etag, cache, [(b"content-disposition", disposition.encode())])
-    length = _length(files, base, etag)
-    return multipart(DICOM, _items(archive, files, base), etag, cache, length)
+    return multipart(DICOM, _items(archive, files, base), etag, cache, _length(files, base, etag))
 
 
 def _refuse(kinds: Counter[str], refused: list[str], single: bool) -> NotAcceptable:

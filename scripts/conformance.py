@@ -1,4 +1,4 @@
-"""Write the tables of the README from the tables of the code: python scripts/conformance.py [--check]
+"""Write the tables of the README from the tables of the code: python -m scripts.conformance [--check]
 
 Between `<!-- conformance: NAME -->` and `<!-- end of conformance -->` the README has what `TABLES[NAME]` makes;
 --check writes nothing and fails when the README says something else.
@@ -8,23 +8,20 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, cast, get_args
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from typing import Any, cast
 
 from pydantic import ByteSize
 from pydicom.uid import UID
 from starlette.routing import BaseRoute, Mount, Route
 
 from dicomweb.app import create_app
-from dicomweb.capabilities import DESCRIPTIONS, describe_handler
+from dicomweb.capabilities import describe_handler
 from dicomweb.failures import FAILURES
 from dicomweb.media_types import TRANSFER_SYNTAXES_OF_MEDIA_TYPE
 from dicomweb.settings import PREFIX, Settings
 from storage.attributes import ATTRIBUTES, BY_LEVEL, Attribute, Level
 
-README = ROOT / "README.md"
+README = Path(__file__).resolve().parent.parent / "README.md"
 SECTION = re.compile(r"(<!-- conformance: (\w+) -->\n)(.*?)(<!-- end of conformance -->)", re.DOTALL)
 UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 RETURNED = {"R": "always", "C": "when known", "U": "always"}
@@ -45,10 +42,8 @@ def resources() -> str:
     rows = []
     for path, route in _routes(create_app(cast("Any", None), Settings()).routes):
         described = describe_handler(route.name)
-        for method in sorted((route.methods or set()) - {"HEAD"}):
-            answers = _code(described.answers) if described else ""
-            takes = _code(described.takes) if described and method not in ("GET", "OPTIONS") else ""
-            rows.append([method, f"`{path}`", described.title if described else "", answers, takes])
+        rest = [f"`{path}`", described.title, _code(described.answers), _code(described.takes)]
+        rows += [[method, *rest] for method in sorted((route.methods or set()) - {"HEAD"})]
     return table(["method", "resource", "transaction", "answers", "takes"], rows)
 
 
@@ -120,7 +115,7 @@ def main() -> int:
     wanted = rewritten(text)
     if "--check" in sys.argv[1:]:
         if wanted != text:
-            print("the tables of README.md are not those of the code: run python scripts/conformance.py")
+            print("the tables of README.md are not those of the code: run python -m scripts.conformance")
         return int(wanted != text)
     README.write_text(wanted, encoding="utf-8")
     return 0
@@ -158,7 +153,7 @@ def _tag(attribute: Attribute) -> str:
 def _column(attribute: Attribute) -> str:
     if attribute.column is None:
         return ""
-    return "index and trigrams" if attribute.gram else "index or column"
+    return "column, and inside by trigrams" if attribute.gram else "column"
 
 
 def _returned(attribute: Attribute) -> str:

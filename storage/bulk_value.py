@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 from storage.blobs import LocalBlobs
 from storage.instance_file import InstanceFile, reader_of
-from storage.vr import swapped
+from storage.vr import WORD_BYTES, swapped_words
 
 
 class BulkValue:
@@ -26,18 +26,28 @@ class BulkValue:
         self.length = length
         self._offset = offset
         self._reader = reader_of(blobs, instance)
+        self._word_bytes = self._bytes_of_a_word()
 
     async def stream(self, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """Yield `length` bytes from `offset` (all by default)."""
         wanted = self.length - offset if length is None else length
-        if self.instance.layout.encoding.little_endian:
+        if self._word_bytes == 1:
             async for chunk in self._reader.stream(self._offset + offset, wanted):
                 yield chunk
             return
         aligned = offset - offset % 8  # whole values of every VR
         skip = offset - aligned
         async for chunk in self._reader.stream(self._offset + aligned, min(wanted + skip + 8, self.length - aligned)):
-            piece = swapped(self.vr, chunk)[skip : skip + wanted]
+            piece = swapped_words(self._word_bytes, chunk)[skip : skip + wanted]
             skip = 0
             wanted -= len(piece)
             yield piece
+
+    def _bytes_of_a_word(self) -> int:
+        """Return how many bytes must be reversed at a time to get little endian; 1 for none."""
+        layout = self.instance.layout
+        if layout.encoding.little_endian:
+            return 1
+        if layout.pixel_data is not None and layout.pixel_data.offset == self._offset:
+            return layout.pixel_data.word_bytes
+        return WORD_BYTES.get(self.vr, 1)

@@ -19,10 +19,10 @@ from storage.bulk_parts import BulkPart, Piece, Span, length_of, stream
 from storage.dicomjson import SPECIFIC_CHARACTER_SET, UTF_8, Attribute, integer_string, key_of
 from storage.elements import Limits
 from storage.errors import InvalidDicom, LimitExceeded, MissingIdentifier
-from storage.part10 import file_meta_bytes
-from storage.pixel_parts import NATIVE, OCTET_STREAM, PixelValue, pixel_value
+from storage.part10 import EXPLICIT_LE, file_meta_bytes
+from storage.pixel_parts import OCTET_STREAM, PixelValue, pixel_value
 from storage.value_field import inline_binary, padding, value_field
-from storage.vr import AMBIGUOUS, LONG_VR, SHORT_VR, standard_vr, tag_of
+from storage.vr import LONG_VR, SHORT_VR, standard_vr, tag_of
 
 __all__ = ["BulkPart", "Composed", "Resolve", "compose"]
 
@@ -170,7 +170,7 @@ class _Writer:
 
     def __init__(self, resolve: Resolve) -> None:
         self._resolve = resolve
-        self.transfer_syntax_uid = NATIVE
+        self.transfer_syntax_uid = EXPLICIT_LE
         self.temporary: list[BinaryIO] = []
 
     def dataset(self, attributes: dict[str, Attribute], depth: int) -> list[Piece]:
@@ -194,8 +194,7 @@ class _Writer:
     def _attribute(self, key: str, attribute: Attribute, depth: int) -> list[Piece]:
         vr = attribute.get("vr") or standard_vr(int(key, 16))
         if not isinstance(vr, str) or vr not in VRS:
-            why = "its vr is needed" if vr is None or vr in AMBIGUOUS else "its vr is none of PS3.5 Table 6.2-1"
-            raise ValueError(why)
+            raise ValueError("its vr is missing or none of PS3.5 Table 6.2-1")
         forms = [form for form in FORMS if attribute.get(form) is not None]
         if len(forms) > 1:
             raise ValueError(f"only one of {' and '.join(forms)} may be there (PS3.18 F.2.2)")
@@ -250,7 +249,7 @@ class _Writer:
             if isinstance(piece, Span) and not isinstance(piece.source, Path):
                 self.temporary.append(piece.source)
         if pixels.encapsulated or depth == 0:
-            if self.transfer_syntax_uid not in (NATIVE, pixels.transfer_syntax_uid):
+            if self.transfer_syntax_uid not in (EXPLICIT_LE, pixels.transfer_syntax_uid):
                 raise InvalidDicom(f"{_shown(PIXEL_DATA)}: images of one instance differ in transfer syntax")
             self.transfer_syntax_uid = pixels.transfer_syntax_uid
         return pixels

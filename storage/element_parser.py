@@ -79,6 +79,7 @@ class ElementParser:
     def __init__(self, source: Source, limits: Limits, keep: int, *, little_endian: bool = True) -> None:
         order = "<" if little_endian else ">"
         self.warnings: list[str] = []
+        self.overran = False
         self.read_bytes = 0
         self._source = source
         self._limits = limits
@@ -265,6 +266,7 @@ class ElementParser:
         return offset + length
 
     def _truncated(self, tag: Tag) -> None:
+        self.overran = True
         self.warn(f"The value of ({tag >> 16:04X},{tag & 0xFFFF:04X}) is longer than what contains it.")
 
     def _delimiter(self, tag: Tag, position: int, nested: bool) -> int:

@@ -12,6 +12,7 @@ Facts kept here (PS3.5 A.4):
 import re
 import struct
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 from storage.codestream import family
@@ -181,7 +182,7 @@ def _numbers(source: Source, element: Element | None, at_most: int) -> list[int]
 
 def _hits_fragments(offsets: list[int], starts: dict[int, int]) -> bool:
     """Whether the offsets ascend from the first fragment, each to the start of one."""
-    ascending = all(left < right for left, right in zip(offsets, offsets[1:], strict=False))
+    ascending = all(left < right for left, right in pairwise(offsets))
     return offsets[0] == 0 and ascending and all(offset in starts for offset in offsets)
 
 

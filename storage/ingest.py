@@ -161,9 +161,6 @@ class Ingest:
         """Commit what is ready; from here on its blobs belong to the index."""
         batch, self._ready, self._ready_bytes = self._ready, [], 0
         arrivals = [arrival for _, arrival in batch]
-        for (outcome, _), result in zip(batch, await self._index.add(arrivals), strict=True):
-            if isinstance(result, ArchiveError):
-                outcome.error = result
-            else:
-                outcome.status = result.status
-                outcome.warnings = outcome.warnings + result.warnings
+        for (outcome, _), verdict in zip(batch, await self._index.add(arrivals), strict=True):
+            outcome.status, outcome.error = verdict.status, verdict.error
+            outcome.warnings = outcome.warnings + verdict.warnings

@@ -133,7 +133,7 @@ async def in_thread(blobs: LocalBlobs, items: Iterator[_Item]) -> AsyncIterator[
     """Yield from a blocking iterator, each step in a thread."""
     end = object()
     while (item := await blobs.run(next, items, end)) is not end:
-        yield item  # type: ignore[misc]
+        yield item
 
 
 async def _cut(chunks: AsyncIterator[bytes], offset: int, length: int) -> AsyncIterator[bytes]:

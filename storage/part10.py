@@ -95,7 +95,7 @@ def read_header(source: Source, limits: Limits = Limits(), *, keep: int = 65536)
     if encoding.deflated or not encoding.little_endian:
         parser = ElementParser(source, limits, keep, little_endian=encoding.little_endian)
     dataset, _ = parser.data_set(position, source.length, explicit=encoding.explicit_vr)
-    _check_is_dicom(dataset, start, file_meta)
+    _check_is_dicom(dataset, start, file_meta, damaged=parser.overran)
     found = _transfer_syntax(stated, encoding, dataset, source)
     if stated and found != stated:
         parser.warn(f"The transfer syntax is stated as {stated}, but the data set is in {found}.")
@@ -148,12 +148,14 @@ def _encoding(first: bytes, stated: str, remaining: int) -> Encoding:
     return Encoding(_is_vr(code), little)
 
 
-def _check_is_dicom(dataset: Dataset, start: bytes, file_meta: Dataset) -> None:
+def _check_is_dicom(dataset: Dataset, start: bytes, file_meta: Dataset, *, damaged: bool) -> None:
     """Refuse what was read when nothing in it is known to the data dictionary."""
-    if not dataset and file_meta:
+    if any(tag & 0xFFFF and tag >= 0x0004_0000 and not tag >> 16 & 1 and standard_vr(tag) for tag in dataset):
         return
-    if not any(tag & 0xFFFF and tag > 0x0008_0000 and not tag >> 16 & 1 and standard_vr(tag) for tag in dataset):
-        raise InvalidDicom("The data set cannot be read; is the file damaged?") if file_meta else not_dicom(start)
+    if not file_meta:
+        raise not_dicom(start)
+    if damaged:
+        raise InvalidDicom("The data set after the file meta information cannot be read; is the file damaged?")
 
 
 def _transfer_syntax(stated: str, encoding: Encoding, dataset: Dataset, source: Source) -> str:

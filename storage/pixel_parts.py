@@ -15,16 +15,16 @@ from typing import BinaryIO, Final, cast
 import imagecodecs
 import numpy as np
 from PIL import Image, ImageSequence
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian
+from pydicom.uid import UID
 
 from storage.bulk_parts import BulkPart, Piece, Span, length_of
 from storage.codestream import transfer_syntax_of
 from storage.dicomjson import Attribute, key_of
 from storage.errors import InvalidDicom, LimitExceeded
 from storage.image_header import HEADER_BYTES, ImageHeader, codestream_place, image_header
+from storage.part10 import EXPLICIT_BE, EXPLICIT_LE, is_encapsulated
 from storage.vr import standard_vr, tag_of
 
-NATIVE: Final = str(ExplicitVRLittleEndian)
 
 # PS3.18 Table 8.7.3-5 and 8.7.3.3.2 note 3 (older names): media type -> transfer syntax when the part names none
 DEFAULT_TRANSFER_SYNTAX: Final = {
@@ -104,18 +104,13 @@ def pixel_value(parts: list[BulkPart], number_of_frames: int | None) -> PixelVal
     essence, syntax = parts[0].essence, parts[0].transfer_syntax
     if essence in TRANSFORMED:
         return _transformed(parts, number_of_frames)
-    if essence in DEFAULT_TRANSFER_SYNTAX or (essence in OCTET_STREAM and _is_encapsulated(syntax)):
+    if essence in DEFAULT_TRANSFER_SYNTAX or (essence in OCTET_STREAM and is_encapsulated(syntax or "")):
         return _encapsulated(parts, essence, number_of_frames)
     if essence not in OCTET_STREAM:
         raise InvalidDicom(f"{essence} is no media type of Pixel Data (PS3.18 Table 10.5.2-1)")
-    if syntax == ExplicitVRBigEndian:
+    if syntax == EXPLICIT_BE:
         raise InvalidDicom("uncompressed bulk data must be little endian (PS3.18 10.5.1.4)")
-    return PixelValue([Span(part.path, 0, part.length) for part in parts], False, NATIVE)
-
-
-def _is_encapsulated(syntax: str | None) -> bool:
-    uid = UID(syntax or "")
-    return not uid.is_private and uid.is_transfer_syntax and uid.is_encapsulated
+    return PixelValue([Span(part.path, 0, part.length) for part in parts], False, EXPLICIT_LE)
 
 
 def _encapsulated(parts: list[BulkPart], essence: str, number_of_frames: int | None) -> PixelValue:
@@ -140,7 +135,7 @@ def _encapsulated(parts: list[BulkPart], essence: str, number_of_frames: int | N
         description |= _attribute("NumberOfFrames", len(parts))
     pieces, table = _fragments(frames)
     syntax = parts[0].transfer_syntax or _syntax(essence, start, header)
-    if not (_is_encapsulated(syntax) or (UID(syntax).is_valid and UID(syntax).is_private)):
+    if not is_encapsulated(syntax) and not (UID(syntax).is_valid and UID(syntax).is_private):
         raise InvalidDicom(f"the transfer syntax of an {essence} part is none for compressed frames")
     return PixelValue(pieces, True, syntax, description | table)
 
@@ -232,7 +227,7 @@ def _transformed(parts: list[BulkPart], number_of_frames: int | None) -> PixelVa
     description = _describe(headers[0])
     if len(headers) > 1 or number_of_frames is not None:
         description |= _attribute("NumberOfFrames", len(headers))
-    return PixelValue([Span(pixels, 0, pixels.tell())], False, NATIVE, description, certain=True)
+    return PixelValue([Span(pixels, 0, pixels.tell())], False, EXPLICIT_LE, description, certain=True)
 
 
 def _decode_image(part: BulkPart, pixels: BinaryIO, room: int) -> list[ImageHeader]:

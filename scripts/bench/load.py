@@ -6,7 +6,7 @@ import socket
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 LARGEST_READ = 1 << 20  # bytes
 HOST = "127.0.0.1"
@@ -22,15 +22,12 @@ class Answer:
     body: bytes = b""
 
 
-@dataclass
 class Connection:
     """A keep-alive HTTP/1.1 connection; enough of the protocol to talk to our own server."""
 
-    port: int
-    socket: socket.socket = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.socket = socket.create_connection((HOST, self.port))
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.socket = socket.create_connection((HOST, port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._memory = bytearray(LARGEST_READ)
         self._view = memoryview(self._memory)

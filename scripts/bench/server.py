@@ -1,13 +1,14 @@
 """The server under measurement: started on a folder of its own, its processes found, their memory read."""
 
-import json
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from storage.data_folder import DataFolder
 from tests.live_server import LiveServer, running_server
 
 
@@ -24,9 +25,12 @@ class BenchServer:
 
     @property
     def database_url(self) -> str:
-        """The URL of its embedded database."""
-        facts = json.loads((self.live.data_dir / "run" / "server.json").read_text())
-        return str(facts["database_url"])
+        """The URL of its embedded database, as it is published for commands beside the server."""
+        for _ in range(100):
+            if facts := DataFolder.running(self.live.data_dir):
+                return str(facts["database_url"])
+            time.sleep(0.1)
+        raise RuntimeError("the server does not say where its database is")
 
     def processes(self) -> dict[int, str]:
         """Return the Python processes of the server by process id: "supervisor" first, then "worker 1", ..."""

@@ -56,7 +56,7 @@ async def test_options_of_a_resource_lists_its_methods(client: httpx2.AsyncClien
 
 @pytest.mark.parametrize("uid", ["abc", "1" * 65, "1.2%00", "1.2%0d%0a", "%C3%A9", "1 2"])
 async def test_a_malformed_uid_is_a_400(client: httpx2.AsyncClient, uid: str) -> None:
-    """No spelling of a path reaches the database or becomes a 500; one with a line break names nothing (A-003, A-004)."""
+    """No spelling of a UID reaches the database or becomes a 500; a line break names nothing (A-003, A-004)."""
     async with client:
         for path in (f"/dicom-web/studies/{uid}", f"/dicom-web/studies/1/series/{uid}/metadata"):
             answer = await client.get(path)

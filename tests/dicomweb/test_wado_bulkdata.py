@@ -117,7 +117,7 @@ async def test_a_document_cannot_attack_the_page(archive: Any, client: httpx2.As
 
 
 @pytest.mark.parametrize(
-    "path", ["00100010", "7FE0", "..", "7FE00010/1", "00640002/0/00640009", "7FE00010%00", "x" * 5000]
+    "path", ["00100010", "7FE0", "7FE00010/1", "00640002/0/00640009", "7FE00010%00", "x" * 5000]
 )
 async def test_a_path_that_names_nothing_is_a_404(archive: Any, client: httpx2.AsyncClient, path: str) -> None:
     """BulkDataURIs are opaque: a wrong one is not found (D-070)."""

@@ -4,7 +4,6 @@ from typing import Any
 
 import httpx2
 import numpy as np
-import pydicom
 import pytest
 
 from dicomweb.failures import RequestRefused
@@ -55,7 +54,7 @@ async def test_the_request_of_ohif(archive: Any, client: httpx2.AsyncClient) -> 
     (path,) = await stored(archive, file)
     answer = await client.get(f"{path}/frames/1", headers=OHIF)
     (part,) = parts_of(answer)
-    assert part.body == pydicom.dcmread(__import__("io").BytesIO(file)).PixelData
+    assert part.body == file[-64 * 64 * 2 :]
     assert part.headers["Content-Type"] == OCTETS
     assert part.headers["Content-Location"] == f"http://archive.test{path}/frames/1"
     assert answer.headers["content-length"] == str(len(answer.content))

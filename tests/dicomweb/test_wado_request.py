@@ -15,6 +15,7 @@ RLE = "1.2.840.10008.1.2.5"
 VIDEO = "1.2.840.10008.1.2.4.102"
 
 OHIF = "multipart/related; type=application/octet-stream; transfer-syntax=*"
+QUOTED = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
 OCTETS = f"application/octet-stream; transfer-syntax={EXPLICIT}"
 
 # stored syntax, Accept of the request, content type of the part, multipart; None: 406
@@ -30,7 +31,7 @@ FRAMES = [
     (JLS, OHIF, f"image/jls; transfer-syntax={JLS}", True),
     (
         JLS,
-        OHIF.replace("=application/octet-stream", '="application/octet-stream"'),
+        QUOTED,
         f"image/jls; transfer-syntax={JLS}",
         True,
     ),

@@ -1,0 +1,62 @@
+"""Sample files for `serve --demo`: those of the installed pydicom package, stored through STOW-RS like any others."""
+
+import secrets
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pydicom
+
+SAMPLES = "data/test_files"
+TIMEOUT = 300.0
+
+
+def load(root: str) -> str:
+    """Store the sample files; those that are there already stay as they are. Blocks.
+
+    Parameters
+    ----------
+    root
+        URL of the DICOMweb root.
+
+    Returns
+    -------
+    str
+        What was done, for a person.
+    """
+    files = sorted((Path(pydicom.__file__).parent / SAMPLES).rglob("*.dcm"))
+    boundary = secrets.token_hex(16)
+    request = urllib.request.Request(
+        f"{root}/studies",
+        _body(files, boundary),
+        {
+            "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
+            "Accept": "application/dicom+json",
+        },
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+            result = orjson.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return f"The sample files could not be loaded: the server answered {error.code}."
+    except (OSError, ValueError) as error:
+        return f"The sample files could not be loaded: {error}."
+    stored = _values(result, "00081199")
+    refused = len(files) - len(stored)
+    return (
+        f"Loaded {len(stored)} sample files of pydicom; {refused} more are damaged on purpose or no instances.\n"
+        f"  see them       curl {root}/studies"
+    )
+
+
+def _body(files: list[Path], boundary: str) -> bytes:
+    head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+    parts = [head + path.read_bytes() + b"\r\n" for path in files]
+    return b"".join([*parts, f"--{boundary}--\r\n".encode()])
+
+
+def _values(dataset: dict[str, Any], tag: str) -> list[Any]:
+    values: list[Any] = dataset.get(tag, {}).get("Value", [])
+    return values

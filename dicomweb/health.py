@@ -1,0 +1,54 @@
+"""Health, for load balancers, orchestrators and people.
+
+`/health/live` says that a worker runs, `/health/ready` that the archive can serve, `/health` what a person wants to
+know when URLs come out wrong: the root as this very request sees it.
+"""
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from dicomweb.metrics import show_metrics
+from dicomweb.urls import base_url
+from dicomweb.version import program_version
+from storage.errors import Unavailable
+
+
+async def show_live(request: Request) -> Response:
+    """Answer 200: this process runs."""
+    return _answer({"status": "live"})
+
+
+async def show_ready(request: Request) -> Response:
+    """Answer 200 when database and storage answer, else 503 with what does not."""
+    return _answer(await _state(request))
+
+
+async def show_health(request: Request) -> Response:
+    """Answer with the state, the version, and the DICOMweb root as this request sees it."""
+    return _answer(await _state(request) | {"version": program_version(), "base_url": base_url(request)})
+
+
+async def _state(request: Request) -> dict[str, str]:
+    try:
+        await request.app.state.archive.ready()
+    except Unavailable as error:
+        return {"status": "unavailable", "failed": str(error)}
+    return {"status": "ready"}
+
+
+def _answer(facts: dict[str, str]) -> Response:
+    headers = {"Cache-Control": "no-store"}
+    if "failed" in facts:
+        headers["Retry-After"] = "5"
+    return Response(orjson.dumps(facts) + b"\n", 503 if "failed" in facts else 200, headers, "application/json")
+
+
+ROUTES = [
+    Route("/health/live", show_live),
+    Route("/health/ready", show_ready),
+    Route("/health", show_health),
+    Route("/metrics", show_metrics),
+]
+"""At the root of the server, not below the DICOMweb root."""

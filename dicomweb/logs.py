@@ -1,0 +1,283 @@
+"""Logs: one line a request and one an event, for a machine (JSON) or for a person at a terminal.
+
+Facts this module keeps:
+
+- Nothing of a patient is logged. Query strings hold names and identifiers: they are never logged. Messages of errors
+  hold values that were read: they are shown only for the kinds of errors that cannot. Tracebacks show code, never
+  the values of variables.
+- Every line of a request carries its identifier, which the response tells as `X-Request-ID`.
+- Lines go to standard error in one write each, so that those of several processes do not mix.
+"""
+
+import asyncio
+import logging
+import re
+import secrets
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TextIO
+from urllib.parse import quote
+
+import orjson
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dicomweb.settings import Settings
+from storage.errors import ArchiveError
+
+logger = logging.getLogger(__name__)
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+SHOWN = (ArchiveError, OSError, TypeError, AttributeError, NameError, ImportError, MemoryError)
+"""Errors whose messages speak of code or of the machine, never of the values in a data set."""
+QUIET_PATHS = ("/health", "/metrics")
+"""Asked every few seconds by machines: logged at level debug, unless something is wrong."""
+OURS = ("dicomweb", "storage")
+"""Loggers that follow `log_level`; of libraries only warnings and worse are logged, for some tell URLs and values."""
+LONGEST_PATH = 512
+FIELDS = "fields"
+
+_SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}\Z")
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and its response, as far as logs and metrics are concerned.
+
+    Attributes
+    ----------
+    route : str
+        The template of the path, such as /dicom-web/studies/{study}; empty when no route matched.
+    status : int
+        0 when no response was begun.
+    received, sent : int
+        Bytes of the bodies.
+    seconds : float
+        From the first to the last byte.
+    complete : bool
+        Whether the response was sent to its end.
+    outcomes : dict of str to int
+        How many instances were stored, duplicates and so on.
+    """
+
+    method: str
+    path: str
+    route: str = ""
+    status: int = 0
+    received: int = 0
+    sent: int = 0
+    seconds: float = 0.0
+    complete: bool = False
+    outcomes: dict[str, int] | None = None
+
+
+class RequestLog:
+    """ASGI middleware, outermost: gives a request its identifier, measures it, logs it.
+
+    Parameters
+    ----------
+    app
+        The application inside. It may leave the outcomes of a store in `scope["outcomes"]`.
+    begun, ended
+        Called at the start and at the end of each request.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        begun: Callable[[], None] = lambda: None,
+        ended: Callable[[Exchange], None] = lambda _: None,
+    ) -> None:
+        self.app = app
+        self.begun = begun
+        self.ended = ended
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        identifier = _identifier(scope)
+        request_id.set(identifier)
+        header = (b"x-request-id", identifier.encode())
+        exchange = Exchange(scope["method"], scope["path"])
+        start = time.perf_counter()
+
+        async def counted_receive() -> Message:
+            message = await receive()
+            exchange.received += len(message.get("body", b""))
+            return message
+
+        async def counted_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                exchange.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), header]
+            await send(message)
+            if message["type"] == "http.response.body":
+                exchange.sent += len(message.get("body", b""))
+                exchange.complete = not message.get("more_body", False)
+
+        self.begun()
+        try:
+            await self.app(scope, counted_receive, counted_send)
+        finally:
+            exchange.seconds = time.perf_counter() - start
+            exchange.route = _route(scope)
+            exchange.outcomes = _count(scope)
+            self.ended(exchange)
+            _log(exchange)
+
+
+def _identifier(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _SANE_ID.match(value):
+            return bytes(value).decode("ascii")
+    return secrets.token_hex(8)
+
+
+def _route(scope: Scope) -> str:
+    path = getattr(scope.get("route"), "path", None)
+    if path is None or "endpoint" not in scope:
+        return ""
+    mounted: str = scope.get("root_path", "").removeprefix(scope.get("app_root_path", ""))
+    return str(path) if path == mounted else mounted + str(path)
+
+
+def _count(scope: Scope) -> dict[str, int] | None:
+    if (outcomes := scope.get("outcomes")) is None:
+        return None
+    counts: dict[str, int] = {}
+    for outcome in outcomes:
+        counts[outcome.status] = counts.get(outcome.status, 0) + 1
+    return counts
+
+
+def _log(exchange: Exchange) -> None:
+    failed = exchange.status >= 500 or not exchange.complete
+    quiet = exchange.path.startswith(QUIET_PATHS) and not failed
+    level = logging.WARNING if failed else logging.DEBUG if quiet else logging.INFO
+    if not logger.isEnabledFor(level):
+        return
+    fields: dict[str, Any] = {
+        "method": exchange.method,
+        "path": quote(exchange.path[:LONGEST_PATH], safe="/:,;@~*"),
+        "status": exchange.status,
+        "bytes": exchange.sent,
+        "received": exchange.received,
+        "duration_ms": round(exchange.seconds * 1000, 2),
+    }
+    if exchange.outcomes:
+        fields["instances"] = exchange.outcomes
+    if not exchange.complete:
+        fields["broken_off"] = True
+    logger.log(level, "request", extra={FIELDS: fields})
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self.process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "process": self.process,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if identifier := request_id.get():
+            line["request_id"] = identifier
+        line |= getattr(record, FIELDS, {})
+        if record.exc_info and record.exc_info[1]:
+            line["error"] = "\n".join(describe(record.exc_info[1]))
+        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode("utf-8", "replace")
+
+
+class TextFormatter(logging.Formatter):
+    """Short lines for a person."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self.process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record."""
+        fields = getattr(record, FIELDS, None)
+        text = _request_text(fields) if fields and "method" in fields else record.getMessage()
+        moment = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
+        line = f"{moment} {record.levelname[:4].lower()} {self.process}: {text}"
+        if (identifier := request_id.get()) and record.levelno >= logging.WARNING:
+            line += f" [{identifier}]"
+        if record.exc_info and record.exc_info[1]:
+            line = "\n".join([line, *describe(record.exc_info[1])])
+        return line
+
+
+def _request_text(fields: dict[str, Any]) -> str:
+    text = "{method} {path} {status} {bytes} bytes {duration_ms} ms".format(**fields)
+    if instances := fields.get("instances"):
+        text += ", " + ", ".join(f"{count} {status}" for status, count in instances.items())
+    return text + (", broken off" if fields.get("broken_off") else "")
+
+
+def describe(error: BaseException) -> Iterator[str]:
+    """Write an error and its causes as lines: code and kinds, but no values.
+
+    A message is shown only for the kinds in `SHOWN`.
+    """
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None:
+        yield from describe(cause)
+        yield "which led to:"
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from describe(inner)
+        yield "in a group:"
+    yield from "".join(traceback.format_tb(error.__traceback__)).splitlines()
+    kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+    code = getattr(error, "sqlstate", None)
+    yield f"{kind}{f' ({code})' if code else ''}" + (f": {error}" if isinstance(error, SHOWN) else "")
+
+
+def configure(settings: Settings, process: str, stream: TextIO | None = None) -> None:
+    """Send every log of this process to `stream`, in the format of the settings.
+
+    Parameters
+    ----------
+    settings
+        `log_level` and `log_format`.
+    process
+        What this process is called, such as "worker-1".
+    stream
+        Where the lines go; standard error by default.
+    """
+    stream = stream or sys.stderr
+    text = settings.log_format == "text" or (settings.log_format == "auto" and stream.isatty())
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(TextFormatter(process) if text else JsonFormatter(process))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level.upper())))
+    for name in OURS:
+        logging.getLogger(name).setLevel(settings.log_level.upper())
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+        logging.getLogger(name).setLevel(logging.NOTSET)
+    for name in ("pydicom", "pynetdicom", "py.warnings"):  # they tell the values they stumble over
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.captureWarnings(True)
+
+
+def report_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what nobody awaited (for `loop.set_exception_handler`); asyncio's own report shows values."""
+    error = context.get("exception")
+    logger.error("%s", context.get("message", "an error in the event loop"), exc_info=error)

@@ -1,0 +1,136 @@
+"""Metrics for Prometheus: counted by each worker in files of its own, added up when somebody asks.
+
+prometheus-client decides when it is imported whether it counts in files: the supervisor sets `FOLDER_VARIABLE` in the
+environment of its children. Without it (tests, one process) it counts in memory.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dicomweb.failures import problem
+from dicomweb.logs import Exchange
+
+FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+CHILDREN_FILE = "children.json"
+"""In the folder `run` of the data folder: the supervisor writes there which children it has."""
+
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"))
+_SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+
+class Metrics:
+    """What one process counts, and the sum of what all of them counted.
+
+    Parameters
+    ----------
+    run : Path, optional
+        The folder `run` of the data folder, when a supervisor counts its children there.
+    """
+
+    def __init__(self, run: Path | None = None) -> None:
+        self._run = run
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "dicomweb_requests", "Requests answered.", ("method", "route", "status"), registry=self._registry
+        )
+        self._duration = Histogram(
+            "dicomweb_request_duration_seconds",
+            "Time from the first to the last byte of a request.",
+            ("method", "route"),
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._in_flight = Gauge(
+            "dicomweb_requests_in_flight",
+            "Requests being answered.",
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+        self._received = Counter("dicomweb_received_bytes", "Bytes of request bodies.", registry=self._registry)
+        self._sent = Counter("dicomweb_sent_bytes", "Bytes of response bodies.", registry=self._registry)
+        self._instances = Counter(
+            "dicomweb_instances",
+            "Instances that came in: stored, duplicate, replaced or failed.",
+            ("outcome",),
+            registry=self._registry,
+        )
+
+    def begun(self) -> None:
+        """Count a request that begins."""
+        self._in_flight.inc()
+
+    def ended(self, exchange: Exchange) -> None:
+        """Count a request that ended."""
+        self._in_flight.dec()
+        method = exchange.method if exchange.method in _METHODS else "other"
+        route = exchange.route or "none"
+        self._requests.labels(method, route, str(exchange.status)).inc()
+        self._duration.labels(method, route).observe(exchange.seconds)
+        self._received.inc(exchange.received)
+        self._sent.inc(exchange.sent)
+        for outcome, count in (exchange.outcomes or {}).items():
+            self._instances.labels(outcome).inc(count)
+
+    def exposition(self) -> bytes:
+        """Write the metrics of all processes in Prometheus' text format; reads files."""
+        registry = self._registry
+        if FOLDER_VARIABLE in os.environ:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, os.environ[FOLDER_VARIABLE])  # type: ignore[no-untyped-call]
+        text = generate_latest(registry)
+        if self._run is not None:
+            children = CollectorRegistry()
+            children.register(_Children(self._run / CHILDREN_FILE))
+            text += generate_latest(children)
+        return text
+
+
+class _Children(Collector):
+    """The supervisor's account of its children, and the memory they take."""
+
+    def __init__(self, account: Path) -> None:
+        self._account = account
+
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        try:
+            children = json.loads(self._account.read_bytes())
+        except (OSError, ValueError):
+            children = {}
+        restarts = CounterMetricFamily("dicomweb_child_restarts", "Restarts of a child.", labels=["child"])
+        memory = GaugeMetricFamily(
+            "dicomweb_process_resident_memory_bytes", "Resident memory of a process.", labels=["child"]
+        )
+        for name, child in children.items():
+            restarts.add_metric([name], child["restarts"])
+            if (resident := _resident_bytes(child["pid"])) is not None:
+                memory.add_metric([name], resident)
+        yield restarts
+        yield memory
+
+
+def _resident_bytes(process: int | None) -> int | None:
+    try:
+        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return None  # not Linux, or just gone
+
+
+async def show_metrics(request: Request) -> Response:
+    """Answer `/metrics`."""
+    metrics: Metrics | None = getattr(request.app.state, "metrics", None)
+    if metrics is None:
+        return problem(404, "", "Metrics are counted by `dicomweb serve` only.")
+    return Response(
+        await run_in_threadpool(metrics.exposition), 200, {"Cache-Control": "no-store"}, CONTENT_TYPE_LATEST
+    )

@@ -1,0 +1,277 @@
+"""`dicomweb serve`: one supervisor, its children, and the embedded database.
+
+Facts this module keeps:
+
+- Order of starting: listen, lock the data folder, database, schema, sweep, children. Whatever cannot be is said
+  before anything is changed, and the sweep runs while nobody else writes.
+- Order of stopping: stop listening, let the children finish, database, lock.
+- SIGTERM and Ctrl-C drain; a second one shortens it.
+- The supervisor itself serves nothing, so that nothing a client sends can bring it down.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dicomweb import demo, logs
+from dicomweb.children import LAST_PATIENCE, Child, Kind
+from dicomweb.listener import listen, url_of
+from dicomweb.metrics import CHILDREN_FILE, FOLDER_VARIABLE
+from dicomweb.settings import Settings
+from dicomweb.urls import MOUNT
+from dicomweb.version import program_version
+from storage.blobs import LocalBlobs
+from storage.data_folder import DataFolder
+from storage.database import connect
+from storage.embedded import EmbeddedPostgres
+from storage.errors import ArchiveError, Unavailable
+from storage.migrate import migrate
+from storage.sweep import sweep
+
+logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+DATABASE_PATIENCE = 30.0
+"""Seconds that a database elsewhere may take to answer: containers start in any order."""
+LOOK_AFTER_DATABASE_EVERY = 0.5
+
+
+def children_of(settings: Settings) -> list[Kind]:
+    """The table of children; a new kind of child is one more line."""
+    return [
+        *(Kind(f"worker-{number}", "dicomweb.worker") for number in range(1, settings.workers + 1)),
+    ]
+
+
+class Supervisor:
+    """Starts everything, keeps it running, stops it.
+
+    Parameters
+    ----------
+    settings
+        All of them.
+    demo
+        Whether to load sample files when everything runs.
+    """
+
+    def __init__(self, settings: Settings, *, demo: bool = False) -> None:
+        self.settings = settings
+        self.demo = demo
+        self.children: list[Child] = []
+        self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    def run(self) -> int:
+        """Serve until a signal says stop.
+
+        Returns
+        -------
+        int
+            Exit status of the process.
+
+        Raises
+        ------
+        SettingsError
+            The address cannot be listened on.
+        ArchiveError
+            The data folder is in use, or the database cannot be started or used.
+        """
+        logs.configure(self.settings, "supervisor")
+        with listen(self.settings) as listener, DataFolder(self.settings.data_dir) as folder:
+            return asyncio.run(self._run(listener, folder))
+
+    async def _run(self, listener: socket.socket, folder: DataFolder) -> int:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(logs.report_loop_error)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled)
+        embedded = None if self.settings.database_url else EmbeddedPostgres(folder.path / "postgres")
+        try:
+            url = await self._start_database(embedded)
+            await self._prepare(url, folder)
+            if self._stopping.is_set():
+                return 0
+            return await self._serve(listener, folder, url, embedded)
+        finally:
+            if embedded is not None:
+                await asyncio.to_thread(embedded.stop)
+
+    def _signalled(self) -> None:
+        if self._stopping.is_set():
+            self._hurry.set()
+        self._stopping.set()
+
+    # Starting
+
+    async def _start_database(self, embedded: EmbeddedPostgres | None) -> str:
+        if embedded is None:
+            assert self.settings.database_url is not None
+            return self.settings.database_url
+        if not (embedded.folder / "PG_VERSION").exists():
+            _say(f"Making a database in {embedded.folder} (once, a few seconds) ...")
+        return await asyncio.to_thread(embedded.start)
+
+    async def _prepare(self, url: str, folder: DataFolder) -> None:
+        """Bring the schema up to date and clean up after the last run."""
+        deadline = time.monotonic() + (DATABASE_PATIENCE if self.settings.database_url else 0)
+        while True:
+            try:
+                applied = await migrate(url)
+                break
+            except Unavailable as error:
+                if self._stopping.is_set() or time.monotonic() > deadline:
+                    raise
+                logger.warning("%s; trying again", error)
+                await _any_of(self._stopping.wait(), seconds=1)
+        if applied:
+            logger.info("the schema of the database was brought up to date: %s", ", ".join(applied))
+        pool = await connect(url, max_size=2)
+        blobs = LocalBlobs(folder.path / "blobs")
+        try:
+            swept = await sweep(pool, blobs)
+        finally:
+            await pool.close()
+            blobs.close()
+        if swept.committed or swept.unacknowledged or swept.discarded:
+            logger.info(
+                "cleaned up after the last run: %d files were in order, %d never acknowledged, %d let go of",
+                *(swept.committed, swept.unacknowledged, swept.discarded),
+            )
+
+    # Running
+
+    async def _serve(
+        self, listener: socket.socket, folder: DataFolder, url: str, embedded: EmbeddedPostgres | None
+    ) -> int:
+        settings = self.settings.model_copy(update={"database_url": url, "data_dir": folder.path})
+        counters = folder.run / "metrics"
+        shutil.rmtree(counters, ignore_errors=True)
+        counters.mkdir(mode=0o700)
+        environment = {**os.environ, FOLDER_VARIABLE: str(counters)}
+
+        def changed(child: Child) -> None:
+            if child.pid is None:
+                _forget_gauges(counters)
+            self._account(folder.run)
+
+        for kind in children_of(settings):
+            self.children.append(Child(kind, settings, listener.fileno(), environment, changed))
+        running = [asyncio.create_task(child.run()) for child in self.children]
+        tending = [asyncio.create_task(self._look_after(embedded))] if embedded else []
+        try:
+            if await self._all_ready():
+                address = url_of(listener)
+                folder.publish(database_url=url, url=address)
+                self._greet(address, folder.path)
+                if self.demo:
+                    _say(await asyncio.to_thread(demo.load, address + MOUNT))
+                await self._stopping.wait()
+                return 0
+            return 0 if self._stopping.is_set() else 1
+        finally:
+            listener.close()
+            await self._stop(running)
+            for task in tending:
+                task.cancel()
+            await asyncio.gather(*tending, return_exceptions=True)
+
+    async def _all_ready(self) -> bool:
+        """Wait for every child; False when one of them cannot start or a signal came first."""
+        for child in self.children:
+            while not child.ready.is_set():
+                await _any_of(self._stopping.wait(), child.ready.wait(), seconds=0.2)
+                if self._stopping.is_set():
+                    return False
+                if child.restarts:
+                    logger.error("%s cannot start, see above; giving up", child.kind.name)
+                    return False
+        return True
+
+    async def _look_after(self, embedded: EmbeddedPostgres) -> None:
+        """Start the embedded database again when it died."""
+        pause = LOOK_AFTER_DATABASE_EVERY
+        while not self._stopping.is_set():
+            await asyncio.sleep(pause)
+            if embedded.alive():
+                pause = LOOK_AFTER_DATABASE_EVERY
+                continue
+            logger.error("the database died; starting it again")
+            try:
+                await asyncio.to_thread(embedded.start)
+            except ArchiveError as error:
+                logger.error("%s", error)
+                pause = min(10.0, pause * 2)
+
+    def _account(self, run: Path) -> None:
+        """Write which children there are, for `/metrics`."""
+        account: dict[str, Any] = {"supervisor": {"pid": os.getpid(), "restarts": 0}}
+        account |= {child.kind.name: {"pid": child.pid, "restarts": child.restarts} for child in self.children}
+        temporary = run / f".{CHILDREN_FILE}"
+        temporary.write_text(json.dumps(account))
+        temporary.replace(run / CHILDREN_FILE)
+
+    def _greet(self, address: str, folder: Path) -> None:
+        root = self.settings.public_base_url or address + MOUNT
+        _say(
+            f"\ndicomweb {program_version()} is ready.\n"
+            f"  DICOMweb root  {root}\n"
+            f"  data folder    {folder}\n"
+            f"  store a file   curl --data-binary @file.dcm -H 'Content-Type: application/dicom' {root}/studies\n"
+            f"  search         curl {root}/studies\n"
+            f"  stop           Ctrl-C, or kill {os.getpid()}\n"
+        )
+        if self.settings.insecure_no_auth:
+            _say("There is no authentication: whoever reaches this address can read and store patient data.\n")
+
+    # Stopping
+
+    async def _stop(self, running: list[asyncio.Task[None]]) -> None:
+        """Let the children finish, at most for the grace time; a second signal shortens it."""
+        if not running:
+            return
+        for child in self.children:
+            child.ask_to_stop()
+        finished = asyncio.gather(*running, return_exceptions=True)
+        await _any_of(finished, self._hurry.wait(), seconds=self.settings.shutdown_grace_seconds + LAST_PATIENCE)
+        if not finished.done():
+            logger.warning("requests that are still running are cut off")
+            for child in self.children:
+                child.ask_to_stop()
+            await _any_of(finished, seconds=2)
+        for child in self.children:
+            child.kill()
+        await finished
+
+
+async def _any_of(*waiting: Awaitable[Any], seconds: float) -> None:
+    """Wait until one of them is done or time is up; coroutines among them are cancelled, futures are left alone."""
+    tasks = [asyncio.ensure_future(one) for one in waiting]
+    await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for task, one in zip(tasks, waiting, strict=True):
+        if isinstance(one, Coroutine):
+            task.cancel()
+
+
+def _forget_gauges(counters: Path) -> None:
+    """Remove the files of live gauges whose process is gone; its counters go on counting in the sum."""
+    for path in counters.glob("gauge_live*_*.db"):
+        with contextlib.suppress(OSError, ValueError):
+            if not Path(f"/proc/{int(path.stem.rpartition('_')[2])}").exists():
+                path.unlink()
+
+
+def _say(text: str) -> None:
+    """Tell the person at the terminal."""
+    with contextlib.suppress(OSError):
+        sys.stdout.write(text.rstrip("\n") + "\n")
+        sys.stdout.flush()

@@ -1,0 +1,131 @@
+"""One HTTP worker: a process with one event loop that serves the inherited socket.
+
+Run by the supervisor with `python -m dicomweb.worker`; see `dicomweb/lifeline.py` for what they tell each other.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+
+import uvicorn
+import uvloop
+from starlette.types import ASGIApp
+
+from dicomweb import logs
+from dicomweb.app import create_app
+from dicomweb.lifeline import Orders, receive_orders, show_life
+from dicomweb.metrics import Metrics
+from dicomweb.settings import Settings
+from storage.archive import Archive
+from storage.elements import Limits
+from storage.errors import ArchiveError
+from storage.policy import Policy
+
+logger = logging.getLogger("dicomweb.worker")  # run as __main__
+
+KEEP_ALIVE = 75
+"""Seconds an idle connection stays open: longer than the pauses of a person who pages through images, and than the
+60 seconds after which reverse proxies let go, so that it is never us who close a connection just being used."""
+LAST_COMMITS = 5.0
+
+
+def policy_of(settings: Settings) -> Policy:
+    """What the archive accepts, of the settings."""
+    return Policy(
+        duplicates=settings.duplicates,
+        max_instance_bytes=settings.max_instance_bytes,
+        bulk_threshold=settings.bulk_threshold,
+        strict_uids=settings.strict_uids,
+        refused_sop_classes=frozenset(settings.refused_sop_classes),
+        refused_transfer_syntaxes=frozenset(settings.refused_transfer_syntaxes),
+        limits=Limits(max_inflated_bytes=settings.max_inflated_bytes),
+    )
+
+
+async def open_archive(settings: Settings) -> Archive:
+    """Open the archive the settings describe; `database_url` must be set, `Archive.close` must follow."""
+    assert settings.database_url is not None
+    return await Archive.open(
+        settings.database_url,
+        settings.data_dir,
+        policy_of(settings),
+        connections=settings.database_connections,
+    )
+
+
+def build(archive: Archive, settings: Settings) -> ASGIApp:
+    """Put together what a worker serves."""
+    app = create_app(archive, settings)
+    metrics = app.state.metrics = Metrics(settings.data_dir / "run")
+    return logs.RequestLog(app, begun=metrics.begun, ended=metrics.ended)
+
+
+class Server(uvicorn.Server):
+    """uvicorn, stopped by our signals and telling the supervisor when it listens."""
+
+    def __init__(self, config: uvicorn.Config, orders: Orders) -> None:
+        super().__init__(config)
+        self._orders = orders
+        self._life: asyncio.Task[None] | None = None
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Finish on SIGTERM, hurry on the second one; uvicorn would then kill itself by the same signal."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._asked_to_stop)
+        yield
+
+    def _asked_to_stop(self) -> None:
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say so."""
+        await super().startup(sockets)
+        self._life = asyncio.create_task(show_life(self._orders.life))
+
+
+async def serve(orders: Orders) -> None:
+    """Serve until SIGTERM."""
+    asyncio.get_running_loop().set_exception_handler(logs.report_loop_error)
+    settings = orders.settings
+    archive = await open_archive(settings)
+    try:
+        config = uvicorn.Config(
+            build(archive, settings),
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=round(settings.shutdown_grace_seconds),
+        )
+        await Server(config, orders).serve(sockets=[socket.socket(fileno=orders.listener)])
+    finally:
+        try:
+            await asyncio.wait_for(archive.close(), LAST_COMMITS)
+        except TimeoutError:
+            archive.pool.terminate()
+
+
+def main() -> None:
+    """Be the worker that the orders on standard input describe."""
+    orders = receive_orders()
+    logs.configure(orders.settings, orders.name)
+    try:
+        uvloop.run(serve(orders))
+    except ArchiveError as error:
+        logger.error("%s", error)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

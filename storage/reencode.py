@@ -1,0 +1,148 @@
+"""A stored file rewritten to Explicit VR Little Endian, for files that may not be given out as they are.
+
+Facts kept here:
+- PS3.18 8.6.2.1, 8.7.3: Implicit VR and Big Endian are never given out; deflated files are inflated (A-045, A-046).
+- Encapsulated pixel data keeps its transfer syntax, whose header is Explicit VR Little Endian anyway (PS3.5 A.4).
+- A value above 65534 bytes of a VR with a 16-bit length becomes UN (A-051); its bytes are the same in Little Endian.
+- Sequences and items are written with undefined length, so no length depends on what is inside.
+- Group lengths (gggg,0000) are dropped: they were retired, and are no longer true (PS3.5 7.2).
+- Values of odd length are padded (PS3.5 7.1).
+"""
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from storage.elements import Dataset, Element, Header
+from storage.fragments import UNDEFINED
+from storage.layout import PIXEL_DATA_TAGS
+from storage.part10 import EXPLICIT_LE, file_meta_bytes
+from storage.source import CHUNK_BYTES, Source, chunks
+from storage.vr import WORD_BYTES, explicit_head, first_word, padding, swapped_words, tag_of
+
+_SOP_CLASS_UID, _SOP_INSTANCE_UID = tag_of("SOPClassUID"), tag_of("SOPInstanceUID")
+_MEDIA_SOP_CLASS_UID, _MEDIA_SOP_INSTANCE_UID = tag_of("MediaStorageSOPClassUID"), tag_of("MediaStorageSOPInstanceUID")
+_BITS_ALLOCATED = tag_of("BitsAllocated")
+
+_FIRST_TAG = 0x00040000
+"""Groups below belong to messages and file meta information; in a data set they would be mistaken for these."""
+
+_ITEM = struct.pack("<HHL", 0xFFFE, 0xE000, UNDEFINED)
+_ITEM_DELIMITER = struct.pack("<HHL", 0xFFFE, 0xE00D, 0)
+_SEQUENCE_DELIMITER = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+
+
+class _Run(NamedTuple):
+    """Bytes to be taken from the source, in words to be reversed."""
+
+    offset: int
+    length: int
+    word_bytes: int
+
+
+def explicit_little_endian(source: Source, header: Header) -> Iterator[bytes]:
+    """Yield the whole file in Explicit VR Little Endian, with file meta information of our own.
+
+    Parameters
+    ----------
+    source : Source
+        The (inflated) file.
+    header : Header
+        As `read_header` gave it.
+
+    Yields
+    ------
+    bytes
+        At most 1 MiB at a time; large values are read from the source meanwhile.
+
+    Standard
+    --------
+    PS3.10 7.1; PS3.5 7.1.2, A.2.
+    """
+    buffer = bytearray()
+    for piece in _pieces(header):
+        if isinstance(piece, bytes):
+            buffer += piece
+        else:
+            if buffer:
+                yield bytes(buffer)
+                buffer.clear()
+            yield from _run(source, piece)
+        if len(buffer) >= CHUNK_BYTES // 2:
+            yield bytes(buffer)
+            buffer.clear()
+    if buffer:
+        yield bytes(buffer)
+
+
+def explicit_little_endian_length(source: Source, header: Header) -> int:
+    """Return how many bytes `explicit_little_endian` yields in all, without reading the large values."""
+    return sum(len(piece) if isinstance(piece, bytes) else piece.length for piece in _pieces(header))
+
+
+def _run(source: Source, run: _Run) -> Iterator[bytes]:
+    sent = 0
+    for chunk in chunks(source, run.offset, run.length):
+        sent += len(chunk)
+        yield swapped_words(run.word_bytes, chunk)
+    if sent != run.length:  # the length was promised; a file that shrank must not shift what follows
+        raise OSError("The stored file is shorter than it was.")
+
+
+def _pieces(header: Header) -> list[bytes | _Run]:
+    dataset, meta = header.dataset, header.file_meta
+    pixels_encapsulated = any(dataset[tag].encapsulated for tag in PIXEL_DATA_TAGS if tag in dataset)
+    pieces: list[bytes | _Run] = [
+        file_meta_bytes(
+            sop_class_uid=_uid(dataset.get(_SOP_CLASS_UID)) or _uid(meta.get(_MEDIA_SOP_CLASS_UID)),
+            sop_instance_uid=_uid(dataset.get(_SOP_INSTANCE_UID)) or _uid(meta.get(_MEDIA_SOP_INSTANCE_UID)),
+            transfer_syntax_uid=header.transfer_syntax_uid if pixels_encapsulated else EXPLICIT_LE,
+            extra=meta,
+        )
+    ]
+    _write(dataset, pieces, swap=not header.encoding.little_endian)
+    return pieces
+
+
+def _uid(element: Element | None) -> str:
+    value = element.value if element else None
+    return value.decode("latin-1").split("\\")[0].strip(" \0") if isinstance(value, bytes) else ""
+
+
+def _write(dataset: Dataset, pieces: list[bytes | _Run], *, swap: bool) -> None:
+    """Append the elements of a data set, depth first; depth was limited when it was read."""
+    for tag, element in dataset.items():
+        if tag < _FIRST_TAG or not tag & 0xFFFF:
+            continue
+        value = element.value
+        if isinstance(value, list):
+            pieces.append(explicit_head(tag, "SQ", UNDEFINED))
+            for item in value:
+                pieces.append(_ITEM)
+                _write(item, pieces, swap=swap)
+                pieces.append(_ITEM_DELIMITER)
+            pieces.append(_SEQUENCE_DELIMITER)
+            continue
+        word_bytes = _word_bytes(dataset, element) if swap else 1
+        odd = element.length & 1
+        if element.encapsulated:
+            pieces.append(explicit_head(tag, element.vr, UNDEFINED))
+            pieces.append(_Run(element.offset, element.length, 1))
+            pieces.append(_SEQUENCE_DELIMITER)
+            continue
+        pieces.append(explicit_head(tag, element.vr, element.length + odd))
+        if value is None:
+            pieces.append(_Run(element.offset, element.length, word_bytes))
+        else:
+            pieces.append(swapped_words(word_bytes, value))
+        if odd:
+            pieces.append(padding(element.vr))
+
+
+def _word_bytes(dataset: Dataset, element: Element) -> int:
+    """Return the size of the words of a big endian value; samples of 32 and 64 bits are words whatever the VR says."""
+    if element.tag in PIXEL_DATA_TAGS and element.vr == "OW":
+        bits = first_word(dataset, _BITS_ALLOCATED, "big")
+        if bits in (32, 64):
+            return bits // 8
+    return WORD_BYTES.get(element.vr, 1)

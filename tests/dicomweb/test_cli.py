@@ -1,0 +1,51 @@
+"""The command line: help, version, messages."""
+
+import pytest
+
+from dicomweb import cli
+from dicomweb.settings import Settings
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Run the command line in this process; its exit status and what it wrote."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    captured = capsys.readouterr()
+    code = ended.value.code
+    return (code if isinstance(code, int) else 0), captured.out, captured.err
+
+
+@pytest.mark.parametrize("name", list(cli.COMMANDS))
+def test_every_command_has_help_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`dicomweb COMMAND --help` shows how it is used (design 2)."""
+    status, out, _ = run(capsys, name, "--help")
+    assert status == 0
+    assert f"Example: dicomweb {name}" in " ".join(out.split())
+
+
+def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    """`dicomweb --help` names every command."""
+    _, out, _ = run(capsys, "--help")
+    assert all(name in out for name in cli.COMMANDS)
+
+
+def test_version_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """`dicomweb --version` prints the version."""
+    status, out, _ = run(capsys, "--version")
+    assert status == 0
+    assert len(out.split()) == 1
+
+
+def test_serve_has_a_flag_for_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    """A setting has the same name on the command line as in the file (design 2)."""
+    _, out, _ = run(capsys, "serve", "--help")
+    text = "".join(out.replace("│", " ").split())
+    assert [name for name in Settings.model_fields if f"--{name.replace('_', '-')}" not in text] == []
+
+
+def test_a_wrong_flag_is_named_without_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong value ends with status 2 and one line for each mistake (user-pains 18)."""
+    status, _, err = run(capsys, "serve", "--port", "x", "--workers", "0")
+    assert status == 2
+    assert [line.split(": ")[-2] for line in err.splitlines() if "--" in line] != []
+    assert "--port" in err and "--workers" in err and "Traceback" not in err

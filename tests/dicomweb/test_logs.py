@@ -1,0 +1,180 @@
+"""Logs: what is in them, and above all what never is."""
+
+import asyncio
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+
+from dicomweb import logs
+from dicomweb.settings import Settings
+from storage.errors import NotFound
+
+PATIENT = "Musterfrau^Erika"
+
+
+@pytest.fixture
+def lines() -> Iterator[io.StringIO]:
+    """Logs of this process as JSON lines, in memory."""
+    root = logging.getLogger()
+    handlers, levels = list(root.handlers), {name: logging.getLogger(name).level for name in ("", *logs.OURS)}
+    stream = io.StringIO()
+    logs.configure(Settings(log_format="json"), "worker-7", stream)
+    logging.captureWarnings(False)
+    yield stream
+    root.handlers[:] = handlers
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+
+
+def parsed(stream: io.StringIO) -> list[dict[str, Any]]:
+    """The lines as objects."""
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+async def answer(request: Request) -> Response:
+    """An endpoint that reads the body."""
+    await request.body()
+    return PlainTextResponse("hello")
+
+
+async def break_off(request: Request) -> Response:
+    """An endpoint whose body breaks off with patient data in the error."""
+
+    async def body() -> Any:
+        yield b"some"
+        raise ValueError(PATIENT)
+
+    return StreamingResponse(body())
+
+
+def client(ended: Any = lambda _: None) -> httpx2.AsyncClient:
+    """A client of a small application inside the middleware."""
+    routes = [
+        Mount("/dicom-web", routes=[Route("/studies/{study}", answer, methods=["GET", "POST"])]),
+        Route("/broken", break_off),
+        Route("/health/live", answer),
+    ]
+    app = logs.RequestLog(Starlette(routes=routes), ended=ended)
+    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+    return httpx2.AsyncClient(transport=transport, base_url="http://archive.test")
+
+
+async def test_a_request_is_one_line_without_its_query(lines: io.StringIO) -> None:
+    """Method, path, status, bytes, duration and identifier; never the query string."""
+    async with client() as opened:
+        answer = await opened.post(f"/dicom-web/studies/1.2?PatientName={PATIENT}", content=b"12345")
+    (line,) = parsed(lines)
+    assert PATIENT not in lines.getvalue()
+    assert line["request_id"] == answer.headers["X-Request-ID"]
+    assert line.pop("duration_ms") >= 0
+    wanted = {"method": "POST", "path": "/dicom-web/studies/1.2", "status": 200, "bytes": 5, "received": 5}
+    assert wanted.items() <= line.items()
+    assert line["process"] == "worker-7"
+
+
+@pytest.mark.parametrize("given", ["abc-1.2:3_4", "x" * 64])
+async def test_a_sane_request_identifier_is_kept(given: str, lines: io.StringIO) -> None:
+    """X-Request-ID of a proxy goes through log and response."""
+    async with client() as opened:
+        answer = await opened.get("/dicom-web/studies/1", headers={"X-Request-ID": given})
+    assert answer.headers["X-Request-ID"] == given == parsed(lines)[0]["request_id"]
+
+
+@pytest.mark.parametrize("given", ["", "x" * 65, "two words", '"}{', "ümlaut".encode().decode("latin-1")])
+async def test_a_strange_request_identifier_is_replaced(given: str, lines: io.StringIO) -> None:
+    """Nobody writes into the log through X-Request-ID."""
+    async with client() as opened:
+        answer = await opened.get("/dicom-web/studies/1", headers={"X-Request-ID": given.encode("latin-1")})
+    assert answer.headers["X-Request-ID"] not in ("", given)
+
+
+async def test_a_path_cannot_forge_a_line(lines: io.StringIO) -> None:
+    """Line breaks and control characters of a path are escaped."""
+    async with client() as opened:
+        await opened.get("/nothing%0a%1b[31mhere")
+    (line,) = parsed(lines)
+    assert line["path"] == "/nothing%0A%1B%5B31mhere"
+
+
+async def test_a_response_that_breaks_off_is_a_warning(lines: io.StringIO) -> None:
+    """Half a body is logged as such."""
+    async with client() as opened:
+        with pytest.raises(Exception):  # noqa: B017 - what the transport makes of it is not ours
+            (await opened.get("/broken")).raise_for_status()
+            raise RuntimeError
+    line = next(line for line in parsed(lines) if line["message"] == "request")
+    assert line["level"] == "warning"
+    assert line["broken_off"] is True
+
+
+async def test_health_checks_do_not_fill_the_log(lines: io.StringIO) -> None:
+    """A successful health check is logged at level debug only."""
+    async with client() as opened:
+        await opened.get("/health/live")
+    assert parsed(lines) == []
+
+
+async def test_the_route_is_the_template_with_its_mount(lines: io.StringIO) -> None:
+    """Metrics are by template, so that UIDs make no labels."""
+    seen: list[logs.Exchange] = []
+    async with client(seen.append) as opened:
+        await opened.get("/dicom-web/studies/1.2.3")
+        await opened.get("/dicom-web/nothing")
+        await opened.get("/nothing")
+    assert [one.route for one in seen] == ["/dicom-web/studies/{study}", "/dicom-web", ""]
+
+
+def test_a_traceback_shows_code_but_no_values(lines: io.StringIO) -> None:
+    """Errors are logged with their places; messages that may hold a patient's data are left out."""
+    try:
+        try:
+            int(PATIENT)
+        except ValueError as error:
+            raise NotFound("There is no such study in the archive.") from error
+    except NotFound:
+        logging.getLogger("storage.some").exception("it failed")
+    (line,) = parsed(lines)
+    assert PATIENT not in lines.getvalue()
+    assert "ValueError" in line["error"]
+    assert "int(PATIENT)" in line["error"]
+    assert line["error"].endswith("storage.errors.NotFound: There is no such study in the archive.")
+
+
+def test_errors_in_a_group_are_shown(lines: io.StringIO) -> None:
+    """Errors of tasks in a group are logged one by one, without their values."""
+    try:
+        raise ExceptionGroup("several", [KeyError(PATIENT), OSError(28, "No space left on device")])
+    except ExceptionGroup:
+        logging.getLogger("storage.some").exception("it failed")
+    text = parsed(lines)[0]["error"]
+    assert "KeyError" in text and "No space left" in text and PATIENT not in text
+
+
+async def test_an_error_nobody_awaited_shows_no_values(lines: io.StringIO) -> None:
+    """asyncio's own report has the repr of the error; ours has not."""
+    loop = asyncio.get_running_loop()
+    logs.report_loop_error(loop, {"message": "never retrieved", "exception": ValueError(PATIENT)})
+    assert PATIENT not in lines.getvalue()
+    assert parsed(lines)[0]["error"] == "ValueError"
+
+
+def test_a_library_that_tells_values_is_silent(lines: io.StringIO) -> None:
+    """pydicom logs the values it stumbles over: that is not for our log."""
+    logging.getLogger("pydicom").warning("Invalid value: '%s'", PATIENT)
+    assert lines.getvalue() == ""
+
+
+def test_lines_for_people_are_short() -> None:
+    """On a terminal a request is one short line."""
+    record = logging.LogRecord("x", logging.INFO, "", 0, "request", (), None)
+    record.fields = {"method": "GET", "path": "/a", "status": 200, "bytes": 5, "duration_ms": 1.5}
+    assert logs.TextFormatter("worker-1").format(record).endswith("info worker-1: GET /a 200 5 bytes 1.5 ms")
