@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Mount, Route, Router
 from starlette.types import Lifespan
 
+from dicomweb import capabilities, health, qido, stow, wado
 from dicomweb.failures import answer_archive_error, answer_http_exception
 from dicomweb.middleware import ProtocolMiddleware
 from dicomweb.urls import MOUNT
@@ -41,8 +42,6 @@ def create_app(archive: "Archive", settings: "Settings", *, lifespan: Lifespan[S
     Starlette
         The ASGI application.
     """
-    from dicomweb import capabilities, health, qido, stow, wado
-
     dicomweb_routes = [*wado.ROUTES, *qido.ROUTES, *stow.ROUTES, *capabilities.ROUTES]
     return assemble(archive, settings, dicomweb_routes, health.ROUTES, lifespan=lifespan)
 

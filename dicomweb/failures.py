@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from storage import errors
+from storage.database import connection_lost
 
 logger = logging.getLogger(__name__)
 
@@ -173,6 +174,13 @@ async def answer_http_exception(request: Request, error: Exception) -> Response:
 
 
 def answer_unforeseen(error: BaseException) -> Response:
-    """Answer an error nobody foresaw; the log has the details, the client a plain sentence."""
+    """Answer an error nobody foresaw; the log has the details, the client a plain sentence.
+
+    A lost connection is foreseen, wherever it shows: 503, so that clients come again.
+    """
+    if connection_lost(error):
+        logger.error("the database or the storage does not answer: %s", error)
+        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        return problem(503, "", "The database or the storage does not answer now; try again later.", headers=headers)
     logger.error("unforeseen error", exc_info=error)
     return problem(500, "", "The server failed on this request; its log has the details.")

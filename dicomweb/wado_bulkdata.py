@@ -193,7 +193,16 @@ async def _retrieve_all(request: Request, *, pixels_only: bool) -> Response:
     media_types = {content_type.partition(";")[0] for content_type in content_types.values()}
     media_type = media_types.pop() if pixels_only and len(media_types) == 1 else OCTET_STREAM
     items = _all_items(archive, instances, content_types, base, pixels_only=pixels_only)
-    return multipart(media_type, items, etag, cache)
+    first = await anext(items, None)
+    if first is None:
+        raise NotFound("The metadata names no bulk data.")
+    return multipart(media_type, _followed_by(first, items), etag, cache)
+
+
+async def _followed_by(first: Item, items: AsyncIterator[Item]) -> AsyncIterator[Item]:
+    yield first
+    async for item in items:
+        yield item
 
 
 def _content_types(ranges: Sequence[MediaRange], instances: "list[InstanceFile]") -> dict[str, str]:

@@ -142,7 +142,7 @@ async def _video(
     etag: str,
     cache: str,
 ) -> Response:
-    """A video has no frames that could be sent alone: whichever are asked for, it is sent as a whole (D-056)."""
+    """A video has no frames that could be sent alone: its frame 1 is all of it, read while it is sent (D-056)."""
     instance = frames.instance
     value = await archive.bulk_data(
         instance.study_instance_uid,

@@ -122,8 +122,9 @@ def _directory_size(file: IO[bytes], size: int) -> tuple[int, int]:
 
 
 async def _store_entry(ingest: "Ingest", archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+    # A folder's name ends in a slash, so that nothing is left of it here.
     name = entry.filename.replace("\\", "/").rpartition("/")[2].lower()
-    if entry.is_dir() or name == "dicomdir" or name.startswith(".") or "__MACOSX/" in entry.filename:
+    if not name or name == "dicomdir" or name.startswith(".") or "__MACOSX/" in entry.filename:
         return
     if entry.flag_bits & 1:
         ingest.fail(InvalidDicom("A file in the ZIP archive is encrypted."))

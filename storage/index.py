@@ -207,8 +207,12 @@ class Index:
 
     async def _settle(self, verdicts: dict[Arrival, Verdict]) -> None:
         """Let go of the staging links, and of every blob no row names."""
-        for arrival, verdict in verdicts.items():
-            await self._blobs.run(arrival.blob.settle if verdict.keeps else arrival.blob.discard)
+
+        def settle() -> None:
+            for arrival, verdict in verdicts.items():
+                (arrival.blob.settle if verdict.keeps else arrival.blob.discard)()
+
+        await self._blobs.run(settle)
 
     async def _forget(self, blobs: list[str]) -> None:
         """Delete blobs that a committed transaction let go of; what fails here is done by the next sweep."""

@@ -6,6 +6,7 @@
 """
 
 import base64
+import errno
 import itertools
 import struct
 import tempfile
@@ -20,11 +21,10 @@ from pydicom.uid import UID
 from storage.bulk_parts import BulkPart, Piece, Span, length_of
 from storage.codestream import transfer_syntax_of
 from storage.dicomjson import Attribute, key_of
-from storage.errors import InvalidDicom, LimitExceeded
+from storage.errors import InvalidDicom, LimitExceeded, OutOfSpace
 from storage.image_header import HEADER_BYTES, ImageHeader, codestream_place, image_header
 from storage.part10 import EXPLICIT_BE, EXPLICIT_LE, is_encapsulated
 from storage.vr import standard_vr, tag_of
-
 
 # PS3.18 Table 8.7.3-5 and 8.7.3.3.2 note 3 (older names): media type -> transfer syntax when the part names none
 DEFAULT_TRANSFER_SYNTAX: Final = {
@@ -48,6 +48,7 @@ TRANSFORMED: Final = ("image/png", "image/gif")
 OCTET_STREAM: Final = ("application/octet-stream", "")
 MAX_FRAME_PIXELS: Final = 1 << 26
 MAX_PIXELS: Final = 1 << 28
+NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 MAX_FRAGMENT: Final = 0xFFFFFFFE
 ITEM: Final = struct.Struct("<HHL")
 SEQUENCE_END: Final = ITEM.pack(0xFFFE, 0xE0DD, 0)
@@ -94,6 +95,8 @@ def pixel_value(parts: list[BulkPart], number_of_frames: int | None) -> PixelVal
         When the parts do not belong together, are of a media type that is no pixel data, or are too few or too many.
     LimitExceeded
         When a PNG or GIF has too many pixels.
+    OutOfSpace
+        When there is no room for its decoded pixels.
 
     Standard
     --------
@@ -128,6 +131,8 @@ def _encapsulated(parts: list[BulkPart], essence: str, number_of_frames: int | N
             offset, length = codestream_place(file, part.length)
             file.seek(offset)
             start = start or file.read(min(length, HEADER_BYTES))
+        if not length:
+            raise InvalidDicom("a part of compressed pixel data is empty")
         frames.append(Span(part.path, offset, length))
     header = image_header(start)
     description = _describe(header) if header else {}
@@ -217,6 +222,8 @@ def _transformed(parts: list[BulkPart], number_of_frames: int | None) -> PixelVa
             raise InvalidDicom("the frames differ in size or kind")
     except (OSError, ValueError, SyntaxError, EOFError, RuntimeError) as error:
         pixels.close()
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise OutOfSpace("there is no room left to decode an image") from None
         raise InvalidDicom(f"a part is no {parts[0].essence} that can be decoded") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         pixels.close()

@@ -4,6 +4,7 @@ import gzip
 from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
 import httpx2
 import pytest
 from starlette.requests import Request
@@ -46,6 +47,10 @@ async def unavailable(request: Request) -> Response:
     raise Unavailable("The database does not answer.")
 
 
+async def lost(request: Request) -> Response:
+    raise asyncpg.ConnectionDoesNotExistError("secret address")
+
+
 async def breaks_off(request: Request) -> Response:
     async def chunks() -> AsyncIterator[bytes]:
         yield b"x" * 10
@@ -56,7 +61,7 @@ async def breaks_off(request: Request) -> Response:
 
 ROUTES = [
     Route(f"/{endpoint.__name__}", endpoint)
-    for endpoint in (json, small, pixels, many, broken, unavailable, breaks_off)
+    for endpoint in (json, small, pixels, many, broken, unavailable, lost, breaks_off)
 ]
 
 
@@ -157,8 +162,12 @@ async def test_an_unforeseen_error_tells_nothing() -> None:
     async with client_of() as client:
         answer = await client.get("/broken")
         later = await client.get("/unavailable")
+        lost_database = await client.get("/lost")
     assert answer.json()["status"] == 500 and "secret" not in answer.text
-    assert later.json()["detail"] == "The database does not answer." and later.headers["retry-after"]
+    for refused in (later, lost_database):
+        assert refused.status_code == 503 and refused.headers["retry-after"]
+    assert "secret" not in lost_database.text
+    assert later.json()["detail"] == "The database does not answer."
 
 
 async def test_a_body_that_fails_half_way_is_cut_off() -> None:

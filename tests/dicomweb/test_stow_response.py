@@ -46,7 +46,7 @@ def bad(error: ArchiveError | None, *, identified: bool = True) -> Outcome:
         ([bad(Unavailable("x")), bad(Unavailable("y"))], 503),
         ([bad(OutOfSpace("x"))], 507),
         ([bad(Unavailable("x")), bad(InvalidDicom("y"))], 409),
-        ([bad(None)], 500),
+        ([bad(None)], 409),
     ],
 )
 def test_statuses(outcomes: list[Outcome], status: int) -> None:

@@ -116,9 +116,7 @@ async def test_a_document_cannot_attack_the_page(archive: Any, client: httpx2.As
     assert (await client.get(f"{forged}/bulkdata/00420011")).headers["content-type"] == OCTETS
 
 
-@pytest.mark.parametrize(
-    "path", ["00100010", "7FE0", "7FE00010/1", "00640002/0/00640009", "7FE00010%00", "x" * 5000]
-)
+@pytest.mark.parametrize("path", ["00100010", "7FE0", "7FE00010/1", "00640002/0/00640009", "7FE00010%00", "x" * 5000])
 async def test_a_path_that_names_nothing_is_a_404(archive: Any, client: httpx2.AsyncClient, path: str) -> None:
     """BulkDataURIs are opaque: a wrong one is not found (D-070)."""
     (instance,) = await stored(archive, ct_slice())
@@ -143,9 +141,10 @@ async def test_pixel_data_of_a_study(archive: Any, client: httpx2.AsyncClient) -
 
 
 async def test_pixel_data_of_objects_without(archive: Any, client: httpx2.AsyncClient) -> None:
-    """No pixel data at all is a 404 (D-073)."""
+    """No pixel data, or no bulk data at all, is a 404 (D-073)."""
     (path,) = await stored(archive, dicom_file())
-    assert (await client.get(f"{path}/pixeldata", headers=MULTIPART)).status_code == 404
+    for target in (f"{path}/pixeldata", f"{path}/bulkdata", path):
+        assert (await client.get(target, headers=MULTIPART)).status_code == 404
 
 
 async def test_unchanged_bulk_data_is_a_304(archive: Any, client: httpx2.AsyncClient) -> None:

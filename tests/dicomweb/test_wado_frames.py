@@ -160,9 +160,10 @@ async def test_an_unchanged_frame_is_a_304(archive: Any, client: httpx2.AsyncCli
 
 
 async def test_a_video_comes_whole(archive: Any, client: httpx2.AsyncClient) -> None:
-    """A video is one stream under video/mp4, whichever frame is named, readable by range (D-056)."""
+    """A video is one stream under video/mp4, whatever its Number of Frames, readable by range (D-056)."""
     movie = bytes(range(256)) * 40
-    file = encapsulated([[movie[:6000], movie[6000:]]], transfer_syntax=MPEG4, offset_table="empty")
+    fragments = [[movie[:6000], movie[6000:]]]
+    file = encapsulated(fragments, transfer_syntax=MPEG4, offset_table="empty", NumberOfFrames=250)
     (path,) = await stored(archive, file)
     for target in ("/frames/1", "/bulkdata/7FE00010"):
         answer = await client.get(path + target, headers={"Accept": "video/mp4"})

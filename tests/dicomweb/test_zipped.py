@@ -131,7 +131,10 @@ class Taken:
         self.failures.append(error)
 
 
-async def take(body: bytes, folder: Path, limits: ZipLimits = ZipLimits(1000, 10**9)) -> Taken:
+AMPLE = ZipLimits(1000, 10**9)
+
+
+async def take(body: bytes, folder: Path, limits: ZipLimits = AMPLE) -> Taken:
     async def chunks() -> Any:
         for start in range(0, len(body), 1 << 16):
             yield body[start : start + (1 << 16)]

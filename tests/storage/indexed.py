@@ -6,6 +6,7 @@ from typing import Any
 import asyncpg
 import orjson
 from pydicom.datadict import dictionary_VR, tag_for_keyword
+
 from storage import attributes
 from storage.attributes import Level
 from storage.database import prepare_connection

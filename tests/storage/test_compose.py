@@ -144,7 +144,7 @@ def test_text_is_written_as_utf_8() -> None:
 
 
 def test_what_clients_really_send_is_understood() -> None:
-    """User pain 7: numbers as strings, text as numbers, null, lists of one InlineBinary, lower case keys, missing vr."""
+    """User pain 7: numbers as strings, text as numbers, null, lists of one InlineBinary, lower case, missing vr."""
     dataset = read(
         composed(
             {
@@ -276,15 +276,17 @@ def test_an_encapsulated_document(parts: Parts) -> None:
     assert (dataset.MIMETypeOfEncapsulatedDocument, dataset.EncapsulatedDocumentLength) == ("text/XML", 4)
 
 
+YBR_422 = imagecodecs.jpeg8_encode(COLOUR, subsampling="422")
+LOSSY_J2K = imagecodecs.jpeg2k_encode(COLOUR, codecformat="j2k", level=40)
 STREAMS: list[tuple[str, bytes, str, dict[str, Any]]] = [
-    ("image/jpeg", imagecodecs.jpeg8_encode(COLOUR, subsampling="422"), "1.2.840.10008.1.2.4.50", {"PI": "YBR_FULL_422"}),
+    ("image/jpeg", YBR_422, "1.2.840.10008.1.2.4.50", {"PI": "YBR_FULL_422"}),
     ("image/jpeg", imagecodecs.jpeg8_encode(COLOUR[..., 0].copy()), "1.2.840.10008.1.2.4.50", {"SPP": 1}),
-    ("image/jpeg", imagecodecs.ljpeg_encode(RAMP, bitspersample=12), "1.2.840.10008.1.2.4.70", {"SPP": 1, "BS": 12}),
-    ("image/jls", imagecodecs.jpegls_encode(RAMP), "1.2.840.10008.1.2.4.80", {"SPP": 1, "BS": 12}),
+    ("image/jpeg", imagecodecs.ljpeg_encode(RAMP, bitspersample=12), "1.2.840.10008.1.2.4.57", {"SPP": 1, "BS": 12}),
+    ("image/jls", imagecodecs.jpegls_encode(RAMP), "1.2.840.10008.1.2.4.80", {"SPP": 1, "BS": 16}),
     ("image/x-jls", imagecodecs.jpegls_encode(COLOUR, level=2), "1.2.840.10008.1.2.4.81", {"PI": "RGB"}),
     ("image/jp2", imagecodecs.jpeg2k_encode(RAMP, codecformat="j2k"), "1.2.840.10008.1.2.4.90", {"SPP": 1, "BS": 16}),
     ("image/jp2", imagecodecs.jpeg2k_encode(COLOUR, codecformat="jp2"), "1.2.840.10008.1.2.4.90", {"PI": "YBR_RCT"}),
-    ("image/jp2", imagecodecs.jpeg2k_encode(COLOUR, codecformat="j2k", level=40), "1.2.840.10008.1.2.4.91", {"PI": "YBR_ICT"}),
+    ("image/jp2", LOSSY_J2K, "1.2.840.10008.1.2.4.91", {"PI": "YBR_ICT"}),
     ("image/jphc", imagecodecs.htj2k_encode(RAMP), "1.2.840.10008.1.2.4.201", {"SPP": 1, "BS": 16}),
 ]  # fmt: skip
 
@@ -365,6 +367,7 @@ def test_parts_that_are_no_pixel_data_are_refused(parts: Parts) -> None:
         ([b"x"], "image/jpeg", "1.2.840.10008.1.2.1"),
         ([b"x", b"y"], "video/mp4", None),
         ([progressive], "image/jpeg", None),
+        ([b""], "image/jpeg", None),
         ([b"not an image"], "image/png", None),
     ):
         with pytest.raises(InvalidDicom):
