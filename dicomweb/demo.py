@@ -11,6 +11,8 @@ import pydicom
 
 SAMPLES = "data/test_files"
 TIMEOUT = 300.0
+CONFLICT = 0x0111
+"""Failure Reason of another file under stored UIDs: pydicom has many images in several transfer syntaxes."""
 
 
 def load(root: str) -> str:
@@ -43,10 +45,17 @@ def load(root: str) -> str:
         return f"The sample files could not be loaded: the server answered {error.code}."
     except (OSError, ValueError) as error:
         return f"The sample files could not be loaded: {error}."
-    stored = _values(result, "00081199")
-    refused = len(files) - len(stored)
+    return summary(len(files), result, root)
+
+
+def summary(offered: int, result: dict[str, Any], root: str) -> str:
+    """Say what became of the sample files, from the response to the store (PS3.18 Table I.1-1)."""
+    stored = len(_values(result, "00081199"))
+    reasons = [_values(item, "00081197") for item in _values(result, "00081198")]
+    versions = reasons.count([CONFLICT])
     return (
-        f"Loaded {len(stored)} sample files of pydicom; {refused} more are damaged on purpose or no instances.\n"
+        f"Loaded {stored} of {offered} sample files of pydicom: {versions} are other versions of the same images, "
+        f"{offered - stored - versions} cannot be stored as instances.\n"
         f"  see them       curl {root}/studies"
     )
 

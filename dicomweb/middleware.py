@@ -26,7 +26,8 @@ ALLOW_HEADERS = (
 )
 EXPOSE_HEADERS = (
     "Accept-Ranges, Content-Disposition, Content-Encoding, Content-Length, Content-Location, Content-Range, "
-    "Content-Type, ETag, Link, Location, Retry-After, Warning, WWW-Authenticate, X-Total-Count"
+    "Content-Type, ETag, Link, Location, Retry-After, Warning, WWW-Authenticate, "
+    "X-Request-ID, X-Total-Count"
 )
 VARY = ("Accept", "Accept-Encoding", "Authorization", "Origin")
 COMPRESSIBLE = (

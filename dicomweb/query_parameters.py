@@ -23,7 +23,7 @@ PARAMETERS: dict[str, str] = {
     "limit": "most results of this answer",
     "offset": "matches to skip",
     "includefield": "attributes to return as well, by keyword, tag or path; `all` for everything the levels have",
-    "fuzzymatching": "true: every word of a name key begins some part of the name",
+    "fuzzymatching": "true: names are also found when every word of the key begins some part of them",
     "emptyvaluematching": 'true: the value "" finds attributes without a value',
     "multiplevaluematching": "true: all values of a key must be there",
     "orderby": "extension: attributes to sort by, a leading hyphen for descending",

@@ -103,9 +103,6 @@ class Settings(BaseSettings):
     )
     max_results: int = Field(5000, ge=1, description="Most results of one search, whatever it asks for.")
     default_results: int = Field(5000, ge=1, description="Results of a search that names no limit.")
-    search_timeout_seconds: float = Field(
-        30, gt=0, le=3600, description="A search that takes longer is ended with an error."
-    )
 
     @classmethod
     def settings_customise_sources(

@@ -77,7 +77,7 @@ async def store_instances(request: Request) -> Response:
                 interruption = BodyError(413 if isinstance(error, TooManyPartsError) else 400, str(error))
             except BodyError as error:
                 interruption = error
-            outcomes = await ingest.finish()
+            outcomes = request.scope["outcomes"] = await ingest.finish()
     except ClientDisconnect:
         return Response(status_code=400)  # nobody reads it
     if not outcomes:

@@ -44,6 +44,8 @@ Result = TypeVar("Result")
 DATABASE_PATIENCE = 30.0
 """Seconds that a database elsewhere may take to answer: containers start in any order."""
 LOOK_AFTER_DATABASE_EVERY = 0.5
+FALSE_STARTS = 3
+"""Deaths of one child before the first readiness of all, after which the start is given up."""
 
 
 def children_of(settings: Settings) -> list[Kind]:
@@ -192,7 +194,7 @@ class Supervisor:
                 await _any_of(self._stopping.wait(), child.ready.wait(), seconds=0.2)
                 if self._stopping.is_set():
                     return False
-                if child.restarts:
+                if child.restarts >= FALSE_STARTS:
                     logger.error("%s cannot start, see above; giving up", child.kind.name)
                     return False
         return True

@@ -34,6 +34,7 @@ from dicomweb.wado_request import (
     pixel_content_type,
     pixel_offers,
     refuse,
+    syntax_label,
     target_uids,
 )
 from dicomweb.wado_video import VideoStream
@@ -118,7 +119,7 @@ def _answer(request: Request, value: "BulkValue", item: Item, offer: Offer, extr
 async def _compressed_pixels(request: Request, archive: "Archive", value: "BulkValue", location: str) -> Response:
     """Answer with compressed Pixel Data: a part per frame, or the stream of a video or of the only frame."""
     instance = value.instance
-    stored = instance.transfer_syntax_uid
+    stored = _pixel_syntax(instance)
     frames = _frame_count(instance)
     is_video = stored in VIDEO
     offers = pixel_offers(stored, single=frames == 1 or is_video, multipart_first=False)
@@ -225,7 +226,7 @@ def _content_types(ranges: Sequence[MediaRange], instances: "list[InstanceFile]"
 
 def _pixel_syntax(instance: "InstanceFile") -> str:
     """Return the transfer syntax of compressed pixel data, "" for an instance without."""
-    return instance.transfer_syntax_uid if _compressed_path(instance) else ""
+    return syntax_label(instance.transfer_syntax_uid) if _compressed_path(instance) else ""
 
 
 async def _all_items(
@@ -244,7 +245,7 @@ async def _all_items(
                 value = await archive.bulk_data(*_key(instance), path)
                 yield Item(_OPAQUE, url + path, value.length, value.stream)
                 continue
-            content_type = content_types[instance.transfer_syntax_uid]
+            content_type = content_types[_pixel_syntax(instance)]
             if instance.transfer_syntax_uid in VIDEO:
                 video = await VideoStream.open(await archive.bulk_data(*_key(instance), path))
                 yield Item(content_type, url + path, video.length, video.stream)

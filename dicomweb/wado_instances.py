@@ -31,6 +31,7 @@ from dicomweb.wado_request import (
     choose,
     file_offers,
     refuse,
+    syntax_label,
     target_uids,
 )
 
@@ -52,7 +53,7 @@ async def retrieve_instances(request: Request) -> Response:
     ranges = accepted(*accept_key(request))
     archive: Archive = request.app.state.archive
     files = await archive.instances(study, series, instance)
-    kinds = Counter(file.retrieved_transfer_syntax_uid for file in files)
+    kinds = Counter(syntax_label(file.retrieved_transfer_syntax_uid) for file in files)
     single = instance is not None
     chosen = {uid: choose(ranges, file_offers(uid, single=single)) for uid in kinds}
     if None in chosen.values():
@@ -92,17 +93,14 @@ async def _items(archive: "Archive", files: "list[InstanceFile]", base: str) -> 
 
 
 def _item(file: "InstanceFile", part: "PartFile", base: str) -> Item:
-    return Item(_content_type(part.transfer_syntax_uid), _location(file, base), part.length, part.stream)
+    return Item(_content_type(file), _location(file, base), part.length, part.stream)
 
 
 def _length(files: "list[InstanceFile]", base: str, etag: str) -> int | None:
     """Return the length of the multipart body in bytes while it is known without opening the files."""
     if not all(file.given_out_as_stored for file in files):
         return None
-    items = (
-        Item(_content_type(file.retrieved_transfer_syntax_uid), _location(file, base), file.size, _nothing)
-        for file in files
-    )
+    items = (Item(_content_type(file), _location(file, base), file.size, _nothing) for file in files)
     return multipart_length(boundary_of(etag), items)
 
 
@@ -111,8 +109,10 @@ async def _nothing(offset: int, length: int | None) -> AsyncIterator[bytes]:
     yield b""
 
 
-def _content_type(transfer_syntax_uid: str) -> str:
-    return f"{DICOM}; transfer-syntax={transfer_syntax_uid}"
+def _content_type(file: "InstanceFile") -> str:
+    """Name the transfer syntax that the file meta information of what is sent names (8.7.9)."""
+    uid = file.transfer_syntax_uid if file.given_out_as_stored else file.retrieved_transfer_syntax_uid
+    return f"{DICOM}; transfer-syntax={syntax_label(uid)}"
 
 
 def _location(file: "InstanceFile", base: str) -> str:

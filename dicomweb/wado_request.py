@@ -49,6 +49,7 @@ VIDEO = frozenset(
 
 _UID = re.compile(r"[0-9.]{1,64}\Z")
 _STRICT_UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*\Z")
+_NO_UID = re.compile(r"[^0-9.]")
 _LEVELS = ("study", "series", "instance")
 
 
@@ -188,7 +189,13 @@ def pixel_content_type(offer: Offer) -> str:
 def stored_pixel_syntax(transfer_syntax_uid: str, layout: "Layout") -> str:
     """Return the transfer syntax the pixel data is truly in: native pixels in a compressed file are native."""
     pixel = layout.pixel_data
-    return transfer_syntax_uid if pixel is not None and pixel.encapsulated else EXPLICIT_VR_LITTLE_ENDIAN
+    return syntax_label(transfer_syntax_uid) if pixel is not None and pixel.encapsulated else EXPLICIT_VR_LITTLE_ENDIAN
+
+
+@lru_cache(maxsize=256)
+def syntax_label(transfer_syntax_uid: str) -> str:
+    """Return a stored transfer syntax UID as it may stand in a header: a sender chose it, line breaks and all."""
+    return _NO_UID.sub("", transfer_syntax_uid)
 
 
 def cache_control(request: Request, *, can_be_corrected: bool) -> str:

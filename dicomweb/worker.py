@@ -9,6 +9,7 @@ import logging
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 
 import uvicorn
@@ -22,7 +23,7 @@ from dicomweb.metrics import Metrics
 from dicomweb.settings import Settings
 from storage.archive import Archive
 from storage.elements import Limits
-from storage.errors import ArchiveError
+from storage.errors import ArchiveError, Unavailable
 from storage.policy import Policy
 
 logger = logging.getLogger("dicomweb.worker")  # run as __main__
@@ -31,6 +32,7 @@ KEEP_ALIVE = 75
 """Seconds an idle connection stays open: longer than the pauses of a person who pages through images, and than the
 60 seconds after which reverse proxies let go, so that it is never us who close a connection just being used."""
 LAST_COMMITS = 5.0
+DATABASE_PATIENCE = 30.0
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -47,14 +49,27 @@ def policy_of(settings: Settings) -> Policy:
 
 
 async def open_archive(settings: Settings) -> Archive:
-    """Open the archive the settings describe; `database_url` must be set, `Archive.close` must follow."""
+    """Open the archive the settings describe; `database_url` must be set, `Archive.close` must follow.
+
+    Raises
+    ------
+    Unavailable
+        The database did not answer for `DATABASE_PATIENCE` seconds; it may just be starting again.
+    """
     assert settings.database_url is not None
-    return await Archive.open(
-        settings.database_url,
-        settings.data_dir,
-        policy_of(settings),
-        connections=settings.database_connections,
-    )
+    deadline = time.monotonic() + DATABASE_PATIENCE
+    while True:
+        try:
+            return await Archive.open(
+                settings.database_url,
+                settings.data_dir,
+                policy_of(settings),
+                connections=settings.database_connections,
+            )
+        except Unavailable:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.5)
 
 
 def build(archive: Archive, settings: Settings) -> ASGIApp:

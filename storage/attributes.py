@@ -79,7 +79,7 @@ class Attribute:
 @lru_cache(maxsize=4096)
 def tag_of(keyword: str) -> Tag8:
     """Return the tag of a keyword of PS3.6; KeyError when there is none (keywords are case-sensitive)."""
-    number = tag_for_keyword(keyword)
+    number = tag_for_keyword(keyword) if keyword else None  # attributes without a keyword have the empty one
     if number is None:
         raise KeyError(keyword)
     return f"{number:08X}"

@@ -52,9 +52,11 @@ class InstanceFile:
 
     @property
     def given_out_as_stored(self) -> bool:
-        """Whether PS3.18 8.7.3 lets the file out byte for byte: explicit VR, little endian, not deflated, with meta."""
+        """Whether PS3.18 8.7.3 lets the file out byte for byte: its file meta is there and tells the truth, the data
+        set is in explicit VR, little endian, and not deflated."""
         encoding = self.layout.encoding
-        return self.layout.has_preamble and encoding.explicit_vr and encoding.little_endian and not encoding.deflated
+        legal = encoding.explicit_vr and encoding.little_endian and not encoding.deflated
+        return legal and self.layout.has_preamble and self.transfer_syntax_uid == self.retrieved_transfer_syntax_uid
 
     @property
     def retrieved_transfer_syntax_uid(self) -> str:

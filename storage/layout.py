@@ -201,10 +201,11 @@ def _subsampled(frame_bits: int, photometric_interpretation: str, available_bits
 
     Some writers decompress to full samples and leave the Photometric Interpretation as it was.
     """
-    thirds = {"YBR_FULL_422": 2, "YBR_PARTIAL_422": 2, "YBR_PARTIAL_420": 1.5}.get(photometric_interpretation, 3)
-    if thirds == 3 or 0 < max(frames, 1) * frame_bits <= available_bits:
+    share = {"YBR_FULL_422": (2, 3), "YBR_PARTIAL_422": (2, 3), "YBR_PARTIAL_420": (1, 2)}
+    numerator, denominator = share.get(photometric_interpretation, (1, 1))
+    if 0 < max(frames, 1) * frame_bits <= available_bits:
         return frame_bits
-    return int(frame_bits * thirds) // 3
+    return frame_bits * numerator // denominator
 
 
 def _word_bytes(element: Element, bits_allocated: int, encoding: Encoding) -> int:

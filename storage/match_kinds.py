@@ -60,8 +60,14 @@ class Kinds:
 
     def name(self, vr: str, label: str, value: str) -> Match:
         """Match a name group by group; a key without `=` may match any group (C-032)."""
-        if self.fuzzy:
-            return _fuzzy_name(tokens(value))
+        literal = self._literal_name(value)
+        words = tokens(value) if self.fuzzy else []
+        if not words:
+            return literal
+        fuzzy = _fuzzy_name(words)  # viewers send wildcards with the flag: it must never find less than they do
+        return lambda stored, bindings: _joined([literal(stored, bindings), fuzzy(stored, bindings)], " OR ")
+
+    def _literal_name(self, value: str) -> Match:
         groups = [fold(group) for group in value.split("=")[:3]]
         if len(groups) == 1:
             return lambda stored, bindings: self._groups(stored, [groups[0]] * 3, " OR ", bindings)
@@ -191,8 +197,6 @@ def _fuzzy_name(wanted: list[str]) -> Match:
     def match(stored: Value, bindings: Bindings) -> str:
         text = fuzzy_words_sql(f"concat_ws(' ', '', {', '.join(stored.names)})")
         found = [f"{text} LIKE {bindings.add(f'% {like_pattern(word)}%', 'text')}" for word in wanted]
-        if not found:
-            return "TRUE"
         return _narrowed(stored, [f"{word}*" for word in wanted], _joined(found, " AND "), bindings)
 
     return match

@@ -16,7 +16,7 @@ import datetime
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from storage.attributes import BY_LEVEL, Attribute, Level, Tag8, attribute_of, level_of, tag_of, vr_of
+from storage.attributes import BY_LEVEL, RETRIEVE_URL, Attribute, Level, Tag8, attribute_of, level_of, tag_of, vr_of
 from storage.date_time import DAY_END, DAY_START, Range, date_range, time_range, utc_offset
 from storage.errors import InvalidQuery
 from storage.match_kinds import MULTIPLE, Kinds, Match, kind_of, split_values
@@ -244,7 +244,7 @@ def _is_usable(query: Query, key: Key, warnings: list[str]) -> bool:
 
 def _is_matchable(query: Query, key: Key) -> bool:
     *sequences, last = key.path
-    if any(vr_of(tag) != "SQ" for tag in sequences):
+    if last == RETRIEVE_URL or any(vr_of(tag) != "SQ" for tag in sequences):
         return False
     if key.creator is not None or is_private_creator(last):
         return True

@@ -6,7 +6,7 @@ from typing import Any
 
 from storage import attributes, dicomjson
 from storage.elements import Header
-from storage.errors import MissingIdentifier, SopClassRefused, TransferSyntaxRefused
+from storage.errors import InvalidDicom, MissingIdentifier, SopClassRefused, TransferSyntaxRefused
 from storage.frame_table import frame_table
 from storage.layout import layout_of
 from storage.matching import Level
@@ -68,6 +68,8 @@ def read_record(source: Source, policy: Policy) -> Record:
     )
     if sop_class in policy.refused_sop_classes:
         raise SopClassRefused(f"This archive does not take SOP class {sop_class}.")
+    if not UID.fullmatch(header.transfer_syntax_uid):
+        raise InvalidDicom("Transfer Syntax UID (0002,0010) is not a UID (1 to 64 digits and dots).")
     if header.transfer_syntax_uid in policy.refused_transfer_syntaxes:
         raise TransferSyntaxRefused(f"This archive does not take transfer syntax {header.transfer_syntax_uid}.")
     dataset["00083002"] = {"vr": "UI", "Value": [header.transfer_syntax_uid]}  # PS3.4 C.6.1.1.5.2

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from storage.elements import Dataset, Element, Header
-from storage.fragments import UNDEFINED
+from storage.fragments import UNDEFINED, fragments
 from storage.layout import PIXEL_DATA_TAGS
 from storage.part10 import EXPLICIT_LE, file_meta_bytes
 from storage.source import CHUNK_BYTES, Source, chunks
@@ -60,7 +60,7 @@ def explicit_little_endian(source: Source, header: Header) -> Iterator[bytes]:
     PS3.10 7.1; PS3.5 7.1.2, A.2.
     """
     buffer = bytearray()
-    for piece in _pieces(header):
+    for piece in _pieces(source, header):
         if isinstance(piece, bytes):
             buffer += piece
         else:
@@ -77,7 +77,7 @@ def explicit_little_endian(source: Source, header: Header) -> Iterator[bytes]:
 
 def explicit_little_endian_length(source: Source, header: Header) -> int:
     """Return how many bytes `explicit_little_endian` yields in all, without reading the large values."""
-    return sum(len(piece) if isinstance(piece, bytes) else piece.length for piece in _pieces(header))
+    return sum(len(piece) if isinstance(piece, bytes) else piece.length for piece in _pieces(source, header))
 
 
 def _run(source: Source, run: _Run) -> Iterator[bytes]:
@@ -89,7 +89,7 @@ def _run(source: Source, run: _Run) -> Iterator[bytes]:
         raise OSError("The stored file is shorter than it was.")
 
 
-def _pieces(header: Header) -> list[bytes | _Run]:
+def _pieces(source: Source, header: Header) -> list[bytes | _Run]:
     dataset, meta = header.dataset, header.file_meta
     pixels_encapsulated = any(dataset[tag].encapsulated for tag in PIXEL_DATA_TAGS if tag in dataset)
     pieces: list[bytes | _Run] = [
@@ -100,7 +100,7 @@ def _pieces(header: Header) -> list[bytes | _Run]:
             extra=meta,
         )
     ]
-    _write(dataset, pieces, swap=not header.encoding.little_endian)
+    _write(dataset, pieces, source, swap=not header.encoding.little_endian)
     return pieces
 
 
@@ -109,7 +109,7 @@ def _uid(element: Element | None) -> str:
     return value.decode("latin-1").split("\\")[0].strip(" \0") if isinstance(value, bytes) else ""
 
 
-def _write(dataset: Dataset, pieces: list[bytes | _Run], *, swap: bool) -> None:
+def _write(dataset: Dataset, pieces: list[bytes | _Run], source: Source, *, swap: bool) -> None:
     """Append the elements of a data set, depth first; depth was limited when it was read."""
     for tag, element in dataset.items():
         if tag < _FIRST_TAG or not tag & 0xFFFF:
@@ -119,7 +119,7 @@ def _write(dataset: Dataset, pieces: list[bytes | _Run], *, swap: bool) -> None:
             pieces.append(explicit_head(tag, "SQ", UNDEFINED))
             for item in value:
                 pieces.append(_ITEM)
-                _write(item, pieces, swap=swap)
+                _write(item, pieces, source, swap=swap)
                 pieces.append(_ITEM_DELIMITER)
             pieces.append(_SEQUENCE_DELIMITER)
             continue
@@ -127,7 +127,7 @@ def _write(dataset: Dataset, pieces: list[bytes | _Run], *, swap: bool) -> None:
         odd = element.length & 1
         if element.encapsulated:
             pieces.append(explicit_head(tag, element.vr, UNDEFINED))
-            pieces.append(_Run(element.offset, element.length, 1))
+            pieces.extend(_fragments(source, element))
             pieces.append(_SEQUENCE_DELIMITER)
             continue
         pieces.append(explicit_head(tag, element.vr, element.length + odd))
@@ -137,6 +137,22 @@ def _write(dataset: Dataset, pieces: list[bytes | _Run], *, swap: bool) -> None:
             pieces.append(swapped_words(word_bytes, value))
         if odd:
             pieces.append(padding(element.vr))
+
+
+def _fragments(source: Source, element: Element) -> list[bytes | _Run]:
+    """Return the items of encapsulated pixel data, the last one made whole when the file was truncated in it."""
+    offset, end = element.offset, element.offset + element.length
+    last = None
+    for last in fragments(source, offset, end):  # noqa: B007 - the last one is wanted
+        pass
+    if last is None:
+        return [_Run(offset, element.length, 1)]
+    start, length = last
+    stated = int.from_bytes(source.read(start - 4, 4), "little")
+    if stated == length:  # bytes after the last item that are no item are dropped
+        return [_Run(offset, start + length - offset, 1)]
+    head = struct.pack("<HHL", 0xFFFE, 0xE000, length + (length & 1))
+    return [_Run(offset, start - 8 - offset, 1), head, _Run(start, length, 1), bytes(length & 1)]
 
 
 def _word_bytes(dataset: Dataset, element: Element) -> int:

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 from storage.person_name import GROUPS, folded_sql
 
+_DAY = "((0[13578]|1[02])(0[1-9]|[12][0-9]|3[01])|(0[469]|11)(0[1-9]|[12][0-9]|30)|02(0[1-9]|[12][0-9]))"  # MMDD
+
 
 class Bindings:
     """The parameters of a statement, and fresh aliases for its subqueries."""
@@ -114,9 +116,10 @@ class JsonValue:
     @property
     def date(self) -> str:
         """YYYYMMDD."""
-        form = r"^[0-9]{4}([.-]?)(0[1-9]|1[0-2])\1(0[1-9]|[12][0-9]|3[01])$"
+        form = r"^[0-9]{4}([.-]?)[0-9]{2}\1[0-9]{2}$"
         digits = f"regexp_replace({self._raw}, '[.-]', '', 'g')"
-        return f"(CASE WHEN {self._raw} ~ '{form}' THEN {digits} END COLLATE \"C\")"
+        is_day = f"{self._raw} ~ '{form}' AND {digits} ~ '^[0-9]{{4}}{_DAY}$'"
+        return f'(CASE WHEN {is_day} THEN {digits} END COLLATE "C")'
 
     @property
     def time(self) -> str:

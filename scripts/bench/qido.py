@@ -20,7 +20,7 @@ SEARCHES: dict[str, Callable[[random.Random, int], str]] = {
     "date range and modality": lambda chance, studies: (
         f"StudyDate=20{chance.randrange(15, 24)}0301-20{chance.randrange(24, 25)}0401&ModalitiesInStudy=MR&limit=25"
     ),
-    "one week": lambda chance, studies: f"StudyDate=20{chance.randrange(15, 24)}0301-20230307&limit=25",
+    "one week": lambda chance, studies: "StudyDate={0}0301-{0}0307&limit=25".format(chance.randrange(2015, 2025)),
     "inside a name": lambda chance, studies: (
         f"PatientName=*{chance.choice(FAMILY_NAMES)[1:].lower()}{chance.randrange(977)}*&limit=25"
     ),

@@ -17,6 +17,7 @@ from starlette.routing import Mount, Route
 from dicomweb import logs
 from dicomweb.settings import Settings
 from storage.errors import NotFound
+from storage.ingest import Outcome
 
 PATIENT = "Musterfrau^Erika"
 
@@ -46,6 +47,12 @@ async def answer(request: Request) -> Response:
     return PlainTextResponse("hello")
 
 
+async def store(request: Request) -> Response:
+    """An endpoint that leaves the outcomes of a store."""
+    request.scope["outcomes"] = [Outcome(status="stored"), Outcome(status="stored"), Outcome()]
+    return PlainTextResponse("stored")
+
+
 async def break_off(request: Request) -> Response:
     """An endpoint whose body breaks off with patient data in the error."""
 
@@ -61,6 +68,7 @@ def client(ended: Any = lambda _: None) -> httpx2.AsyncClient:
     routes = [
         Mount("/dicom-web", routes=[Route("/studies/{study}", answer, methods=["GET", "POST"])]),
         Route("/broken", break_off),
+        Route("/store", store),
         Route("/health/live", answer),
     ]
     app = logs.RequestLog(Starlette(routes=routes), ended=ended)
@@ -114,6 +122,13 @@ async def test_a_response_that_breaks_off_is_a_warning(lines: io.StringIO) -> No
     line = next(line for line in parsed(lines) if line["message"] == "request")
     assert line["level"] == "warning"
     assert line["broken_off"] is True
+
+
+async def test_outcomes_of_a_store_are_counted(lines: io.StringIO) -> None:
+    """An endpoint leaves them in `scope["outcomes"]`; the line has numbers, no identifiers."""
+    async with client() as opened:
+        await opened.get("/store")
+    assert parsed(lines)[0]["instances"] == {"stored": 2, "failed": 1}
 
 
 async def test_health_checks_do_not_fill_the_log(lines: io.StringIO) -> None:

@@ -51,7 +51,7 @@ def studies(response: httpx2.Response) -> list[str]:
 
 
 async def test_search_for_studies_answers_a_json_array(filled: httpx2.AsyncClient) -> None:
-    """One array of objects, application/dicom+json, attributes ascending, RetrieveURL absolute (C-001, C-078, C-121)."""
+    """One array of objects, attributes ascending, RetrieveURL absolute (C-001, C-078, C-121)."""
     response = await filled.get(ROOT + "/studies", params={"StudyInstanceUID": "1.5"})
     assert response.headers["content-type"] == "application/dicom+json"
     (row,) = response.json()
@@ -177,7 +177,7 @@ async def test_a_wrong_value_is_a_400_that_names_the_parameter(filled: httpx2.As
 async def test_what_is_not_supported_is_ignored_with_a_warning(
     filled: httpx2.AsyncClient, query: str, text: str
 ) -> None:
-    """Names are case-sensitive; an ignored key is named, since the result is wider (A-005, A-009, C-018, C-019, A-112)."""
+    """Names are case-sensitive; an ignored key is named (A-005, A-009, C-018, C-019, A-112)."""
     response = await filled.get(f"{ROOT}/studies?{query}")
     assert len(studies(response)) == 5
     assert text in response.headers["warning"]
@@ -210,7 +210,7 @@ async def test_remaining_results_are_announced_and_the_next_page_linked(filled: 
 
 async def test_warnings_come_one_a_header_line(filled: httpx2.AsyncClient) -> None:
     """Several warnings are several header lines, each quoted (A-112)."""
-    response = await filled.get(f'{ROOT}/studies?foo%22%0D%0A=1&bär=2&limit=1')
+    response = await filled.get(f"{ROOT}/studies?foo%22%0D%0A=1&bär=2&limit=1")
     lines = response.headers.get_list("warning")
     assert len(lines) == 3
     assert all(re.fullmatch(r'299 \S+ "[ !#-\[\]-~]+"', line) for line in lines)

@@ -22,6 +22,7 @@ from tests.dicomweb.loopback import listening
 from tests.dicomweb.parts import parts_of
 
 MULTIPART = 'multipart/related; type="application/dicom"'
+BULK = 'multipart/related; type="application/octet-stream"'
 JPEG_LS = "1.2.840.10008.1.2.4.80"
 
 
@@ -122,6 +123,34 @@ async def test_a_compressed_file_comes_as_stored_or_not_at_all(archive: Any, cli
     assert refused.status_code == 406
     assert "decompression is not available" in problem["detail"] and "transfer-syntax=*" in problem["detail"]
     assert f"application/dicom; transfer-syntax={JPEG_LS}" in problem["available"]
+
+
+async def test_a_forged_transfer_syntax_reaches_no_header(archive: Any, client: httpx2.AsyncClient) -> None:
+    """A sender chose the transfer syntax UID; line breaks in it end no header (security)."""
+    file = encapsulated([b"one frame"], transfer_syntax=JPEG_LS)
+    forged = file.replace(JPEG_LS.encode(), b"1.2\r\nX-Evil: 1;;;;;;;;")
+    outcome = await archive.store(forged)
+    if outcome.status != "stored":
+        return
+    path = (
+        f"/dicom-web/studies/{outcome.study_instance_uid}/series/{outcome.series_instance_uid}"
+        f"/instances/{outcome.sop_instance_uid}"
+    )
+    wanted = {"Accept": f"{MULTIPART}; transfer-syntax=*, {BULK}; transfer-syntax=*"}
+    for target in (path, f"{path}/frames/1", f"{path}/bulkdata/7FE00010", f"{path}/pixeldata"):
+        for headers in ({}, wanted):
+            answer = await client.get(target, headers=headers)
+            assert answer.status_code == 200
+            assert all(b"\n" not in value for _, value in answer.headers.raw)
+            assert b"\nX-Evil" not in answer.content or answer.content == forged or target == path
+
+
+async def test_the_type_agrees_with_the_file_meta(archive: Any, client: httpx2.AsyncClient) -> None:
+    """An object without pixels that names a compressed syntax is labelled as its bytes are (A-050)."""
+    (path,) = await stored(archive, dicom_file(file_meta={"TransferSyntaxUID": JPEG_LS}))
+    answer = await client.get(path, headers={"Accept": "application/dicom"})
+    sent = pydicom.dcmread(io.BytesIO(answer.content))
+    assert answer.headers["content-type"] == f"application/dicom; transfer-syntax={sent.file_meta.TransferSyntaxUID}"
 
 
 async def test_a_study_is_never_given_in_part(archive: Any, client: httpx2.AsyncClient) -> None:

@@ -35,7 +35,7 @@ def test_what_is_stored_is_found_and_comes_back_byte_for_byte(serve: Callable[..
         whole = client.get(resource, headers={"Accept": 'multipart/related; type="application/dicom"'})
         assert image in whole.content
 
-        refused = client.get(f"{server.root}/studies", params={"NoSuchKey": "1"})
+        refused = client.get(f"{server.root}/studies", params={"StudyDate": "yesterday"})
         assert refused.status_code == 400
         assert json.loads(refused.content)["status"] == 400
     assert server.stop() == 0

@@ -19,7 +19,9 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="nee
 @pytest.fixture
 def own_server(serve: Callable[..., LiveServer]) -> LiveServer:
     """A server with its own database, to be mistreated."""
-    return serve("--workers", "2")
+    server = serve("--workers", "2")
+    wait_for(lambda: "is ready" in server.log.read_text())
+    return server
 
 
 def children(server: LiveServer) -> dict[str, dict[str, int]]:

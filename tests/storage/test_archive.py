@@ -97,6 +97,18 @@ async def test_legacy_encodings_are_given_out_in_explicit_little_endian(archive:
     assert b"".join([chunk async for chunk in part.stream(100, 1000)]) == data[100:1100]
 
 
+async def test_a_compressed_syntax_without_compressed_pixels_is_given_out_as_what_it_is(archive: Archive) -> None:
+    """A-050: a report whose file meta names JPEG-LS is Explicit VR Little Endian, and its file says so."""
+    await archive.store(
+        dicom_file(file_meta={"TransferSyntaxUID": "1.2.840.10008.1.2.4.80"}, StudyInstanceUID="1.2")
+    )
+    (file,) = await archive.instances("1.2")
+    part = await archive.part10(file)
+    data = b"".join([chunk async for chunk in part.stream()])
+    assert part.transfer_syntax_uid == "1.2.840.10008.1.2.1"
+    assert b"1.2.840.10008.1.2.4.80" not in data[:400]
+
+
 async def test_the_same_bytes_again_are_a_success_without_a_write(archive: Archive) -> None:
     """B-042: a duplicate with identical content is idempotent."""
     data = ct_slice("1.2", "1.3", "1.4")
@@ -152,6 +164,7 @@ async def test_one_sop_instance_uid_in_two_series_is_two_instances_with_a_warnin
         (dicom_file(SeriesInstanceUID=None), MissingIdentifier),
         (dicom_file(elements={0x00080018: ("LO", "../../etc/passwd")}), MissingIdentifier),
         (dicom_file(elements={0x0020000D: ("LO", "1." * 40 + "1")}), MissingIdentifier),
+        (dicom_file().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.1\r\nX-A: b\0\0"), InvalidDicom),
     ],
 )
 async def test_a_file_that_cannot_be_kept_is_refused_with_its_reason(

@@ -38,7 +38,7 @@ def little_endian_value(dataset: Dataset, tag: int, source: Source, header: Head
 
 def compare(before: Dataset, after: Dataset, old: tuple[Header, Source], new: tuple[Header, Source]) -> None:
     """Same tags, VRs and values; but no group lengths, no words in big endian, even lengths, and UN for long text."""
-    assert [tag for tag in before if tag & 0xFFFF] == list(after)
+    assert [tag for tag in before if tag & 0xFFFF and tag >= 0x00040000] == list(after)
     for tag, element in after.items():
         was = before[tag]
         assert element.vr in (was.vr, "UN" if was.length > 0xFFFE else was.vr)
@@ -97,7 +97,10 @@ class TestRoundTrip:
                 del old[tag]
             for element, other in zip(old, new, strict=True):
                 assert element.tag == other.tag, path.name
-                assert element.value == other.value or path.name in ("badVR.dcm",), (path.name, element, other)
+                expected = element.value
+                if isinstance(expected, bytes) and not header.encoding.little_endian:
+                    expected = swapped(element.VR, expected)
+                assert other.value == expected, (path.name, element, other)
             count += 1
         assert count > 60
 
@@ -169,11 +172,11 @@ class TestDetails:
         assert list(read_header(BytesSource(rewritten(length + name)))[0].dataset) == [0x00100010]
 
     @pytest.mark.parametrize("transfer_syntax", [IMPLICIT_LE, BIG_ENDIAN, DEFLATED])
-    def test_large_values_are_streamed(self, transfer_syntax: str, tmp_path: object) -> None:
+    def test_large_values_are_streamed(self, transfer_syntax: str) -> None:
         """Never more than 1 MiB at a time, whatever the size of a value (design 1.6)."""
         pixels = bytes(range(250)) * (LARGE // 250 // 2 * 2)
         data = dicom_file(
-            pixels=pixels, Rows=2, Columns=len(pixels) // 4, BitsAllocated=16, transfer_syntax=transfer_syntax
+            pixels=pixels, Rows=50, Columns=len(pixels) // 100, BitsAllocated=16, transfer_syntax=transfer_syntax
         )
         header, source = read_header(BytesSource(data))
         chunks = list(explicit_little_endian(source, header))
@@ -196,6 +199,17 @@ class TestDetails:
         header, _ = read_header(BytesSource(data))
         with pytest.raises(OSError, match="shorter"):
             list(explicit_little_endian(BytesSource(data[:-1000]), header))
+
+    def test_a_truncated_fragment_is_made_whole(self) -> None:
+        """What follows the pixels must not be taken for their rest (PS3.5 A.4)."""
+        data = dataset_only(wheel_file("MR_small_RLE.dcm").read_bytes())
+        header = read_header(BytesSource(data))[0]
+        pixels = header.dataset[tag_of("PixelData")]
+        cut = data[: pixels.offset + pixels.length - 101]
+        again, source = read_header(BytesSource(rewritten(cut)))
+        assert again.warnings == []
+        after = again.dataset[tag_of("PixelData")]
+        assert source.read(after.offset + 20, 2000) == cut[pixels.offset + 20 : pixels.offset + 2020]
 
     def test_deflated_files_are_inflated(self) -> None:
         """The output is plain (A-046)."""

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+
 from storage.attributes import Level, parse_path
 from storage.errors import InvalidQuery, QueryTooBroad
 from storage.matching import Include, Key, Query
 from storage.search import COUNT_LIMIT, Page, find
-
 from tests.storage.indexed import CT, add_instance, connected, dataset, tag
 
 
@@ -122,7 +122,7 @@ async def test_searches_over_all_studies_bring_the_attributes_above(two_studies:
     assert values(series.rows[0], "PatientID") == ["P-1"]
     instances = await find(two_studies, Query(Level.IMAGE))
     assert len(instances.rows) == 4
-    assert {"PatientID", "Modality", "InstanceNumber"} <= {k for k in _keywords(instances.rows[0])}
+    assert {"PatientID", "Modality", "InstanceNumber"} <= _keywords(instances.rows[0])
     of_study = await find(two_studies, Query(Level.IMAGE, study_instance_uid="1.1"))
     assert "Modality" in _keywords(of_study.rows[0])
     assert "PatientID" not in _keywords(of_study.rows[0])
@@ -190,3 +190,342 @@ async def test_study_keys_find_what_the_standard_says(two_studies: Any, keys: An
     page = await find(two_studies, Query(Level.STUDY, tuple(key(name, *given) for name, *given in keys)))
     assert uids(page) == found
     assert page.warnings == []
+
+
+async def search(connection: Any, level: Level, *keys: Key, **options: Any) -> Page:
+    """Find by keys."""
+    return await find(connection, Query(level, keys, **options))
+
+
+async def test_series_and_instance_keys(two_studies: Any) -> None:
+    """Numbers by value, attributes with and without a column (C-011, C-012, C-015, C-061, C-098)."""
+    for name, value, found in (
+        ("SeriesNumber", "02", ["1.1.1"]),
+        ("SeriesNumber", "2.5", []),
+        ("SeriesInstanceUID", "1.1.2", ["1.1.2"]),
+        ("SeriesDescription", "tho*", ["1.1.1"]),
+        ("StationName", "CT1", ["1.1.1"]),
+        ("StationName", "C?1", ["1.1.1"]),
+        ("PatientID", "P-2", ["1.2.1"]),
+        ("Modality", "CT,US", ["1.1.1", "1.2.1"]),
+    ):
+        page = await search(two_studies, Level.SERIES, key(name, value))
+        assert sorted(uids(page, "SeriesInstanceUID")) == found, name
+        assert all(tag(name) in row for row in page.rows)
+    for name, value, found in (
+        ("InstanceNumber", "1", ["1.1.1.1"]),
+        ("SOPClassUID", "1.2.3.4", ["1.1.2.1"]),
+        ("Rows", "512", ["1.1.1.1", "1.1.1.2"]),
+        ("KVP", "120.50", ["1.1.1.1", "1.1.1.2"]),
+        ("KVP", "1205e-1", ["1.1.1.1", "1.1.1.2"]),
+        ("AvailableTransferSyntaxUID", "1.2.840.10008.1.2", []),
+        ("Modality", "MR", ["1.1.2.1"]),
+    ):
+        page = await search(two_studies, Level.IMAGE, key(name, value))
+        assert sorted(uids(page, "SOPInstanceUID")) == found, name
+        assert all(tag(name) in row for row in page.rows)
+
+
+async def test_sequence_keys_hold_in_one_item(two_studies: Any) -> None:
+    """Both keys must be in the same item, an empty key returns the whole sequence (C-049, C-050)."""
+    step, procedure = "RequestAttributesSequence.ScheduledProcedureStepID", "RequestAttributesSequence.00401001"
+    assert uids(await search(two_studies, Level.SERIES, key(step, "S1"), key(procedure, "R1")))
+    assert not uids(await search(two_studies, Level.SERIES, key(step, "S1"), key(procedure, "R2")))
+    page = await search(two_studies, Level.SERIES, key("RequestAttributesSequence"), key("Modality", "CT"))
+    item = values(page.rows[0], "RequestAttributesSequence")[0]
+    assert tag("RequestedProcedureDescription") in item
+
+
+async def test_combined_and_independent_ranges(connection: Any) -> None:
+    """Two ranges are one for QIDO, two for a C-FIND that did not negotiate it (C-044, C-045, G-068)."""
+    for uid, date, time in (
+        ("1.1", "20240101", "1200"),
+        ("1.2", "20240102", "0100"),
+        ("1.3", "20240103", "0900"),
+        ("1.4", "20240103", "2300"),
+        ("1.5", "20240103", []),
+    ):
+        await add_instance(connection, dataset(StudyInstanceUID=uid, StudyDate=date, StudyTime=time))
+
+    async def found(date: str, time: str, **options: Any) -> list[str]:
+        page = await search(connection, Level.STUDY, key("StudyDate", date), key("StudyTime", time), **options)
+        return sorted(uids(page))
+
+    assert await found("20240101-20240103", "11-12") == ["1.1", "1.2", "1.3"]
+    assert await found("20240101-20240103", "11-12", combined_datetime=False) == ["1.1"]
+    assert await found("20240101-20240103", "2200-1000") == ["1.2", "1.3"]
+    assert await found("20240103-", "10-") == ["1.4"]
+    assert await found("-20240102", "-0030") == ["1.1"]
+    assert await found("20240103-20240103", "00-23") == ["1.3", "1.4", "1.5"]
+    assert await found("20240103", "23") == ["1.4"]
+    with pytest.raises(InvalidQuery, match="StudyTime"):
+        await found("20240103-20240103", "12-11")
+    with pytest.raises(InvalidQuery, match="StudyTime"):
+        await found("20240101-20240103", "12-11", combined_datetime=False)
+
+
+async def test_times_of_a_requester_in_another_zone(connection: Any) -> None:
+    """TimezoneOffsetFromUTC says in which zone the request's times are; it never matches itself (C-048)."""
+    when = {"StudyDate": "20240101", "StudyTime": "2330"}
+    await add_instance(connection, dataset(StudyInstanceUID="1.1", TimezoneOffsetFromUTC="-0500", **when))
+    await add_instance(connection, dataset(StudyInstanceUID="1.2", **when))
+    zone = key("TimezoneOffsetFromUTC", "+0030")
+    for date, time, found in (
+        ("20240102", "0500", ["1.1"]),
+        ("20240102-20240103", "0459-06", ["1.1"]),
+        ("20240101", "2330", ["1.2"]),
+        ("00010101-99991231", "00-23", ["1.1", "1.2"]),
+    ):
+        page = await search(connection, Level.STUDY, key("StudyDate", date), key("StudyTime", time), zone)
+        assert sorted(uids(page)) == found
+
+
+async def test_date_times_compare_in_utc(connection: Any) -> None:
+    """Offsets count, a hyphen that can be an offset is one, bad stored values never fail (C-042)."""
+    for uid, value in (
+        ("1", "20240101120000+0200"),
+        ("2", "20240101110000"),
+        ("3", "2024"),
+        ("4", "nonsense"),
+        ("5", "20240230"),
+        ("6", "0000"),
+    ):
+        await add_instance(connection, dataset(SOPInstanceUID=uid, AcquisitionDateTime=value))
+    for value, found in (
+        ("20240101100000", ["1"]),
+        ("20240101060000-0500", ["2"]),
+        ("20240101100000-20240101110000", ["1", "2"]),
+        ("-2024", ["1", "2", "3", "5"]),
+        ("20240301-", ["5"]),
+        ("2024-0000", ["3"]),
+        ("20240101120000+0200-20240101120000+0200", ["1"]),
+        ("20240101050000-0500-20240101050000-0500", ["1"]),
+    ):
+        page = await search(connection, Level.IMAGE, key("AcquisitionDateTime", value))
+        assert sorted(uids(page, "SOPInstanceUID")) == found, value
+    with pytest.raises(InvalidQuery):
+        await search(connection, Level.IMAGE, key("AcquisitionDateTime", "2024-2023"))
+
+
+async def test_names_without_a_column_match_like_those_with_one(connection: Any) -> None:
+    """Accents, case and groups are treated alike by Python and by PostgreSQL (C-031, C-032, user pain 13)."""
+    names = [
+        "Øster Æbelø^Łukasz",
+        "ГРОЗНЫЙ^Иван",
+        "ΣΊΣΥΦΟΣ",
+        "Straße^İnci",
+        "O'Brien-Smith^É.",
+        "YAMADA^Taro=山田^太郎=が",
+    ]
+    for number, name in enumerate(names):
+        other = {"OperatorsName": name, "PatientName": name, "ContentCreatorName": name}
+        await add_instance(connection, dataset(SOPInstanceUID=str(number), **other))
+    for number, wanted in enumerate(
+        ("oster aebelo^lukasz", "грозный^*", "σίσυφοσ", "STRASSE^INCI", "*brien-SMITH^e.", "山田^*")
+    ):
+        for name in ("OperatorsName", "PatientName", "ContentCreatorName"):
+            page = await search(connection, Level.IMAGE, key(name, wanted))
+            assert uids(page, "SOPInstanceUID") == [str(number)], (name, wanted)
+    for name in ("OperatorsName", "PatientName"):
+        for wanted, found in (("obrien", ["4"]), ("smi o'b", ["4"]), ("rien", []), ("太", ["5"]), ("luk ost", ["0"])):
+            page = await search(connection, Level.IMAGE, key(name, wanted), fuzzy=True)
+            assert uids(page, "SOPInstanceUID") == found, (name, wanted)
+
+
+async def test_empty_and_multiple_value_matching(two_studies: Any) -> None:
+    """Two quotation marks find what has no value; every value of a list must be there (C-054, C-055)."""
+    for name, found in (
+        ("AccessionNumber", ["1.2"]),
+        ("PatientComments", ["1.2"]),
+        ("ReferringPhysicianName", ["1.1", "1.2"]),
+        ("ModalitiesInStudy", []),
+    ):
+        page = await search(two_studies, Level.STUDY, key(name, '""'), empty_value=True)
+        assert uids(page) == found, name
+        assert uids(await search(two_studies, Level.STUDY, key(name, '""'))) == []
+    page = await search(two_studies, Level.STUDY, key("ModalitiesInStudy", "MR", "CT"), multiple_value=True)
+    assert uids(page) == ["1.1"]
+    page = await search(two_studies, Level.STUDY, key("ModalitiesInStudy", "MR", "US"), multiple_value=True)
+    assert uids(page) == []
+    nested = key("RequestAttributesSequence.RequestedProcedureDescription", '""')
+    assert uids(await search(two_studies, Level.SERIES, nested, empty_value=True)) == ["1.1"]
+
+
+async def test_a_multi_valued_attribute_matches_by_any_value_and_returns_all(connection: Any) -> None:
+    """Any value counts (C-051), all of them are asked for with multiplevaluematching (C-054)."""
+    await add_instance(connection, dataset(SoftwareVersions=["V1", "V2"], ImageType=["ORIGINAL", "PRIMARY"]))
+    for level in (Level.SERIES, Level.IMAGE):
+        page = await search(connection, level, key("SoftwareVersions", "V2"))
+        assert values(page.rows[0], "SoftwareVersions") == ["V1", "V2"]
+    assert uids(await search(connection, Level.IMAGE, key("ImageType", "PRIM*")))
+    for wanted, count in ((("PRIMARY", "ORIGINAL"), 1), (("PRIMARY", "DERIVED"), 0)):
+        page = await search(connection, Level.IMAGE, key("ImageType", *wanted), multiple_value=True)
+        assert len(page.rows) == count
+
+
+async def test_odd_stored_values_never_fail_a_search(connection: Any) -> None:
+    """NUL, text in numbers, bad dates and broken metadata cost only themselves (user pain 7)."""
+    odd = dataset(
+        StudyDate="2024013",
+        StudyTime="late",
+        PatientName={"vr": "PN", "Value": [None, "text", {"Alphabetic": 7}]},
+        PatientID={"vr": "LO", "Value": ["a\x00b", 3]},
+        SeriesNumber={"vr": "IS", "Value": ["x", "12"]},
+        InstanceNumber={"vr": "IS", "Value": ["99999999999999999999999"]},
+        WindowCenter={"vr": "DS", "Value": ["1,5", "2", None]},
+        ImageComments="back\\\\u0000slash \x00 \\u0041",
+        RequestAttributesSequence={"vr": "SQ", "Value": [None, {}, "x"]},
+        StudyDescription="x" * 20_000,
+    )
+    await add_instance(connection, odd | {tag("SOPInstanceUID"): {"vr": "UI", "Value": ["1"]}})
+    await add_instance(connection, dataset(SOPInstanceUID="2"))
+    await connection.execute("UPDATE instances SET metadata = '\\xff00' WHERE sop_instance_uid = '2'")
+    for name, value, found in (
+        ("WindowCenter", "2", ["1"]),
+        ("WindowCenter", "1", []),
+        ("ImageComments", "*slash*", ["1"]),
+        ("ImageComments", "*\\u0041", ["1"]),
+        ("SeriesNumber", "12", ["1"]),
+        ("PatientID", "ab", ["1"]),
+        ("StudyDescription", "x" * 300, ["1"]),
+        ("StudyDate", "20240101-", []),
+        ("OperatorsName", "*a*", []),
+        ("RequestAttributesSequence.RequestedProcedureID", "x", []),
+    ):
+        page = await search(connection, Level.IMAGE, key(name, value))
+        assert uids(page, "SOPInstanceUID") == found, name
+
+
+async def test_keys_of_other_levels_and_unsupported_ones_are_named(two_studies: Any) -> None:
+    """Ignored, and said so (C-018, C-019)."""
+    page = await search(two_studies, Level.STUDY, key("SeriesDescription", "x"), key("PixelData", "x"))
+    assert len(page.rows) == 2
+    assert len(page.warnings) == 2
+    page = await search(two_studies, Level.SERIES, key("PatientID", "x"), study_instance_uid="1.1")
+    assert (len(page.rows), len(page.warnings)) == (2, 1)
+    page = await search(two_studies, Level.IMAGE, key("PatientID.PatientName", "x"), key("RetrieveURL", "x"))
+    assert (len(page.rows), len(page.warnings)) == (4, 2)
+
+
+async def test_include_adds_attributes_of_the_level_and_above(two_studies: Any) -> None:
+    """Paths into sequences, higher levels, private never; lower levels are left out silently (C-090 to C-099)."""
+    options = {"include": (include("StudyDescription"), include("Modality"), include("PatientWeight"))}
+    row = (await search(two_studies, Level.STUDY, **options)).rows[0]
+    assert values(row, "StudyDescription") == ["CT 50%_of chest"]
+    assert tag("Modality") not in row
+    assert tag("PatientWeight") not in row
+    nested = include("RequestAttributesSequence.RequestedProcedureDescription")
+    row = (await search(two_studies, Level.SERIES, key("Modality", "CT"), include=(nested,))).rows[0]
+    assert len(values(row, "RequestAttributesSequence")[0]) == 3
+    row = (await search(two_studies, Level.IMAGE, include=(include("KVP"), include("PatientComments")))).rows[0]
+    assert {"KVP", "PatientComments"} & _keywords(row) == {"PatientComments"} or values(row, "KVP") == [120.5]
+    row = (await search(two_studies, Level.IMAGE, key("Modality", "CT"), include_all=True)).rows[0]
+    assert {"KVP", "PatientComments", "StationName", "AvailableTransferSyntaxUID"} <= _keywords(row)
+    only = (await search(two_studies, Level.STUDY, key("PatientID"), defaults=False)).rows[0]
+    assert _keywords(only) == {"PatientID", "StudyInstanceUID"}
+
+
+async def test_counts_of_a_patient(two_studies: Any) -> None:
+    """Studies, series and instances of the patient, on request (C-082)."""
+    wanted = tuple(include(f"NumberOfPatientRelated{what}") for what in ("Studies", "Series", "Instances"))
+    row = (await search(two_studies, Level.STUDY, include=wanted)).rows[0]
+    assert [values(row, f"NumberOfPatientRelated{what}") for what in ("Studies", "Series", "Instances")] == [
+        [1],
+        [2],
+        [3],
+    ]
+
+
+async def test_patients_are_distinct_by_id_and_issuer(connection: Any) -> None:
+    """One row a patient ID and issuer, however many studies; only patient attributes (G-063, G-080)."""
+    for patient, issuer, study in (("1", "A", "1.1"), ("1", "A", "1.2"), ("1", "B", "1.3"), ("2", [], "1.4")):
+        await add_instance(
+            connection, dataset(PatientID=patient, IssuerOfPatientID=issuer, StudyInstanceUID=study, PatientName="X")
+        )
+    for anonymous in ("Y^1", "Y^2"):
+        await add_instance(connection, dataset(PatientName=anonymous))
+    page = await search(connection, Level.PATIENT, include=(include("IssuerOfPatientID"),), count_total=True)
+    found = [(values(row, "PatientID"), values(row, "IssuerOfPatientID")) for row in page.rows]
+    assert found == [([], None), ([], None), (["1"], ["A"]), (["1"], ["B"]), (["2"], [])]
+    assert page.total == 5
+    assert tag("StudyInstanceUID") not in page.rows[0]
+    page = await search(connection, Level.PATIENT, key("PatientName", "x"), limit=2)
+    assert (len(page.rows), page.remaining) == (2, 1)
+    rest = await search(connection, Level.PATIENT, key("PatientName", "x"), limit=2, cursor=page.next_cursor)
+    assert (len(rest.rows), rest.remaining) == (1, 0)
+
+
+async def test_pages_neither_repeat_nor_skip_while_others_store(connection: Any) -> None:
+    """The cursor goes on after the last row given out, whatever was stored meanwhile (C-115, user pain 11)."""
+    for number in range(7):
+        await add_instance(connection, dataset(StudyInstanceUID=f"1.{number}", StudyDate=f"2024010{number % 3 + 1}"))
+    for order in ((), ("StudyDate",), ("-PatientName", "AccessionNumber"), ("-StudyInstanceUID",)):
+        seen: list[str] = []
+        cursor = None
+        while True:
+            page = await search(
+                connection,
+                Level.STUDY,
+                key("StudyDate", "20240101-20240109"),
+                limit=2,
+                cursor=cursor,
+                order_by=order,
+            )
+            seen += uids(page)
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+            await add_instance(connection, dataset(StudyDate="20240109" if not order else "20240101"))
+        old = [uid for uid in seen if uid.startswith("1.") and len(uid) == 3]
+        assert sorted(old) == [f"1.{number}" for number in range(7)], order
+        assert len(seen) == len(set(seen))
+
+
+async def test_unknown_numbers_come_last_and_paging_passes_them(connection: Any) -> None:
+    """Series and instances without a number follow the numbered ones, in both directions of a sort (C-116, C-117)."""
+    study = {"StudyInstanceUID": "1", "SeriesInstanceUID": "1.1"}
+    for uid, number in (("a.1", 2), ("a.2", []), ("a.3", 1), ("a.4", []), ("a.5", 1)):
+        await add_instance(connection, dataset(**study, SOPInstanceUID=uid, InstanceNumber=number))
+    for order, expected in ((), "35124"), (("-InstanceNumber",), "13524"):
+        seen: list[str] = []
+        cursor = None
+        for _ in range(5):
+            page = await search(connection, Level.IMAGE, study_instance_uid="1", limit=1, cursor=cursor, order_by=order)
+            seen += uids(page, "SOPInstanceUID")
+            cursor = page.next_cursor
+        assert cursor is None
+        assert "".join(uid[2:] for uid in seen) == expected
+        offset = await search(connection, Level.IMAGE, study_instance_uid="1", offset=3, order_by=order)
+        assert uids(offset, "SOPInstanceUID") == seen[3:]
+    with pytest.raises(InvalidQuery, match="cursor"):
+        await search(connection, Level.IMAGE, cursor="WzFd")
+    with pytest.raises(InvalidQuery, match="orderby"):
+        await search(connection, Level.IMAGE, order_by=("KVP",))
+
+
+async def test_remaining_rows_are_counted_up_to_a_limit(connection: Any) -> None:
+    """Exact up to the limit, "at least" beyond it, total only when asked for (C-111, C-114, C-117)."""
+    await connection.execute(
+        "INSERT INTO studies (study_instance_uid, sort_key, attributes) "
+        "SELECT '1.' || n, '', '{}' FROM generate_series(1, $1::int) n",
+        COUNT_LIMIT + 15,
+    )
+    page = await search(connection, Level.STUDY, limit=20)
+    assert (page.remaining, page.remaining_is_minimum, page.total) == (COUNT_LIMIT - 5, False, None)
+    page = await search(connection, Level.STUDY, limit=10, count_total=True)
+    assert (page.remaining, page.remaining_is_minimum, page.total) == (COUNT_LIMIT, True, COUNT_LIMIT + 15)
+    page = await search(connection, Level.STUDY, limit=10, offset=COUNT_LIMIT)
+    assert (page.remaining, page.next_cursor is None) == (5, False)
+    page = await search(connection, Level.STUDY, limit=0)
+    assert (page.rows, page.remaining, page.next_cursor) == ([], COUNT_LIMIT, None)
+    page = await search(connection, Level.STUDY, offset=10**18)
+    assert (page.rows, page.remaining) == ([], 0)
+
+
+async def test_a_search_that_takes_too_long_is_named(two_studies: Any) -> None:
+    """The database cuts the statement off; the requester is told to narrow down (C-118)."""
+    await two_studies.execute("SET statement_timeout = 1")
+    slow = tuple(key(name, "*a*b*c*d*") for name in ("ImageComments", "DerivationDescription", "BurnedInAnnotation"))
+    with pytest.raises(QueryTooBroad):
+        for _ in range(200):
+            await search(two_studies, Level.IMAGE, *slow)

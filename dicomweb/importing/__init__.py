@@ -1,0 +1,1 @@
+"""`dicomweb import`: files found, opened, sent to a server or into an archive, and accounted for."""

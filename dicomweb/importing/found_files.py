@@ -1,0 +1,111 @@
+"""The files of an import: folders walked, ZIP archives opened, media directories compared with what is there.
+
+Facts this module keeps:
+
+- Folders are walked in the order of their names, so that slices of a series arrive together. No folder is walked
+  twice, whatever symbolic links lead to it, and the archive's own data folder is left out.
+- On media with a DICOMDIR the walk finds every file it names; those it names in vain are reported. A DICOMDIR given
+  itself stands for exactly the files it names (PS3.10 8).
+- Whether a file is DICOM is decided when it is opened, not here: finding is cheap and is done twice, once to count.
+"""
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from dicomweb.importing.found_file import Found, FoundFile
+from dicomweb.importing.media_directory import is_directory_name, referenced_files
+from dicomweb.importing.results import Result, Status, shown
+from dicomweb.importing.zip_members import is_zip, zip_members
+from storage.errors import ArchiveError
+
+_Identity = tuple[int, int]
+
+
+def find_files(paths: Sequence[Path], leave_out: Path | None = None) -> Iterator[Found | Result]:
+    """Find what is to be imported.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Files, folders, ZIP archives, DICOMDIR files.
+    leave_out : Path, optional
+        A folder that is not walked into unless it is one of `paths`: the archive's own.
+
+    Yields
+    ------
+    Found or Result
+        Files to open, and what can be said at once: what cannot be read, is missing, or is no file.
+    """
+    walked = set()
+    if leave_out is not None and (own := _identity(leave_out)) and own not in {_identity(path) for path in paths}:
+        walked.add(own)
+    for path in paths:
+        yield from _walk(Path(os.path.abspath(path)), walked)
+
+
+def _walk(start: Path, walked: set[_Identity]) -> Iterator[Found | Result]:
+    """Walk one path of the command line; folders come after the files beside them."""
+    waiting = [start]
+    while waiting:
+        path = waiting.pop()
+        try:
+            status = path.stat()
+            if not stat.S_ISDIR(status.st_mode):
+                yield from _file(path, status, given=path is start)
+                continue
+            if (status.st_dev, status.st_ino) in walked:
+                continue
+            walked.add((status.st_dev, status.st_ino))
+            with os.scandir(path) as entries:
+                found = sorted((_is_folder(entry), entry.name) for entry in entries)
+        except OSError as error:
+            yield _refused(path, f"The file or folder cannot be read: {error.strerror or error}.")
+            continue
+        waiting += [path / name for _, name in reversed(found)]
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _file(path: Path, status: os.stat_result, *, given: bool) -> Iterator[Found | Result]:
+    if not stat.S_ISREG(status.st_mode):
+        yield Result(shown(path), Status.PASSED_OVER, "It is not a regular file.")
+    elif is_directory_name(path.name):
+        yield from _medium(path, status, walk=not given)
+    elif is_zip(path, given=given):
+        yield from zip_members(path, status)
+    else:
+        yield FoundFile(path, status.st_size, status.st_mtime_ns)
+
+
+def _medium(path: Path, status: os.stat_result, *, walk: bool) -> Iterator[Found | Result]:
+    """Compare a DICOMDIR with what is there; unless its folder is walked anyway, yield the files it names."""
+    yield Result(shown(path), Status.PASSED_OVER, "It is the directory of the medium.", status.st_size)
+    try:
+        for name, target in referenced_files(path):
+            if target is None:
+                yield _refused(path.parent / name, "The DICOMDIR names it, but there is no such file.")
+            elif not walk:
+                there = target.stat()
+                yield FoundFile(target, there.st_size, there.st_mtime_ns)
+    except (ArchiveError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        yield _refused(path, f"The DICOMDIR cannot be read, so what it names was not looked for: {reason}")
+
+
+def _refused(path: Path, reason: str) -> Result:
+    return Result(shown(path), Status.REFUSED, reason)
+
+
+def _identity(path: Path) -> _Identity | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
