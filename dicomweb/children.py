@@ -52,6 +52,8 @@ class Child:
         Handed on in its orders.
     listener
         Descriptor of the listening socket it inherits.
+    lock
+        Descriptor of the data folder's lock it inherits.
     environment
         Of the process.
     changed
@@ -63,6 +65,7 @@ class Child:
         kind: Kind,
         settings: Settings,
         listener: int,
+        lock: int,
         environment: Mapping[str, str],
         changed: Callable[["Child"], None],
     ) -> None:
@@ -72,6 +75,7 @@ class Child:
         self.stopping = False
         self._settings = settings
         self._listener = listener
+        self._lock = lock
         self._environment = dict(environment)
         self._changed = changed
         self._process: asyncio.subprocess.Process | None = None
@@ -109,7 +113,7 @@ class Child:
                 sys.executable,
                 *("-m", self.kind.module),
                 stdin=subprocess.PIPE,
-                pass_fds=(writing, self._listener),
+                pass_fds=(writing, self._listener, self._lock),  # the data folder stays locked while a child lives
                 env=self._environment,
                 process_group=0,  # Ctrl-C in a terminal is for the supervisor, which then asks its children
             )

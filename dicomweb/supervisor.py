@@ -167,7 +167,7 @@ class Supervisor:
             self._account(folder.run)
 
         for kind in children_of(settings):
-            self.children.append(Child(kind, settings, listener.fileno(), environment, changed))
+            self.children.append(Child(kind, settings, listener.fileno(), folder.descriptor, environment, changed))
         running = [asyncio.create_task(child.run()) for child in self.children]
         tending = [asyncio.create_task(self._look_after(embedded))] if embedded else []
         try:

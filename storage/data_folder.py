@@ -19,6 +19,7 @@ from storage.errors import InUse, Unavailable
 LOCK = "lock"
 RUN = "run"
 SERVER = "server.json"
+_DYING = 5.0  # seconds
 
 
 class DataFolder:
@@ -53,18 +54,31 @@ class DataFolder:
         self.run.mkdir(mode=0o700, exist_ok=True)
         (self.run / SERVER).unlink(missing_ok=True)  # of a holder that was killed
 
-    def _take(self) -> None:
+    @property
+    def descriptor(self) -> int:
+        """The lock's file descriptor; a child process that inherits it holds the folder for as long as it lives."""
         assert self._lock is not None
-        try:
-            _lock_exclusively(self._lock)
-        except OSError as error:
-            if error.errno != errno.EWOULDBLOCK:
-                raise Unavailable(f"the data folder {self.path} cannot be locked: {error.strerror}") from error
-            holder = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            raise InUse(
-                f"the data folder {self.path} is used by another running dicomweb (process {holder}); "
-                "stop that one first, or choose another folder with --data-dir"
-            ) from error
+        return self._lock
+
+    def _take(self) -> None:
+        """Lock the folder; children of a holder that was killed are given a moment to die."""
+        assert self._lock is not None
+        deadline = time.monotonic() + _DYING
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                    raise Unavailable(f"the data folder {self.path} cannot be locked: {error.strerror}") from error
+                holder = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+                if _is_dead(holder) and time.monotonic() < deadline:
+                    time.sleep(0.05)
+                    continue
+                raise InUse(
+                    f"the data folder {self.path} is used by another running dicomweb (process {holder}); "
+                    "stop that one first, or choose another folder with --data-dir"
+                ) from error
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, b"%d\n" % os.getpid(), 0)
 
@@ -134,4 +148,16 @@ def _held(lock: Path) -> bool:
         return True
     finally:
         os.close(descriptor)
+    return False
+
+
+def _is_dead(process: str) -> bool:
+    if not process.isdigit():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
     return False

@@ -67,13 +67,12 @@ class Journal:
             self._database.execute("DELETE FROM taken")
         (self.taken_earlier,) = self._database.execute("SELECT count(*) FROM taken").fetchone()
 
-    def untaken(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Return those of the keys that were not acknowledged by an earlier run."""
+    def taken(self, key: bytes) -> bool:
+        """Whether a file was acknowledged by an earlier run."""
         if not self.taken_earlier:
-            return set(keys)
+            return False
         with self._lock:
-            statement = "SELECT EXISTS (SELECT 1 FROM taken WHERE key = ?)"
-            return {key for key in keys if not self._database.execute(statement, (key,)).fetchone()[0]}
+            return bool(self._database.execute("SELECT EXISTS (SELECT 1 FROM taken WHERE key = ?)", (key,)).fetchone()[0])
 
     def add(self, keys: Iterable[bytes]) -> None:
         """Write down files that were acknowledged."""

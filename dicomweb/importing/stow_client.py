@@ -8,7 +8,6 @@ Facts this module keeps:
 """
 
 import http.client
-import secrets
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +15,9 @@ from socket import SHUT_RDWR
 from urllib.parse import unquote, urlsplit
 
 from dicomweb.importing.found_file import Unreadable
-from dicomweb.importing.opened_file import OpenedFile, open_file
-from dicomweb.importing.found_file import Found
-from dicomweb.importing.results import Result
+from dicomweb.importing.part import Part
 from dicomweb.importing.stow_answer import Answer, read_answer
-from dicomweb.multipart import PART_END, closing, part_head
+from dicomweb.multipart import PART_END, closing, new_boundary, part_head
 from dicomweb.settings import SettingsError
 from dicomweb.version import program_version
 from storage.errors import ArchiveError
@@ -131,7 +128,7 @@ class StowClient:
         self._server = server
         self._connection: http.client.HTTPConnection | None = None
 
-    def store(self, files: Sequence[Found]) -> Answer:
+    def store(self, parts: Sequence[Part]) -> Answer:
         """Send files in one request.
 
         Raises
@@ -141,16 +138,15 @@ class StowClient:
         FileChanged
             A file could not be read to its end.
         """
-        fresh = self._connection is None
-        connection = self._connect()
+        connection, fresh = self._connect()
         try:
-            answer = self._request(connection, files)
+            answer = self._request(connection, parts)
         except BaseException as error:
             self.close()
             if not isinstance(error, _GONE):
                 raise
             if not fresh:  # the server had closed it while it was not used
-                return self.store(files)
+                return self.store(parts)
             raise ServerGone(_why(error)) from error
         return answer
 
@@ -169,24 +165,25 @@ class StowClient:
             except OSError:
                 pass
 
-    def _connect(self) -> http.client.HTTPConnection:
-        if self._connection is None:
-            kind = http.client.HTTPSConnection if self._server.secure else http.client.HTTPConnection
-            connection = kind(self._server.host, self._server.port, timeout=CONNECT_WITHIN, blocksize=1 << 20)
-            try:
-                connection.connect()
-            except OSError as error:
-                raise ServerGone(_why(error)) from error
-            connection.sock.settimeout(ANSWER_WITHIN)
-            self._connection = connection
-        return self._connection
+    def _connect(self) -> tuple[http.client.HTTPConnection, bool]:
+        """Return the connection and whether it is a new one."""
+        if self._connection is not None and self._connection.sock is not None:
+            return self._connection, False
+        kind = http.client.HTTPSConnection if self._server.secure else http.client.HTTPConnection
+        connection = kind(self._server.host, self._server.port, timeout=CONNECT_WITHIN)
+        try:
+            connection.connect()
+        except OSError as error:
+            raise ServerGone(_why(error)) from error
+        connection.sock.settimeout(ANSWER_WITHIN)
+        self._connection = connection
+        return connection, True
 
-    def _request(self, connection: http.client.HTTPConnection, files: Sequence[Found]) -> Answer:
-        boundary = secrets.token_hex(16)
+    def _request(self, connection: http.client.HTTPConnection, parts: Sequence[Part]) -> Answer:
+        boundary = new_boundary()
         end = closing(boundary)
-        # Lengths of the parts, without the boundary between them, are known before anything is read.
         head = part_head(boundary, "application/dicom")
-        length = sum(len(head) + file.size + len(PART_END) for file in files) + len(end)
+        length = sum(len(head) + part.size + len(PART_END) for part in parts) + len(end)
         connection.putrequest("POST", self._server.path, skip_accept_encoding=True)
         for name, value in self._server.headers.items():
             connection.putheader(name, value)
@@ -196,9 +193,13 @@ class StowClient:
         connection.endheaders()
         complete = True
         try:
-            for number, file in enumerate(files):
+            for number, part in enumerate(parts):
                 connection.send(head)
-                self._send_file(connection, number, file)
+                try:
+                    for piece in part.pieces():
+                        connection.send(piece)
+                except Unreadable as error:
+                    raise FileChanged(number, str(error)) from error
                 connection.send(PART_END)
             connection.send(end)
         except (BrokenPipeError, ConnectionResetError):
@@ -209,25 +210,6 @@ class StowClient:
         if not complete or not response.isclosed():
             self.close()
         return answer
-
-    def _send_file(self, connection: http.client.HTTPConnection, number: int, file: Found) -> None:
-        opened = open_file(file)
-        if isinstance(opened, Result):
-            raise FileChanged(number, opened.reason)
-        left = file.size
-        assert isinstance(opened, OpenedFile)
-        try:
-            for piece in opened.pieces():
-                left -= len(piece)
-                if left < 0:
-                    break
-                connection.send(piece)
-        except Unreadable as error:
-            raise FileChanged(number, str(error)) from error
-        finally:
-            opened.close()
-        if left:
-            raise FileChanged(number, "The file changed while it was sent.")
 
 
 def _why(error: BaseException) -> str:

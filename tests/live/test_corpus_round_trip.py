@@ -40,6 +40,7 @@ pytestmark = [
 ]
 
 UID = re.compile(r"[0-9.]{1,64}")
+AVAILABLE_TRANSFER_SYNTAX_UID = 0x00083002
 IDENTIFIERS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 
 
@@ -203,6 +204,9 @@ def test_the_metadata_is_what_pydicom_reads(client: httpx2.Client, stored: list[
         dataset = file.read()
         found = differences(dataset, metadata, "", bool(dataset.is_little_endian is not False))
         wrong += [f"{file.path.name} {difference}" for difference in found]
+        invented = {int(tag, 16) for tag in metadata} - set(dataset.keys()) - {AVAILABLE_TRANSFER_SYNTAX_UID}
+        if invented:
+            wrong.append(f"{file.path.name} has no {invented}")
     assert not wrong, wrong[:20]
 
 
@@ -281,7 +285,7 @@ def test_every_bulk_data_uri_resolves(client: httpx2.Client, stored: list[Sent])
                 if expected is not None and not padded(answer.content, expected):
                     wrong.append(f"{file.path.name} {path}: {len(answer.content)} bytes, not {len(expected)}")
     assert not wrong, wrong[:20]
-    assert fetched > 400
+    assert fetched > 300
 
 
 def named(dataset: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
