@@ -16,6 +16,9 @@ from storage.errors import ArchiveError
 
 COMMANDS: Mapping[str, str] = {
     "serve": "dicomweb.commands.serve:serve",
+    "import": "dicomweb.commands.import_:import_",
+    "check": "dicomweb.commands.check:check",
+    "reindex": "dicomweb.commands.reindex:reindex",
     "migrate": "dicomweb.commands.migrate:migrate",
 }
 """Name of the command to the function that is it."""

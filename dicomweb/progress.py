@@ -67,6 +67,14 @@ class Progress:
             self._bytes += size
             self._show()
 
+    def tell(self, line: str) -> None:
+        """Write a line of the result to standard output, above the bar when both are on one terminal."""
+        with self._lock:
+            if self._bar is not None and sys.stdout.isatty():
+                self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            else:
+                sys.stdout.write(line + "\n")
+
     def _show(self) -> None:
         if self._bar is not None:
             total = 1.0 if self._settled else None

@@ -3,12 +3,17 @@
 import asyncio
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
+import orjson
 from cyclopts import Parameter
 
 from dicomweb.commands.flags import ConfigFile
 from dicomweb.settings import Settings, load
+
+if TYPE_CHECKING:
+    from storage.archive import Archive
+    from storage.verify import Finding
 
 FINDINGS_LEFT = 1
 
@@ -45,28 +50,41 @@ def check(
 async def _check(settings: Settings, *, repairing: bool, as_json: bool) -> int:
     from dicomweb.opening import open_archive
     from dicomweb.progress import Progress
-    from storage.errors import ArchiveError
-    from storage.verify import Finding, repair, verify
+    from storage.verify import Finding, verify
 
     found = left = checked = 0
     async with open_archive(settings) as archive:
         with Progress("Checking") as progress:
-            rows, size = await archive.pool.fetchrow("SELECT count(*), coalesce(sum(size), 0)::bigint FROM instances")
+            rows = await archive.pool.fetchval("SELECT count(*) FROM instances")
             progress.expect(rows, settled=True)
             async for item in verify(archive):
                 if not isinstance(item, Finding):
                     progress.advance(item - checked)
                     checked = item
                     continue
+                done = await _repair(archive, item) if repairing else None
                 found += 1
-                done = None
-                if repairing:
-                    try:
-                        done = await repair(archive, item)
-                    except (ArchiveError, OSError) as error:
-                        _say(f"{item.what}: could not be repaired: {error}")
                 left += done is None
-                _tell(item, done, as_json=as_json)
+                progress.tell(_line(item, done, as_json=as_json))
     repaired = f", {found - left:,} repaired" if repairing else ""
-    _say(f"{checked:,} files checked ({size / 1e9:,.1f} GB), {found:,} findings{repaired}.")
+    sys.stderr.write(f"{checked:,} files checked, {found:,} findings{repaired}.\n")
     return FINDINGS_LEFT if left else 0
+
+
+async def _repair(archive: "Archive", finding: "Finding") -> str | None:
+    """Repair a finding; returns what was done, None when nothing could be."""
+    from storage.errors import ArchiveError
+    from storage.verify import repair
+
+    try:
+        return await repair(archive, finding)
+    except (ArchiveError, OSError) as error:
+        sys.stderr.write(f"{finding.what} cannot be repaired: {error}\n")
+        return None
+
+
+def _line(finding: "Finding", done: str | None, *, as_json: bool) -> str:
+    if as_json:
+        fields = {"kind": finding.kind, "what": finding.what, "detail": finding.detail, "repair": done}
+        return orjson.dumps(fields).decode()
+    return f"{finding.kind}: {finding.what}: {finding.detail}" + (f" -> {done}" if done else "")

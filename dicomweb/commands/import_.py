@@ -93,7 +93,9 @@ async def _import(
             lines = stack.enter_context(_open_report(report)) if report else None
             journal = Journal(journals, identity, paths, restart=restart)
             if journal.taken_earlier:
-                _say(f"Going on where an earlier run stopped after {journal.taken_earlier:,} files; --restart does not.")
+                _say(
+                    f"Going on where an earlier run stopped after {journal.taken_earlier:,} files; --restart does not."
+                )
             tally = Tally(lines)
             status = FAILED
             complete = False
@@ -116,7 +118,7 @@ async def _run(
     from dicomweb.progress import Progress
 
     with Progress("Importing") as progress:
-        end = await Import(paths, settings.data_dir, target, journal, tally, progress, jobs).run()
+        end = await Import(paths, settings.data_dir.expanduser(), target, journal, tally, progress, jobs).run()
     if end is End.INTERRUPTED:
         return INTERRUPTED
     return FAILED if tally.counts[Status.REFUSED] else 0
@@ -143,7 +145,7 @@ async def _target(
     from dicomweb.opening import open_archive
 
     async with open_archive(settings, create=True) as archive:
-        yield ArchiveTarget(archive), "", settings.data_dir / "imports"
+        yield ArchiveTarget(archive), "", archive.blobs.root.parent / "imports"
 
 
 def _open_report(path: Path) -> BinaryIO:

@@ -73,7 +73,9 @@ class FoundFile:
 
 def journal_key(*parts: bytes | int) -> bytes:
     """Make the key of a file in the journal of what tells it from others, 16 bytes."""
-    return blake2b(b"\0".join(part if isinstance(part, bytes) else b"%d" % part for part in parts), digest_size=16).digest()
+    return blake2b(
+        b"\0".join(part if isinstance(part, bytes) else b"%d" % part for part in parts), digest_size=16
+    ).digest()
 
 
 def cannot_be_read(error: OSError) -> Unreadable:

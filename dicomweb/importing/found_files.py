@@ -42,7 +42,7 @@ def find_files(paths: Sequence[Path], leave_out: Path | None = None) -> Iterator
     if leave_out is not None and (own := _identity(leave_out)) and own not in {_identity(path) for path in paths}:
         walked.add(own)
     for path in paths:
-        yield from _walk(Path(os.path.abspath(path)), walked)
+        yield from _walk(path.absolute(), walked)
 
 
 def _walk(start: Path, walked: set[_Identity]) -> Iterator[Found | Result]:

@@ -4,9 +4,9 @@ Facts this module keeps:
 
 - A file is written down after it was acknowledged, never before; it is known by its path, size and modification time,
   so that one that was changed is sent again.
-- What is written survives the process being killed. After a power cut the last entries may be missing: those files are
-  sent again, which is harmless.
-- There is one journal for each target with its paths, removed when the import is complete; an import that runs locks it.
+- What is written survives the process being killed. After a power cut the last entries may be missing: those files
+  are sent again, which is harmless.
+- There is one journal for each target with its paths, removed when the import is complete; a running import locks it.
 """
 
 import os
@@ -43,7 +43,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path, target: str, paths: Sequence[Path], *, restart: bool = False) -> None:
-        identity = "\0".join([target, *sorted(os.path.abspath(path) for path in paths)])
+        identity = "\0".join([target, *sorted(str(path.absolute()) for path in paths)])
         self.path = folder / f"{sha256(os.fsencode(identity)).hexdigest()[:32]}.journal"
         self._lock = threading.Lock()
         try:
@@ -60,9 +60,7 @@ class Journal:
                 raise InUse("the same import is running already, in another process") from None
             raise Unavailable(f"the journal of the import, {self.path}, cannot be written: {error}") from None
         except OSError as error:
-            raise Unavailable(
-                f"the journal of the import, {self.path}, cannot be written: {error.strerror}"
-            ) from None
+            raise Unavailable(f"the journal of the import, {self.path}, cannot be written: {error.strerror}") from None
         if restart:
             self._database.execute("DELETE FROM taken")
         (self.taken_earlier,) = self._database.execute("SELECT count(*) FROM taken").fetchone()
@@ -72,7 +70,9 @@ class Journal:
         if not self.taken_earlier:
             return False
         with self._lock:
-            return bool(self._database.execute("SELECT EXISTS (SELECT 1 FROM taken WHERE key = ?)", (key,)).fetchone()[0])
+            return bool(
+                self._database.execute("SELECT EXISTS (SELECT 1 FROM taken WHERE key = ?)", (key,)).fetchone()[0]
+            )
 
     def add(self, keys: Iterable[bytes]) -> None:
         """Write down files that were acknowledged."""

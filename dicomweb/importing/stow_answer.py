@@ -108,7 +108,9 @@ def read_answer(status: int, media_type: str, body: bytes) -> Answer:
 def _failure(item: dict[str, Any]) -> Failure:
     code = _number(item, _REASON)
     words = _text(item, _TEXT) or _text(item, _COMMENT) or _REASONS.get(code or -1, "the server refused the file")
-    return Failure(words if code is None else f"{words} (failure reason {code:04X})", code is not None and code >> 8 == 0xA7)
+    return Failure(
+        words if code is None else f"{words} (failure reason {code:04X})", code is not None and code >> 8 == 0xA7
+    )
 
 
 def _values(dataset: dict[str, Any], tag: str) -> list[Any]:

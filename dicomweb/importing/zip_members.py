@@ -61,9 +61,7 @@ class ZipMember:
         try:
             return self._archive.open(self._entry)
         except Exception:  # zipfile raises nearly anything on damaged input
-            raise Unreadable(
-                "The file in the ZIP archive is damaged, or is compressed in an unusual way."
-            ) from None
+            raise Unreadable("The file in the ZIP archive is damaged, or is compressed in an unusual way.") from None
 
 
 def is_zip(path: Path, *, given: bool) -> bool:

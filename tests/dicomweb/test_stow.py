@@ -20,6 +20,7 @@ from storage import dicomxml
 from storage.archive import Archive
 from storage.errors import NotFound
 from tests.builders import ABSENT, IMPLICIT_LE, ct_slice, dicom_file, new_uid, sop_instance_uid
+from tests.corpus import wheel_files
 from tests.dicomweb.loopback import listening
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -613,3 +614,12 @@ async def test_implicit_vr_files_are_stored(client: httpx2.AsyncClient) -> None:
     answer = await post(client, message(ct_slice(transfer_syntax=IMPLICIT_LE)))
     assert answer.status_code in (200, 202)
     assert len(stored(answer)) == 1
+
+
+async def test_real_files_in_one_message(client: httpx2.AsyncClient) -> None:
+    """Real files, bad ones among them, in one message: each is stored or has its reason (B-031 to B-038, B-059)."""
+    files = [path.read_bytes() for path in wheel_files() if path.stat().st_size < 1_000_000]
+    answer = await post(client, message(*files))
+    assert answer.status_code == 202
+    assert len(stored(answer)) + len(failed(answer)) + len(others(answer)) == len(files)
+    assert len(stored(answer)) > len(files) / 2
