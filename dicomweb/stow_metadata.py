@@ -14,6 +14,7 @@ Facts and clauses this module keeps:
 """
 
 import asyncio
+import re
 import tempfile
 from collections.abc import AsyncIterable, AsyncIterator
 from pathlib import Path
@@ -183,7 +184,8 @@ async def _store_document(ingest: "Ingest", kind: str, document: bytes, bulk: Bu
         try:
             composed = await asyncio.to_thread(compose, dataset, bulk.find)
         except ArchiveError as error:
-            ingest.fail(error)
+            sop_class, sop_instance = (_uid(dataset, tag) for tag in ("00080016", "00080018"))
+            ingest.fail(error, sop_class_uid=sop_class, sop_instance_uid=sop_instance)
             continue
         try:
             await ingest.add(_chunks(composed))
@@ -205,3 +207,11 @@ def _json_datasets(document: bytes) -> list[Any]:
 async def _chunks(composed: Composed) -> AsyncIterator[bytes]:
     while chunk := await asyncio.to_thread(next, composed.chunks, b""):
         yield chunk
+
+
+def _uid(dataset: Any, tag: str) -> str | None:
+    """Return a UID of a data set that may be anything, or None when it does not tell one."""
+    attribute = dataset.get(tag) if isinstance(dataset, dict) else None
+    values = attribute.get("Value") if isinstance(attribute, dict) else None
+    uid = values[0] if isinstance(values, list) and values else None
+    return uid if isinstance(uid, str) and re.fullmatch(r"[0-9.]{1,64}", uid) else None

@@ -25,6 +25,7 @@ README = Path(__file__).resolve().parent.parent / "README.md"
 SECTION = re.compile(r"(<!-- conformance: (\w+) -->\n)(.*?)(<!-- end of conformance -->)", re.DOTALL)
 UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 RETURNED = {"R": "always", "C": "when known", "U": "always"}
+MULTIPART = re.compile(r'multipart/related; type="(.+)"')
 
 
 def settings() -> str:
@@ -42,7 +43,7 @@ def resources() -> str:
     rows = []
     for path, route in _routes(create_app(cast("Any", None), Settings()).routes):
         described = describe_handler(route.name)
-        rest = [f"`{path}`", described.title, _code(described.answers), _code(described.takes)]
+        rest = [f"`{path}`", described.title, _types(described.answers), _types(described.takes)]
         rows += [[method, *rest] for method in sorted((route.methods or set()) - {"HEAD"})]
     return table(["method", "resource", "transaction", "answers", "takes"], rows)
 
@@ -142,8 +143,16 @@ def _routes(routes: Sequence[BaseRoute], prefix: str = "") -> list[tuple[str, Ro
     return found
 
 
-def _code(texts: Iterable[str]) -> str:
-    return "<br>".join(f"`{text}`" for text in texts)
+def _code(texts: Iterable[str], between: str = "<br>") -> str:
+    return between.join(f"`{text}`" for text in texts)
+
+
+def _types(media_types: Iterable[str]) -> str:
+    """Media types, those inside multipart/related together."""
+    parts = [found[1] for name in media_types if (found := MULTIPART.fullmatch(name))]
+    single = [name for name in media_types if not MULTIPART.fullmatch(name)]
+    grouped = [f"`multipart/related` of {_code(parts, ', ')}"] if parts else []
+    return "; ".join([*([_code(single, ", ")] if single else []), *grouped])
 
 
 def _tag(attribute: Attribute) -> str:

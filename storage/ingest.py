@@ -99,9 +99,11 @@ class Ingest:
             task.add_done_callback(self._reading.discard)
         self._outcomes.append(outcome)
 
-    def fail(self, error: ArchiveError) -> None:
-        """Record a part of the request that never became a file."""
-        self._outcomes.append(Outcome(error=error))
+    def fail(
+        self, error: ArchiveError, *, sop_class_uid: str | None = None, sop_instance_uid: str | None = None
+    ) -> None:
+        """Record a part of the request that never became a file, by its UIDs when it told them."""
+        self._outcomes.append(Outcome(sop_class_uid, sop_instance_uid, error=error))
 
     async def finish(self) -> list[Outcome]:
         """Wait until every file is durable and committed, or refused; outcomes are in the order of `add`."""

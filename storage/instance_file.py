@@ -1,4 +1,4 @@
-"""A stored instance as a file to read: as it was stored, or in Explicit VR Little Endian where the Standard wants it."""
+"""A stored instance as a file to read: as it was stored, or in Explicit VR Little Endian where PS3.18 wants it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator

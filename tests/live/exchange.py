@@ -52,9 +52,9 @@ def failures(answer: httpx2.Response) -> list[tuple[int, str]]:
 
 def key_of(url: str) -> Key:
     """The key in the URL of an instance."""
-    _, study, series, instance = url.replace("/series/", " ").replace("/instances/", " ").replace(
-        "/studies/", " "
-    ).split()
+    _, study, series, instance = (
+        url.replace("/series/", " ").replace("/instances/", " ").replace("/studies/", " ").split()
+    )
     return study, series, instance
 
 
@@ -103,9 +103,8 @@ class View:
     @property
     def agrees(self) -> bool:
         """Whether every resource shows the same number of instances and series."""
-        return (
-            self.counted == len(self.listed) == self.described == self.retrieved
-            and self.series == len({series for _, series, _ in self.listed})
+        return self.counted == len(self.listed) == self.described == self.retrieved and self.series == len(
+            {series for _, series, _ in self.listed}
         )
 
 

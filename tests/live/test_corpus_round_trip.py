@@ -244,9 +244,11 @@ def frames_of(file: Sent) -> list[bytes] | None:
     try:
         number = get_nr_frames(dataset, warn=False)
         if dataset[keyword].is_undefined_length:
-            tables = {
-                "extended_offsets": (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)
-            } if "ExtendedOffsetTable" in dataset else {}
+            tables = (
+                {"extended_offsets": (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)}
+                if "ExtendedOffsetTable" in dataset
+                else {}
+            )
             return list(generate_frames(data, number_of_frames=number, **tables))
         if dataset.BitsAllocated == 1:
             return bit_frames(data, number, dataset.Rows * dataset.Columns)
@@ -314,4 +316,4 @@ def value_at(dataset: Dataset, path: str) -> bytes | None:
 
 def padded(found: bytes, expected: bytes) -> bool:
     """Whether the bytes are the expected ones; an Encapsulated Document comes without its padding."""
-    return found == expected or found == expected[: len(found)] and len(expected) - len(found) == 1
+    return found == expected or (found == expected[: len(found)] and len(expected) - len(found) == 1)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+
 from storage.archive import Archive
 from storage.errors import (
     ConflictingInstance,
@@ -18,7 +19,6 @@ from storage.errors import (
     StudyMismatch,
 )
 from storage.policy import Policy
-
 from tests.builders import ABSENT, BIG_ENDIAN, DEFLATED, IMPLICIT_LE, ct_slice, dicom_file, encapsulated, multi_frame
 
 
@@ -99,9 +99,7 @@ async def test_legacy_encodings_are_given_out_in_explicit_little_endian(archive:
 
 async def test_a_compressed_syntax_without_compressed_pixels_is_given_out_as_what_it_is(archive: Archive) -> None:
     """A-050: a report whose file meta names JPEG-LS is Explicit VR Little Endian, and its file says so."""
-    await archive.store(
-        dicom_file(file_meta={"TransferSyntaxUID": "1.2.840.10008.1.2.4.80"}, StudyInstanceUID="1.2")
-    )
+    await archive.store(dicom_file(file_meta={"TransferSyntaxUID": "1.2.840.10008.1.2.4.80"}, StudyInstanceUID="1.2"))
     (file,) = await archive.instances("1.2")
     part = await archive.part10(file)
     data = b"".join([chunk async for chunk in part.stream()])

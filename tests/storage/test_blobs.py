@@ -5,6 +5,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
+
 from storage.blobs import LocalBlobs, blob_name
 from storage.errors import NotFound
 

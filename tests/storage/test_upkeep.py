@@ -6,8 +6,9 @@ from storage.archive import Archive
 from storage.reindex import reindex
 from storage.sweep import sweep
 from storage.verify import Finding, repair, verify
-
 from tests.builders import ct_slice
+
+GIVEN_ANEW = ("id", "study", "series", "version", "created_at")
 
 
 async def findings(archive: Archive) -> list[Finding]:
@@ -28,8 +29,8 @@ async def dump(archive: Archive) -> list[object]:
     """The index without what a rebuild gives anew."""
     rows: list[object] = []
     for table, order in (("studies", "1"), ("series", "series_instance_uid"), ("instances", "sop_instance_uid")):
-        for row in await archive.pool.fetch(f"SELECT * FROM {table} ORDER BY {order}"):
-            rows.append({k: v for k, v in row.items() if k not in ("id", "study", "series", "version", "created_at")})
+        found = await archive.pool.fetch(f"SELECT * FROM {table} ORDER BY {order}")
+        rows += [{key: value for key, value in row.items() if key not in GIVEN_ANEW} for row in found]
     return rows
 
 
