@@ -75,6 +75,14 @@ class Progress:
             else:
                 sys.stdout.write(line + "\n")
 
+    def note(self, line: str) -> None:
+        """Write a line to where the progress is shown."""
+        if self._bar is not None:
+            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+
     def _show(self) -> None:
         if self._bar is not None:
             total = 1.0 if self._settled else None

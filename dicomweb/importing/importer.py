@@ -5,7 +5,6 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from enum import Enum, auto
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from dicomweb.importing.found_file import Found
 from dicomweb.importing.found_files import find_files
 from dicomweb.importing.journal import Journal
 from dicomweb.importing.results import ACKNOWLEDGED, Result, Status, Tally
-from dicomweb.importing.target import Target, TargetLost
+from dicomweb.importing.target import Target
 from dicomweb.progress import Progress
 
 BATCH_FILES = 32
@@ -91,34 +90,35 @@ class Import:
         finally:
             interrupted = self._stopping.is_set()
             self._stopping.set()
-            with suppress(TargetLost, asyncio.CancelledError):  # the first of them was raised
-                await asyncio.gather(*jobs, return_exceptions=True)
+            await asyncio.gather(*jobs, return_exceptions=True)  # the first error is on its way
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
             self._reader.shutdown()
         return End.INTERRUPTED if interrupted else End.COMPLETE
 
     def _signalled(self, jobs: "list[asyncio.Task[None]]") -> None:
-        if self._stopping.is_set():
+        if not self._stopping.is_set():
+            self._progress.note("Stopping when what is under way is done; Ctrl-C again breaks it off.")
+        else:
             self._target.abort()
             for job in jobs:
                 job.cancel()
         self._stopping.set()
 
     async def _work(self) -> None:
-        """Send one batch after the other."""
+        """Send one batch after the other; a job that fails stops all."""
         loop = asyncio.get_running_loop()
-        while not self._stopping.is_set():
-            batch, results = await loop.run_in_executor(self._reader, self._next_batch)
-            if not batch and not results:
-                return
-            if batch:
-                try:
+        try:
+            while not self._stopping.is_set():
+                batch, results = await loop.run_in_executor(self._reader, self._next_batch)
+                if not batch and not results:
+                    return
+                if batch:
                     results += await self._target.send(batch)
-                except TargetLost:
-                    self._stopping.set()
-                    raise
-            await loop.run_in_executor(self._reader, self._account, results)
+                await loop.run_in_executor(self._reader, self._account, results)
+        except BaseException:
+            self._stopping.set()
+            raise
 
     def _account(self, results: Sequence[Result]) -> None:
         """Write down what was acknowledged, and count everything."""

@@ -11,7 +11,6 @@ Facts this module keeps:
 
 import os
 import sqlite3
-import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from hashlib import sha256
@@ -21,7 +20,7 @@ from storage.errors import InUse, Unavailable
 
 
 class Journal:
-    """The journal of one import.
+    """The journal of one import; for one thread at a time.
 
     Parameters
     ----------
@@ -45,7 +44,6 @@ class Journal:
     def __init__(self, folder: Path, target: str, paths: Sequence[Path], *, restart: bool = False) -> None:
         identity = "\0".join([target, *sorted(str(path.absolute()) for path in paths)])
         self.path = folder / f"{sha256(os.fsencode(identity)).hexdigest()[:32]}.journal"
-        self._lock = threading.Lock()
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
@@ -69,22 +67,23 @@ class Journal:
         """Whether a file was acknowledged by an earlier run."""
         if not self.taken_earlier:
             return False
-        with self._lock:
-            return bool(
-                self._database.execute("SELECT EXISTS (SELECT 1 FROM taken WHERE key = ?)", (key,)).fetchone()[0]
-            )
+        found = self._database.execute("SELECT EXISTS (SELECT 1 FROM taken WHERE key = ?)", (key,)).fetchone()
+        return bool(found[0])
 
     def add(self, keys: Iterable[bytes]) -> None:
-        """Write down files that were acknowledged."""
-        with self._lock:
+        """Write down files that were acknowledged; raises Unavailable."""
+        try:
             self._database.execute("BEGIN")
             self._database.executemany("INSERT OR IGNORE INTO taken VALUES (?)", [(key,) for key in keys])
             self._database.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise Unavailable(f"the journal of the import, {self.path}, cannot be written: {error}") from None
 
     def close(self, *, complete: bool) -> None:
-        """Let go of the journal; it is removed when the import is complete."""
+        """Let go of the journal; it is removed when the import is complete, or when there is nothing in it."""
+        (something,) = self._database.execute("SELECT EXISTS (SELECT 1 FROM taken)").fetchone()
         self._database.close()
-        if complete:
+        if complete or not something:
             self._unlink()
 
     def _open(self) -> sqlite3.Connection:

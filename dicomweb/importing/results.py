@@ -8,6 +8,8 @@ from typing import IO
 
 import orjson
 
+from storage.errors import Unavailable
+
 FIRST_NAMES = 5
 """Names shown of the files refused for one reason."""
 
@@ -96,7 +98,10 @@ class Tally:
                 group.first.append(result.name)
         if self._report is not None and result.status in REPORTED:
             line = {"path": result.name, "status": result.status.value, "reason": result.reason, "size": result.size}
-            self._report.write(orjson.dumps(line) + b"\n")
+            try:
+                self._report.write(orjson.dumps(line) + b"\n")
+            except OSError as error:
+                raise Unavailable(f"the report cannot be written: {error.strerror}") from error
 
     def summary(self) -> str:
         """Say what became of the files, for a person."""

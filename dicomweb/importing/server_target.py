@@ -116,7 +116,7 @@ class ServerTarget:
             return refused(part.file, failure.reason, again=failure.again)
         if answer.status not in _BECAUSE_OF_A_FILE:
             raise self._lost(answer)
-        return refused(part.file, f"The server answered {answer.detail}")
+        return refused(part.file, f"The server answered {answer.detail}", again=answer.status >= 500)
 
     def _store(self, client: StowClient, parts: Sequence[Part]) -> Answer:
         """Send one request, again and again while the server is busy or away."""
@@ -133,8 +133,10 @@ class ServerTarget:
         raise TargetLost(f"the server {self._server.shown} {problem}")
 
     def _lost(self, answer: Answer) -> TargetLost:
-        moved = " (is it at another URL?)" if 300 <= answer.status < 400 or answer.status in (404, 405) else ""
-        return TargetLost(f"the server {self._server.shown} answers {answer.detail}{moved}")
+        hint = ""
+        if answer.status in (200, 404, 405) or 300 <= answer.status < 400:
+            hint = "; is this the URL of its DICOMweb root?"
+        return TargetLost(f"the server {self._server.shown} answers {answer.detail}{hint}")
 
 
 def _stored(part: Part, *, replaced: bool = False) -> Result:

@@ -7,6 +7,8 @@ from typing import Any
 
 import orjson
 
+from storage import dicomxml
+from storage.errors import ArchiveError
 from storage.vr import tag_of
 
 REPLACED_ANOTHER = 0xB000
@@ -58,6 +60,8 @@ class Answer:
         The whole answer in words.
     told : bool
         Whether it tells about instances.
+    empty : bool
+        Whether it says nothing but its status.
     stored : Counter of str
         SOP Instance UIDs that are stored now, and how often each is named.
     replaced : set of str
@@ -71,6 +75,7 @@ class Answer:
     status: int
     detail: str = ""
     told: bool = False
+    empty: bool = False
     stored: Counter[str] = field(default_factory=Counter)
     replaced: set[str] = field(default_factory=set)
     failed: dict[str, Failure] = field(default_factory=dict)
@@ -78,20 +83,14 @@ class Answer:
 
     @property
     def all_stored(self) -> bool:
-        """Whether everything that was sent is stored."""
-        return 200 <= self.status < 300 and not self.failed and not self.others
+        """Whether everything that was sent is stored; a page of a proxy in place of an answer says nothing."""
+        return 200 <= self.status < 300 and (self.told or self.empty) and not self.failed and not self.others
 
 
 def read_answer(status: int, media_type: str, body: bytes) -> Answer:
     """Read an answer, whatever the server made of it; never raises."""
-    answer = Answer(status, f"{status} {_phrase(status)}")
-    try:
-        parsed: Any = orjson.loads(body) if "json" in media_type else None
-    except orjson.JSONDecodeError:
-        parsed = None
-    dataset = parsed[0] if isinstance(parsed, list) and parsed else parsed
-    if not isinstance(dataset, dict):
-        return answer
+    answer = Answer(status, f"{status} {_phrase(status)}", empty=not body.strip())
+    dataset = _dataset(media_type.lower(), body)
     if isinstance(dataset.get("detail"), str):  # a problem document (RFC 9457)
         answer.detail += f": {dataset['detail'][:500]}"
     answer.told = any(tag in dataset for tag in (_STORED, _FAILED, _OTHERS))
@@ -103,6 +102,20 @@ def read_answer(status: int, media_type: str, body: bytes) -> Answer:
     answer.failed = {_text(item, _UID): _failure(item) for item in _values(dataset, _FAILED)}
     answer.others = [_failure(item) for item in _values(dataset, _OTHERS)]
     return answer
+
+
+def _dataset(media_type: str, body: bytes) -> dict[str, Any]:
+    try:
+        if "json" in media_type:
+            parsed: Any = orjson.loads(body)
+        elif "xml" in media_type:
+            parsed = dicomxml.decode(body)
+        else:
+            return {}
+    except (orjson.JSONDecodeError, ArchiveError):
+        return {}
+    dataset = parsed[0] if isinstance(parsed, list) and parsed else parsed
+    return dataset if isinstance(dataset, dict) else {}
 
 
 def _failure(item: dict[str, Any]) -> Failure:

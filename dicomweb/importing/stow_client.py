@@ -127,6 +127,7 @@ class StowClient:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._connection: http.client.HTTPConnection | None = None
+        self._aborted = False
 
     def store(self, parts: Sequence[Part]) -> Answer:
         """Send files in one request.
@@ -145,7 +146,7 @@ class StowClient:
             self.close()
             if not isinstance(error, _GONE):
                 raise
-            if not fresh:  # the server had closed it while it was not used
+            if not fresh and not self._aborted:  # the server had closed it while it was not used
                 return self.store(parts)
             raise ServerGone(_why(error)) from error
         return answer
@@ -157,7 +158,8 @@ class StowClient:
             self._connection = None
 
     def abort(self) -> None:
-        """Break off a request that another thread is sending."""
+        """Break off the request that another thread is sending, and send no more."""
+        self._aborted = True
         connection = self._connection
         if connection is not None and (socket := connection.sock) is not None:
             try:
