@@ -6,7 +6,8 @@ Facts this module keeps:
 - A list holds numbers from 1 and, as an extension, ranges such as `1-500`; parts come in the order asked for. A
   number that is none, or 0, is a 400; one beyond the last frame a 404 for the whole request (checklist D-042).
 - Stored bytes are sent as they are; native frames in little endian, labelled Explicit VR Little Endian (8.7.3.3.1).
-- One frame is one lookup, one read and one write; everything that repeats is remembered.
+- One frame is one lookup, one read and one write; what repeats is remembered, but never a frame list: a few hundred
+  long ones would fill the memory.
 """
 
 import re
@@ -96,7 +97,6 @@ async def retrieve_instance_frames(request: Request) -> Response:
     return _bare(request, content_type, location + named, etag, cache, body)
 
 
-@lru_cache(maxsize=1024)
 def frame_numbers(text: str) -> tuple[int, ...]:
     """Return the frame numbers a frame list names, in its order.
 

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from dicomweb import logs
 from dicomweb.app import create_app
+from dicomweb.bounded_head import BoundedHeadProtocol
 from dicomweb.lifeline import Orders, receive_orders, show_life
 from dicomweb.metrics import Metrics
 from dicomweb.settings import Settings
@@ -112,7 +113,7 @@ async def serve(orders: Orders) -> None:
     try:
         config = uvicorn.Config(
             build(archive, settings),
-            http="httptools",
+            http=BoundedHeadProtocol,
             ws="none",
             lifespan="off",
             interface="asgi3",

@@ -10,7 +10,7 @@ SELECT study_instance_uid, series_instance_uid, sop_instance_uid, id, octet_leng
 FROM stored_instances
 
 -- name: metadata
-SELECT i.metadata FROM unnest($1::bigint[]) WITH ORDINALITY AS wanted (id, place) JOIN instances i USING (id)
+SELECT i.id, i.metadata FROM unnest($1::bigint[]) WITH ORDINALITY AS wanted (id, place) JOIN instances i USING (id)
 ORDER BY wanted.place;
 
 -- name: frames

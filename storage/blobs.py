@@ -12,24 +12,29 @@ Facts to keep:
 
 import asyncio
 import hashlib
+import logging
 import os
+import re
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from errno import EAGAIN, EDQUOT, EFBIG, ENOSPC, EOPNOTSUPP
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from storage.errors import NotFound, OutOfSpace
+from storage.errors import NotFound, OutOfSpace, Unavailable
+
+logger = logging.getLogger(__name__)
 
 CHUNK = 512 * 1024
 """Bytes read and sent in one piece."""
 
 _T = TypeVar("_T")
 _SUFFIX = ".dcm"
+_IDENTIFIER = re.compile(r"[0-9a-f]{32}")
 _NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 
 
@@ -74,7 +79,11 @@ class Blob(Protocol):
 
 
 class StagedBlob:
-    """A file on its way in: written and hashed, then published or discarded. Its methods block."""
+    """A file on its way in: written and hashed, then published or discarded. Its methods block.
+
+    `write` and `publish` raise OutOfSpace or Unavailable when the disk does not take it; `settle` and `discard` never
+    fail: what they could not remove is left to the next sweep.
+    """
 
     def __init__(self, root: Path) -> None:
         self.identifier = _new_identifier()
@@ -97,8 +106,8 @@ class StagedBlob:
         return self._hash.digest()
 
     def write(self, data: bytes | bytearray) -> None:
-        """Append `data`; raises OutOfSpace when it does not fit."""
-        with _out_of_space():
+        """Append `data`."""
+        with _disk_refusing():
             if self._file is None:
                 self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
             view = memoryview(data)
@@ -108,9 +117,14 @@ class StagedBlob:
         self.size += len(data)
 
     def publish(self) -> None:
-        """Bring the bytes to disk and give the blob its name; `LocalBlobs.sync` must follow before it is promised."""
+        """Bring the bytes to disk and give the blob its name; `LocalBlobs.sync` must follow before it is promised.
+
+        Harmless when done twice: a batch that the index refused is published again one by one.
+        """
+        if self._published:
+            return
         assert self._file is not None
-        with _out_of_space():
+        with _disk_refusing():
             os.fsync(self._file)
             os.close(self._file)
             self._file = None
@@ -121,7 +135,7 @@ class StagedBlob:
 
     def settle(self) -> None:
         """Forget the staging link: an index row now names the blob."""
-        self._path.unlink(missing_ok=True)
+        _remove(self._path)
 
     def discard(self) -> None:
         """Remove every trace; no index row names the blob."""
@@ -129,8 +143,8 @@ class StagedBlob:
             os.close(self._file)
             self._file = None
         if self._published:
-            (self._root / self.name).unlink(missing_ok=True)
-        self._path.unlink(missing_ok=True)
+            _remove(self._root / self.name)
+        _remove(self._path)
 
 
 class FoundBlob:
@@ -191,6 +205,10 @@ class LocalBlobs:
         """Return where a blob lies."""
         return self.root / name
 
+    def lost(self, sizes: Mapping[str, int]) -> set[str]:
+        """Return those of the named blobs that are gone or not of the size, in bytes, they should have (blocks)."""
+        return {name for name, size in sizes.items() if _size_of(self.root / name) not in (size, None)}
+
     def delete(self, name: str) -> None:
         """Remove a blob that no index row names (blocks)."""
         (self.root / name).unlink(missing_ok=True)
@@ -203,17 +221,19 @@ class LocalBlobs:
         return f"{self.root.name}/.quarantine/{target.name}"
 
     def names(self) -> Iterator[str]:
-        """Yield the names of all published blobs, oldest first (blocks)."""
-        for day in sorted(self.root.iterdir()):
-            if day.name.startswith(".") or not day.is_dir():
-                continue
-            for minute in sorted(day.iterdir()):
-                for file in sorted(minute.iterdir()):
-                    yield f"{day.name}/{minute.name}/{file.name}"
+        """Yield the names of all published blobs, oldest first (blocks).
+
+        What a file manager or the file system put beside them (`.DS_Store`, `lost+found`) is passed over.
+        """
+        for day in _entries(self.root, folders=True):
+            for minute in _entries(self.root / day, folders=True):
+                for file in _entries(self.root / day / minute, folders=False):
+                    yield f"{day}/{minute}/{file}"
 
     def staged(self) -> list[str]:
         """Return the names the staged files would have when published."""
-        return sorted(blob_name(path.stem) for path in (self.root / ".staging").glob(f"*{_SUFFIX}"))
+        stems = (path.stem for path in (self.root / ".staging").glob(f"*{_SUFFIX}"))
+        return sorted(blob_name(stem) for stem in stems if _IDENTIFIER.fullmatch(stem))
 
     def unstage(self, name: str) -> None:
         """Remove the staging link of a blob, whatever became of it."""
@@ -319,11 +339,38 @@ def _fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _entries(folder: Path, *, folders: bool) -> list[str]:
+    with os.scandir(folder) as entries:
+        return sorted(
+            entry.name
+            for entry in entries
+            if not entry.name.startswith(".") and entry.name != "lost+found" and entry.is_dir() == folders
+        )
+
+
+def _size_of(path: Path) -> int | None:
+    """Return the size of a file in bytes, -1 when it is gone, None when the disk does not tell."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return -1
+    except OSError:
+        return None
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        logger.error("a file cannot be removed, the next start tries again: %s", error.strerror)
+
+
 @contextmanager
-def _out_of_space() -> Iterator[None]:
+def _disk_refusing() -> Iterator[None]:
     try:
         yield
     except OSError as error:
         if error.errno in (ENOSPC, EDQUOT, EFBIG):
             raise OutOfSpace("The archive's disk is full; free some room and send again.") from None
-        raise
+        logger.error("the archive's disk cannot be written: %s", error.strerror)
+        raise Unavailable("The archive's disk cannot be written; send again later.") from None

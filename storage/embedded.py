@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 USER = DATABASE = "dicomweb"
 LONGEST_SOCKET_PATH = 107 if ON_LINUX else 103  # bytes, sun_path without its NUL
+RUNTIME_FOLDER = "/run"  # of root; others have theirs in XDG_RUNTIME_DIR
 LARGEST_LOG = 16 << 20  # bytes; then it becomes postgres.log.1
 
 FIXED = {"listen_addresses": "", "unix_socket_permissions": "0700", "logging_collector": "off"}
@@ -280,16 +281,13 @@ def _require_major_version(folder: Path, major: int) -> None:
 
 
 def _socket_folder(folder: Path, programs: Programs) -> Path:
-    """Where the socket lies: in the data directory, or in a private folder elsewhere if clients could not name it.
-
-    A socket's path is short, and in a URL a comma would begin another host.
-    """
-    path = os.fsencode(folder / SOCKET)
-    if len(path) <= LONGEST_SOCKET_PATH and b"," not in path and path.decode("utf-8", "ignore").encode() == path:
+    """Where the socket lies: in the data directory, or in a private folder elsewhere if clients could not name it."""
+    if _can_be_named(folder):
         return folder
     name = f"dicomweb-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"
-    run = os.environ.get("XDG_RUNTIME_DIR") if os.geteuid() else "/run"  # unlike /tmp, never swept
-    place = Path(run) if run and os.access(run, os.W_OK) else Path(tempfile.gettempdir())
+    run = os.environ.get("XDG_RUNTIME_DIR") if os.geteuid() else RUNTIME_FOLDER  # unlike temporary ones, never swept
+    places = (Path(place) for place in (run, tempfile.gettempdir()) if place and os.access(place, os.W_OK))
+    place = next((place for place in places if _can_be_named(place / f"{name}-12345678")), Path("/tmp"))
     private = place / name
     with contextlib.suppress(FileExistsError):
         private.mkdir(mode=0o700)
@@ -301,6 +299,12 @@ def _socket_folder(folder: Path, programs: Programs) -> Path:
     for stale in (SOCKET, f"{SOCKET}.lock"):
         (private / stale).unlink(missing_ok=True)
     return private
+
+
+def _can_be_named(folder: Path) -> bool:
+    """Whether clients can reach a socket in `folder`: its path is short, and in a URL a comma begins another host."""
+    path = os.fsencode(folder / SOCKET)
+    return len(path) <= LONGEST_SOCKET_PATH and b"," not in path and path.decode("utf-8", "ignore").encode() == path
 
 
 def _configure(folder: Path, programs: Programs) -> None:

@@ -139,7 +139,7 @@ class Index:
         """Refuse a group, but for those that a commit whose answer was lost did store."""
         try:
             rows = await _rows_of(self._pool, arrivals)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except Exception:  # whatever it is, those who wait must be answered
             return {arrival: Verdict("failed", error) for arrival in arrivals}  # the next sweep decides about the blobs
         verdicts = {
             arrival: Verdict("stored") if _is_row_of(rows.get(arrival.key), arrival) else Verdict("failed", error)
@@ -150,7 +150,7 @@ class Index:
 
     async def _store(self, arrivals: list[Arrival]) -> dict[Arrival, Verdict]:
         rows = await retrying(lambda: _rows_of(self._pool, arrivals))
-        verdicts = {arrival: self._decide(arrival, rows.get(arrival.key)) for arrival in arrivals}
+        verdicts = await self._decide_all(arrivals, rows)
         verdicts |= await self._publish([arrival for arrival in arrivals if verdicts[arrival].keeps])
         published = [arrival for arrival in arrivals if verdicts[arrival].keeps]
         if published:
@@ -160,12 +160,26 @@ class Index:
         await self._settle(verdicts)
         return verdicts
 
-    def _decide(self, arrival: Arrival, row: Any) -> Verdict:
+    async def _decide_all(self, arrivals: list[Arrival], rows: dict[_Key, Any]) -> dict[Arrival, Verdict]:
+        """Decide about arrivals, given the rows that hold their keys.
+
+        A row whose file is gone or cut short never makes a duplicate: the sender would be told that the archive has
+        what it has lost. Such a row takes the arrival's file instead.
+        """
+        sizes = {
+            row["blob"]: arrival.blob.size
+            for arrival in arrivals
+            if (row := rows.get(arrival.key)) and row["sha256"] == arrival.blob.sha256
+        }
+        lost = await self._blobs.run(self._blobs.lost, sizes) if sizes else set()
+        return {arrival: self._decide(arrival, rows.get(arrival.key), lost) for arrival in arrivals}
+
+    def _decide(self, arrival: Arrival, row: Any, lost: set[str]) -> Verdict:
         """Decide what to do with an arrival, given the row of its key if there is one (design: invariants)."""
         if row is None or _is_row_of(row, arrival):
             return Verdict("stored")
         if row["sha256"] == arrival.blob.sha256:
-            return Verdict("duplicate")
+            return Verdict("stored" if row["blob"] in lost else "duplicate")
         if self._policy.duplicates == "replace":
             return Verdict("replaced")
         return Verdict(
@@ -191,7 +205,7 @@ class Index:
         async with self._pool.acquire() as connection, connection.transaction():
             studies = await lock_studies(connection, [arrival.record for arrival in arrivals])
             rows = await _rows_of(connection, arrivals)
-            verdicts = {arrival: self._decide(arrival, rows.get(arrival.key)) for arrival in arrivals}
+            verdicts = await self._decide_all(arrivals, rows)
             fresh = [a for a in arrivals if verdicts[a].keeps and not _is_row_of(rows.get(a.key), a)]
             if not fresh:
                 return verdicts, []

@@ -5,6 +5,7 @@ committed in batches. An answer is given only for what is on disk and committed;
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterable
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -16,6 +17,8 @@ from storage.index import Arrival, Index
 from storage.part10 import BytesSource, FileSource
 from storage.policy import Policy
 from storage.record import Record, read_record
+
+logger = logging.getLogger(__name__)
 
 _BUFFER = 1024 * 1024
 _BATCH_FILES = 64
@@ -140,6 +143,10 @@ class Ingest:
                 raise StudyMismatch("The instance belongs to another study than the one in the request's path.")
         except ArchiveError as error:
             outcome.error = error
+            await self._blobs.run(blob.discard)
+        except Exception:  # a mistake of ours costs this file, not its neighbours
+            logger.exception("an instance could not be read")
+            outcome.error = ArchiveError("The instance could not be stored; the server's log has the details.")
             await self._blobs.run(blob.discard)
         except BaseException:
             await self._blobs.run(blob.discard)

@@ -46,9 +46,12 @@ class MetadataSet:
 
     async def __aiter__(self) -> AsyncIterator[Metadata]:
         for rows in self._pieces():
-            texts = await self._pool.fetch(sql("metadata"), [row["id"] for row in rows])
-            for row, text in zip(rows, texts, strict=True):
-                yield Metadata(row["study_instance_uid"], row["series_instance_uid"], row["sop_instance_uid"], text[0])
+            found = await self._pool.fetch(sql("metadata"), [row["id"] for row in rows])
+            texts: dict[int, bytes] = {row["id"]: row["metadata"] for row in found}
+            for row in rows:
+                if (text := texts.pop(row["id"], None)) is not None:  # else it was removed since the rows were listed
+                    uids = row["study_instance_uid"], row["series_instance_uid"], row["sop_instance_uid"]
+                    yield Metadata(*uids, text)
 
     def _pieces(self) -> Iterator[list[Any]]:
         piece: list[Any] = []

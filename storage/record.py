@@ -13,8 +13,8 @@ from storage.matching import Level
 from storage.part10 import Source, read_header
 from storage.policy import Policy
 
-UID = re.compile(r"[0-9.]{1,64}")
-"""Any UID the archive can keep; PS3.5 9.1 is stricter (see `STRICT_UID`)."""
+UID = re.compile(r"(?!\.+\Z)[0-9.]{1,64}")
+"""Any UID the archive can keep; PS3.5 9.1 is stricter (see `STRICT_UID`). Dots alone would climb in a URL."""
 
 STRICT_UID = re.compile(r"(?=.{1,64}\Z)(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*")
 """A UID as PS3.5 9.1 wants it."""

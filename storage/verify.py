@@ -11,7 +11,7 @@ from storage.database import sql
 from storage.errors import ArchiveError
 from storage.index import Arrival
 from storage.part10 import FileSource
-from storage.record import read_record
+from storage.record import Record, read_record
 from storage.removal import remove_rows
 
 Kind = Literal["missing", "damaged", "unindexed", "miscounted"]
@@ -81,6 +81,7 @@ async def _unindexed(archive: Archive) -> AsyncIterator[Finding]:
     while batch := await archive.blobs.run(lambda: list(islice(names, _ROWS))):
         under_way = set(await archive.blobs.run(archive.blobs.staged))
         rows = await archive.pool.fetch(sql("blobs_with_rows"), batch)
+        rows += await archive.pool.fetch(sql("discarded_blobs"))  # the next start deletes those
         for name in sorted(set(batch) - under_way - {row["blob"] for row in rows}):
             yield Finding("unindexed", name, "no row of the index names this file")
 
@@ -109,6 +110,8 @@ async def repair(archive: Archive, finding: Finding) -> str:
 
 
 async def _index(archive: Archive, name: str) -> str:
+    if not archive.blobs.path(name).exists():
+        return "gone by itself"
     try:
         size, sha256 = await archive.blobs.run(archive.blobs.digest, name)
         source = FileSource(archive.blobs.path(name))
@@ -116,8 +119,19 @@ async def _index(archive: Archive, name: str) -> str:
     except ArchiveError as error:
         kept = await archive.blobs.run(archive.blobs.quarantine, name)
         return f"kept as {kept}: {error}"
+    rows = await archive.pool.fetch(sql("rows_of_instances"), [record.sop_instance_uid])
+    if any(row["sha256"] != sha256 and _is_of(row, record) for row in rows):  # never replaced, whatever the policy is
+        kept = await archive.blobs.run(archive.blobs.quarantine, name)
+        return f"kept as {kept}: a different file is stored under these UIDs"
     verdict = (await archive.adopt([Arrival(record, FoundBlob(name, size, sha256))]))[0]
     if verdict.status == "stored":
         return "indexed"
     kept = await archive.blobs.run(archive.blobs.quarantine, name)
     return f"kept as {kept}: {verdict.error or 'the same bytes are stored already'}"
+
+
+def _is_of(row: Any, record: Record) -> bool:
+    return (row["study_instance_uid"], row["series_instance_uid"]) == (
+        record.study_instance_uid,
+        record.series_instance_uid,
+    )

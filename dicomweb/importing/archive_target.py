@@ -34,7 +34,10 @@ class ArchiveTarget:
                 for file in batch:
                     opened = await asyncio.to_thread(open_file, file)
                     if isinstance(opened, OpenedFile):
-                        await ingest.add(_pieces(opened))
+                        try:
+                            await ingest.add(_pieces(opened))
+                        finally:
+                            opened.close()
                         results.append(None)
                     else:
                         results.append(opened)
@@ -42,6 +45,9 @@ class ArchiveTarget:
         except OSError as error:
             raise TargetLost(f"the archive cannot store now: {error.strerror or error}") from error
         return [result or _result(file, next(outcomes)) for file, result in zip(batch, results, strict=True)]
+
+    def wind_up(self) -> None:
+        """Nothing to do: nothing is tried again anyway."""
 
     def abort(self) -> None:
         """Nothing to do: what is cancelled is discarded."""

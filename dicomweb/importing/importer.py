@@ -98,6 +98,7 @@ class Import:
 
     def _signalled(self, jobs: "list[asyncio.Task[None]]") -> None:
         if not self._stopping.is_set():
+            self._target.wind_up()
             self._progress.note("Stopping when what is under way is done; Ctrl-C again breaks it off.")
         else:
             self._target.abort()

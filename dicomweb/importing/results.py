@@ -115,7 +115,8 @@ class Tally:
         ]
         if counts[Status.TAKEN]:
             parts.append(f"{counts[Status.TAKEN]:,} taken by an earlier run")
-        lines = [f"{sum(counts.values()):,} files: {', '.join(parts)}."]
+        total = sum(counts.values())
+        lines = [f"{total:,} file{'s' * (total != 1)}: {', '.join(parts)}."]
         for reason, group in sorted(self.refusals.items(), key=lambda item: -item[1].count):
             lines.append(f"Refused, {group.count:,}: {reason}")
             lines += [f"    {name}" for name in group.first]

@@ -49,15 +49,19 @@ class ServerTarget:
         for client in self._clients:
             self._idle.put(client)
         self._threads = ThreadPoolExecutor(jobs, thread_name_prefix="stow")
-        self._aborted = threading.Event()
+        self._winding_up = threading.Event()
 
     async def send(self, batch: Sequence[Found]) -> list[Result]:
         """Send files in one request, or in more when that fails; raises TargetLost."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._send, batch)
 
+    def wind_up(self) -> None:
+        """Do not ask a busy server again; what is being sent may still succeed."""
+        self._winding_up.set()
+
     def abort(self) -> None:
         """Break off what is being sent."""
-        self._aborted.set()
+        self.wind_up()
         for client in self._clients:
             client.abort()
 
@@ -128,7 +132,7 @@ class ServerTarget:
                 problem = f"answers {answer.detail}"
             except ServerGone as error:
                 problem = f"cannot be reached: {error}"
-            if pause is None or self._aborted.wait(pause):
+            if pause is None or self._winding_up.wait(pause):
                 break
         raise TargetLost(f"the server {self._server.shown} {problem}")
 

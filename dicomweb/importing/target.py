@@ -25,6 +25,10 @@ class Target(Protocol):
         """
         ...
 
+    def wind_up(self) -> None:
+        """Try nothing again from now on; what is under way may still succeed."""
+        ...
+
     def abort(self) -> None:
         """Break off what is being sent."""
         ...

@@ -2,9 +2,8 @@
 
 import asyncio
 import gzip
-import json
 import zlib
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,60 +13,14 @@ from starlette.applications import Starlette
 
 from dicomweb import stow
 from dicomweb.app import assemble
-from dicomweb.multipart import PART_END, closing, part_head
+from dicomweb.multipart import PART_END, part_head
 from dicomweb.settings import Settings
 from storage import dicomxml
 from storage.archive import Archive
-from storage.errors import NotFound
 from tests.builders import ABSENT, IMPLICIT_LE, ct_slice, dicom_file, new_uid, sop_instance_uid
 from tests.corpus import wheel_files
 from tests.dicomweb.loopback import listening
-
-CT = "1.2.840.10008.5.1.4.1.1.2"
-MESSAGE = 'multipart/related; type="application/dicom"; boundary=b'
-
-
-def message(*files: bytes, content_type: str = "application/dicom", end: bytes = closing("b")) -> bytes:
-    return b"".join(part_head("b", content_type) + file + PART_END for file in files) + end
-
-
-def sequence(answer: httpx2.Response, tag: str) -> list[dict[str, Any]]:
-    return answer.json().get(tag, {}).get("Value", [])
-
-
-def stored(answer: httpx2.Response) -> list[str]:
-    return [item["00081155"]["Value"][0] for item in sequence(answer, "00081199")]
-
-
-def failed(answer: httpx2.Response) -> list[tuple[str, int]]:
-    return [(item["00081155"]["Value"][0], item["00081197"]["Value"][0]) for item in sequence(answer, "00081198")]
-
-
-def others(answer: httpx2.Response) -> list[int]:
-    return [item["00081197"]["Value"][0] for item in sequence(answer, "0008119A")]
-
-
-async def post(
-    client: httpx2.AsyncClient,
-    body: bytes | AsyncIterable[bytes],
-    content_type: str | None = MESSAGE,
-    path: str = "/studies",
-    **headers: str,
-) -> httpx2.Response:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    if content_type is not None:
-        named["Content-Type"] = content_type
-    return await client.post("/dicom-web" + path, content=body, headers=named)
-
-
-async def read_back(archive: Archive, study: str) -> list[bytes]:
-    """The files of a study as they are given out, in the order of the archive; none when there is no such study."""
-    try:
-        instances = await archive.instances(study)
-    except NotFound:
-        return []
-    files = [await archive.part10(instance) for instance in instances]
-    return [b"".join([chunk async for chunk in file.stream()]) for file in files]
+from tests.dicomweb.stowing import CT, MESSAGE, failed, message, others, post, read_back, sequence, stored
 
 
 @pytest.fixture
@@ -382,7 +335,15 @@ async def test_unknown_content_encodings_are_refused(client: httpx2.AsyncClient,
     assert "gzip" in answer.headers["accept-encoding"]
 
 
-@pytest.mark.parametrize("body", [b"not compressed", gzip.compress(message(b"x") * 50)[:-20], b"", b"\x1f"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"not compressed",
+        pytest.param(gzip.compress(message(b"x") * 50, mtime=0)[:-20], id="cut off"),
+        b"",
+        b"\x1f",
+    ],
+)
 async def test_damaged_compressed_bodies_are_bad_requests(client: httpx2.AsyncClient, body: bytes) -> None:
     """A body that is not what its Content-Encoding says is a 400 (A-125)."""
     answer = await post(client, body, Content_Encoding="gzip")
@@ -429,127 +390,6 @@ async def test_accept_may_be_required(archive: Archive, app: Starlette) -> None:
         del plain.headers["accept"]
         assert (await post(plain, message(ct_slice()))).status_code == 406
         assert (await post(plain, message(ct_slice()), Accept="*/*")).status_code == 200
-
-
-# Metadata and bulk data
-
-
-def metadata(**attributes: Any) -> dict[str, Any]:
-    uids = {"0020000D": new_uid(), "0020000E": new_uid(), "00080018": new_uid(), "00080016": CT}
-    described = {
-        "00280002": ("US", 1),
-        "00280004": ("CS", "MONOCHROME2"),
-        "00280010": ("US", 4),
-        "00280011": ("US", 4),
-        "00280100": ("US", 8),
-        "00280101": ("US", 8),
-        "00280102": ("US", 7),
-        "00280103": ("US", 0),
-    }
-    dataset: dict[str, Any] = {tag: {"vr": "UI", "Value": [uid]} for tag, uid in uids.items()}
-    dataset |= {tag: {"vr": vr, "Value": [value]} for tag, (vr, value) in described.items()}
-    return dataset | attributes
-
-
-def referring(uri: str) -> dict[str, Any]:
-    return metadata(**{"7FE00010": {"vr": "OB", "BulkDataURI": uri}})
-
-
-def with_bulk(
-    documents: Iterable[bytes], bulk: Iterable[tuple[str | None, bytes]], kind: str = "application/dicom+json"
-) -> tuple[bytes, str]:
-    heads = [(part_head("b", kind), document) for document in documents]
-    heads += [(part_head("b", "application/octet-stream", location), data) for location, data in bulk]
-    body = b"".join(head + data + PART_END for head, data in heads) + closing("b")
-    return body, f'multipart/related; type="{kind}"; boundary=b'
-
-
-@pytest.mark.parametrize(
-    ("reference", "location"),
-    [
-        ("http://host/studies/1/bulk/7", "http://host/studies/1/bulk/7"),
-        ("http://host/studies/1/bulk/7", "HTTPS://other/Studies/1/bulk/7"),
-        ("http://host/studies/1/bulk/7", "bulk/7"),
-        ("../../bulk/7", "http://host/studies/1/bulk/7"),
-        ("bulk%207", "bulk 7"),
-        ("cid:part7@host", "cid:part7@host"),
-        ("urn:uuid:6F0E-7", "6f0e-7"),
-    ],
-)
-async def test_metadata_finds_its_bulk_data(
-    client: httpx2.AsyncClient, archive: Archive, reference: str, location: str
-) -> None:
-    """JSON metadata and bulk data become one instance, the reference spelt in any form (B-003, B-010, B-011)."""
-    dataset = referring(reference)
-    answer = await post(client, *with_bulk([json.dumps([dataset]).encode()], [(location, bytes(range(16)))]))
-    assert answer.status_code == 200, answer.text
-    assert stored(answer) == dataset["00080018"]["Value"]
-    (file,) = await read_back(archive, dataset["0020000D"]["Value"][0])
-    assert bytes(range(16)) in file
-
-
-async def test_one_bare_data_set_and_several(client: httpx2.AsyncClient) -> None:
-    """One JSON part holds an array of data sets; a bare data set is tolerated (B-007)."""
-    one = await post(client, *with_bulk([json.dumps(referring("a")).encode()], [("a", bytes(16))]))
-    assert one.status_code == 200, one.text
-    datasets = [referring("1/a"), referring("2/a")]
-    two = await post(client, *with_bulk([json.dumps(datasets).encode()], [("1/a", bytes(16)), ("2/a", bytes(16))]))
-    assert (two.status_code, len(stored(two))) == (200, 2)
-
-
-async def test_xml_metadata(client: httpx2.AsyncClient) -> None:
-    """Each XML part is one instance; a damaged one costs only itself (B-003, B-008)."""
-    datasets = [referring("1/a"), referring("2/a")]
-    documents = [dicomxml.encode(dataset) for dataset in datasets]
-    bulk = [("1/a", bytes(16)), ("2/a", bytes(16))]
-    answer = await post(client, *with_bulk(documents, bulk, "application/dicom+xml"))
-    assert (answer.status_code, len(stored(answer))) == (200, 2)
-    documents = [dicomxml.encode(referring("1/a")), b"<broken"]
-    answer = await post(client, *with_bulk(documents, bulk[:1], "application/dicom+xml"))
-    assert (answer.status_code, len(stored(answer)), others(answer)) == (202, 1, [0xC000])
-
-
-async def test_metadata_without_bulk_data_needs_no_message(client: httpx2.AsyncClient) -> None:
-    """A report as one JSON body is stored (B-003) [tolerance]."""
-    dataset = metadata()
-    answer = await post(client, json.dumps([dataset]).encode(), "application/dicom+json")
-    assert (answer.status_code, stored(answer)) == (200, dataset["00080018"]["Value"])
-
-
-async def test_parts_and_references_without_each_other_fail(client: httpx2.AsyncClient) -> None:
-    """A reference without part, a part without reference and one without location are failures (B-017)."""
-    good = referring("here")
-    documents = [json.dumps([good, referring("nowhere")]).encode()]
-    bulk = [("here", bytes(16)), ("stray", b"1"), (None, b"2")]
-    answer = await post(client, *with_bulk(documents, bulk))
-    assert answer.status_code == 202
-    assert stored(answer) == good["00080018"]["Value"]
-    assert len(failed(answer)) == 1  # the metadata names its instance
-    assert len(others(answer)) == 2
-
-
-@pytest.mark.parametrize("document", [b"{", b"[]", b"", b'{"a": NaN}'])
-async def test_metadata_that_is_no_json_is_a_bad_request(client: httpx2.AsyncClient, document: bytes) -> None:
-    """Unreadable JSON metadata is a syntax error (B-061)."""
-    answer = await post(client, *with_bulk([document], []))
-    assert answer.status_code == 400
-
-
-@pytest.mark.parametrize("document", [b"[1]", b'"text"', b"[[]]", b'{"x": 1}', b'[{"00080018": null}]'])
-async def test_metadata_that_is_no_data_set_fails(client: httpx2.AsyncClient, document: bytes) -> None:
-    """JSON that is no data set is a failure, never an error of the server (B-060)."""
-    answer = await post(client, *with_bulk([document], []))
-    assert answer.status_code == 409
-    assert others(answer)
-
-
-async def test_a_cut_off_message_of_metadata_stores_nothing(client: httpx2.AsyncClient, archive: Archive) -> None:
-    """Metadata whose bulk data did not arrive in full is not stored (B-018)."""
-    dataset = referring("a")
-    body, content_type = with_bulk([json.dumps([dataset]).encode()], [("a", bytes(16))])
-    answer = await post(client, body[:-12], content_type)
-    assert answer.status_code == 400
-    assert await read_back(archive, dataset["0020000D"]["Value"][0]) == []
 
 
 # On the wire

@@ -1,14 +1,23 @@
-"""Finding the bulk data parts that metadata refers to, and the files they wait in."""
+"""Storing metadata with bulk data: finding the parts it refers to, the files they wait in, and all of it over HTTP."""
 
+import json
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
 
+from dicomweb.multipart import PART_END, closing, part_head
 from dicomweb.spool import PREFIX, spool_folder
 from dicomweb.stow_metadata import BulkParts
+from storage import dicomxml
+from storage.archive import Archive
 from storage.compose import BulkPart
+from tests.builders import new_uid
+from tests.dicomweb.stowing import CT, failed, others, post, read_back, stored
 
 
 def part(name: str) -> BulkPart:
@@ -58,3 +67,124 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     spool_folder(tmp_path)
     assert not old.exists()
     assert young.exists()
+
+
+# Over HTTP
+
+
+def metadata(**attributes: Any) -> dict[str, Any]:
+    uids = {"0020000D": new_uid(), "0020000E": new_uid(), "00080018": new_uid(), "00080016": CT}
+    described = {
+        "00280002": ("US", 1),
+        "00280004": ("CS", "MONOCHROME2"),
+        "00280010": ("US", 4),
+        "00280011": ("US", 4),
+        "00280100": ("US", 8),
+        "00280101": ("US", 8),
+        "00280102": ("US", 7),
+        "00280103": ("US", 0),
+    }
+    dataset: dict[str, Any] = {tag: {"vr": "UI", "Value": [uid]} for tag, uid in uids.items()}
+    dataset |= {tag: {"vr": vr, "Value": [value]} for tag, (vr, value) in described.items()}
+    return dataset | attributes
+
+
+def referring(uri: str) -> dict[str, Any]:
+    return metadata(**{"7FE00010": {"vr": "OB", "BulkDataURI": uri}})
+
+
+def with_bulk(
+    documents: Iterable[bytes], bulk: Iterable[tuple[str | None, bytes]], kind: str = "application/dicom+json"
+) -> tuple[bytes, str]:
+    heads = [(part_head("b", kind), document) for document in documents]
+    heads += [(part_head("b", "application/octet-stream", location), data) for location, data in bulk]
+    body = b"".join(head + data + PART_END for head, data in heads) + closing("b")
+    return body, f'multipart/related; type="{kind}"; boundary=b'
+
+
+@pytest.mark.parametrize(
+    ("reference", "location"),
+    [
+        ("http://host/studies/1/bulk/7", "http://host/studies/1/bulk/7"),
+        ("http://host/studies/1/bulk/7", "HTTPS://other/Studies/1/bulk/7"),
+        ("http://host/studies/1/bulk/7", "bulk/7"),
+        ("../../bulk/7", "http://host/studies/1/bulk/7"),
+        ("bulk%207", "bulk 7"),
+        ("cid:part7@host", "cid:part7@host"),
+        ("urn:uuid:6F0E-7", "6f0e-7"),
+    ],
+)
+async def test_metadata_finds_its_bulk_data(
+    client: httpx2.AsyncClient, archive: Archive, reference: str, location: str
+) -> None:
+    """JSON metadata and bulk data become one instance, the reference spelt in any form (B-003, B-010, B-011)."""
+    dataset = referring(reference)
+    answer = await post(client, *with_bulk([json.dumps([dataset]).encode()], [(location, bytes(range(16)))]))
+    assert answer.status_code == 200, answer.text
+    assert stored(answer) == dataset["00080018"]["Value"]
+    (file,) = await read_back(archive, dataset["0020000D"]["Value"][0])
+    assert bytes(range(16)) in file
+
+
+async def test_one_bare_data_set_and_several(client: httpx2.AsyncClient) -> None:
+    """One JSON part holds an array of data sets; a bare data set is tolerated (B-007)."""
+    one = await post(client, *with_bulk([json.dumps(referring("a")).encode()], [("a", bytes(16))]))
+    assert one.status_code == 200, one.text
+    datasets = [referring("1/a"), referring("2/a")]
+    two = await post(client, *with_bulk([json.dumps(datasets).encode()], [("1/a", bytes(16)), ("2/a", bytes(16))]))
+    assert (two.status_code, len(stored(two))) == (200, 2)
+
+
+async def test_xml_metadata(client: httpx2.AsyncClient) -> None:
+    """Each XML part is one instance; a damaged one costs only itself (B-003, B-008)."""
+    datasets = [referring("1/a"), referring("2/a")]
+    documents = [dicomxml.encode(dataset) for dataset in datasets]
+    bulk = [("1/a", bytes(16)), ("2/a", bytes(16))]
+    answer = await post(client, *with_bulk(documents, bulk, "application/dicom+xml"))
+    assert (answer.status_code, len(stored(answer))) == (200, 2)
+    documents = [dicomxml.encode(referring("1/a")), b"<broken"]
+    answer = await post(client, *with_bulk(documents, bulk[:1], "application/dicom+xml"))
+    assert (answer.status_code, len(stored(answer)), others(answer)) == (202, 1, [0xC000])
+
+
+async def test_metadata_without_bulk_data_needs_no_message(client: httpx2.AsyncClient) -> None:
+    """A report as one JSON body is stored (B-003) [tolerance]."""
+    dataset = metadata()
+    answer = await post(client, json.dumps([dataset]).encode(), "application/dicom+json")
+    assert (answer.status_code, stored(answer)) == (200, dataset["00080018"]["Value"])
+
+
+async def test_parts_and_references_without_each_other_fail(client: httpx2.AsyncClient) -> None:
+    """A reference without part, a part without reference and one without location are failures (B-017)."""
+    good = referring("here")
+    documents = [json.dumps([good, referring("nowhere")]).encode()]
+    bulk = [("here", bytes(16)), ("stray", b"1"), (None, b"2")]
+    answer = await post(client, *with_bulk(documents, bulk))
+    assert answer.status_code == 202
+    assert stored(answer) == good["00080018"]["Value"]
+    assert len(failed(answer)) == 1  # the metadata names its instance
+    assert len(others(answer)) == 2
+
+
+@pytest.mark.parametrize("document", [b"{", b"[]", b"", b'{"a": NaN}'])
+async def test_metadata_that_is_no_json_is_a_bad_request(client: httpx2.AsyncClient, document: bytes) -> None:
+    """Unreadable JSON metadata is a syntax error (B-061)."""
+    answer = await post(client, *with_bulk([document], []))
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("document", [b"[1]", b'"text"', b"[[]]", b'{"x": 1}', b'[{"00080018": null}]'])
+async def test_metadata_that_is_no_data_set_fails(client: httpx2.AsyncClient, document: bytes) -> None:
+    """JSON that is no data set is a failure, never an error of the server (B-060)."""
+    answer = await post(client, *with_bulk([document], []))
+    assert answer.status_code == 409
+    assert others(answer)
+
+
+async def test_a_cut_off_message_of_metadata_stores_nothing(client: httpx2.AsyncClient, archive: Archive) -> None:
+    """Metadata whose bulk data did not arrive in full is not stored (B-018)."""
+    dataset = referring("a")
+    body, content_type = with_bulk([json.dumps([dataset]).encode()], [("a", bytes(16))])
+    answer = await post(client, body[:-12], content_type)
+    assert answer.status_code == 400
+    assert await read_back(archive, dataset["0020000D"]["Value"][0]) == []

@@ -106,7 +106,9 @@ async def test_an_encrypted_file_is_a_failure(client: httpx2.AsyncClient) -> Non
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"PK", b"no archive", zip_of({"a": b"x" * 100})[:-30], zip_of({}), zip_of({"a.txt": b"a"})]
+    "body",
+    [b"", b"PK", b"no archive", zip_of({"a": b"x" * 100})[:-30], zip_of({}), zip_of({"a.txt": b"a"})],
+    ids=["empty", "two letters", "text", "cut off", "no member", "no DICOM"],  # an archive's bytes name the time
 )
 async def test_what_is_no_archive_is_a_bad_request(client: httpx2.AsyncClient, body: bytes) -> None:
     """No ZIP, a cut off one, and one without any DICOM file are a 400 (B-018)."""

@@ -161,6 +161,7 @@ async def test_one_sop_instance_uid_in_two_series_is_two_instances_with_a_warnin
         (dicom_file(StudyInstanceUID=ABSENT), MissingIdentifier),
         (dicom_file(SeriesInstanceUID=None), MissingIdentifier),
         (dicom_file(elements={0x00080018: ("LO", "../../etc/passwd")}), MissingIdentifier),
+        (dicom_file(elements={0x0020000D: ("LO", "..")}), MissingIdentifier),
         (dicom_file(elements={0x0020000D: ("LO", "1." * 40 + "1")}), MissingIdentifier),
         (dicom_file().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.1\r\nX-A: b\0\0"), InvalidDicom),
     ],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from storage.blobs import LocalBlobs, blob_name
-from storage.errors import NotFound
+from storage.errors import NotFound, Unavailable
 
 
 @pytest.fixture
@@ -93,3 +93,39 @@ async def test_a_cancelled_caller_waits_for_its_thread(blobs: LocalBlobs) -> Non
     with pytest.raises(asyncio.CancelledError):
         await task
     assert done == ["thread"]
+
+
+def test_what_others_put_into_the_folders_is_passed_over(blobs: LocalBlobs) -> None:
+    """A file manager's or a file system's own files stop neither the start nor `check` nor `reindex`."""
+    blob = blobs.stage()
+    blob.write(b"bytes")
+    blob.publish()
+    (blobs.root / "lost+found").mkdir()
+    (blobs.root / "notes.txt").touch()
+    (blobs.path(blob.name).parent.parent / ".DS_Store").touch()
+    (blobs.path(blob.name).parent.parent / "notes.txt").touch()
+    (blobs.path(blob.name).parent / "folder").mkdir()
+    (blobs.root / ".staging" / "copy of a file.dcm").touch()
+    assert list(blobs.names()) == blobs.staged() == [blob.name]
+
+
+def test_publishing_twice_is_publishing_once(blobs: LocalBlobs) -> None:
+    """A batch that the index refused is published again one by one."""
+    blob = blobs.stage()
+    blob.write(b"bytes")
+    blob.publish()
+    blob.publish()
+    assert blobs.path(blob.name).read_bytes() == b"bytes"
+
+
+def test_a_disk_that_cannot_be_written_is_said_in_our_words(
+    blobs: LocalBlobs, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error of the disk is "send again later" to the sender, its cause goes to the log, no path to either."""
+    (blobs.root / ".staging").rmdir()
+    blob = blobs.stage()
+    with pytest.raises(Unavailable, match="cannot be written"):
+        blob.write(b"bytes")
+    blob.discard()
+    assert "No such file or directory" in caplog.text
+    assert str(blobs.root) not in caplog.text

@@ -1,7 +1,6 @@
 """The embedded PostgreSQL: starts anywhere, keeps what was committed, goes away with us, comes back after any death."""
 
 import asyncio
-import contextlib
 import os
 import pwd
 import random
@@ -14,65 +13,22 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import pytest
 
 from storage.embedded import CannotStart, EmbeddedPostgres, _cap
 from storage.errors import SchemaMismatch
-from storage.migrate import migrate
-from storage.postgres_binaries import wheel_binaries
+from tests.storage.servers import HOLD, REPOSITORY, run, servers
 
-REPOSITORY = Path(__file__).parents[2]
-HOLD = """
-import sys, time
-from pathlib import Path
-from storage.data_folder import DataFolder
-from storage.embedded import EmbeddedPostgres
-folder = DataFolder(sys.argv[1])
-server = EmbeddedPostgres(folder.path / "postgres")
-print(server.start(), server.process.pid, flush=True)
-sys.stdin.read()
-"""
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc and prctl")
-
-
-def run(url: str, *statements: str) -> Any:
-    """Run statements on a connection of their own; the value of the last one."""
-
-    async def go() -> Any:
-        connection = await asyncpg.connect(url)
-        try:
-            for statement in statements[:-1]:
-                await connection.execute(statement)
-            return await connection.fetchval(statements[-1])
-        finally:
-            await connection.close()
-
-    return asyncio.run(go())
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Callable[..., EmbeddedPostgres]]:
     """Make servers that are stopped after the test."""
-    with contextlib.ExitStack() as stack:
-
-        def made(folder: Path | None = None, **options: Any) -> EmbeddedPostgres:
-            server = EmbeddedPostgres(folder or tmp_path / "postgres", **options)
-            stack.callback(server.stop)
-            return server
-
+    with servers(tmp_path / "postgres") as made:
         yield made
-
-
-@pytest.fixture
-def open_path() -> Iterator[Path]:
-    """A temporary folder that every user may pass through, unlike `tmp_path`."""
-    path = Path(tempfile.mkdtemp(prefix="open-"))
-    path.chmod(0o711)
-    yield path
-    shutil.rmtree(path)
 
 
 def hold(path: Path, *prefix: str) -> "tuple[subprocess.Popen[str], str, int]":
@@ -323,6 +279,22 @@ def test_path_longer_than_a_socket_path_may_be(
     assert not server._socket_folder.exists()
 
 
+def test_temporary_folder_with_a_long_path(
+    make: Callable[..., EmbeddedPostgres], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the folders for such sockets have long paths as well, the socket lies in a private folder in /tmp."""
+    long = tmp_path / ("t" * 100)
+    long.mkdir()
+    monkeypatch.setattr("storage.embedded.RUNTIME_FOLDER", str(long))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(long))
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    server = make(long / "data" / "postgres")
+    assert run(server.start(), "SELECT 42") == 42
+    assert server._socket_folder.parent == Path("/tmp")
+    server.stop()
+    assert not server._socket_folder.exists()
+
+
 def test_path_with_odd_characters(make: Callable[..., EmbeddedPostgres], tmp_path: Path) -> None:
     """Spaces, commas, quotes, percent signs and umlauts in the path hurt neither server nor URL."""
     server = make(tmp_path / "a b,c'd %41 ü?#&" / "postgres")
@@ -397,110 +369,3 @@ def test_two_servers_start_at_once(make: Callable[..., EmbeddedPostgres], tmp_pa
     first, second = asyncio.run(both())
     run(first, "CREATE TABLE only_here (x int)", "SELECT 1")
     assert run(second, "SELECT to_regclass('only_here')") is None
-
-
-def ordinary_python() -> list[str]:
-    """A Python that the user `nobody` can run together with this checkout, or skip with the reason."""
-    environment = f"PYTHONPATH={REPOSITORY}:{wheel_binaries().parents[2]}"
-    for interpreter in (sys.executable, getattr(sys, "_base_executable", sys.executable), "/usr/bin/python3"):
-        command = ["/usr/bin/env", environment, "PYTHONDONTWRITEBYTECODE=1", interpreter]
-        test = "import sys, storage.embedded as e, storage.postgres_binaries as b; assert sys.version_info >= (3, 11); "
-        test += "open(b.wheel_binaries() / 'postgres').close()"
-        with contextlib.suppress(OSError):
-            if subprocess.run([*command, "-c", test], user="nobody", cwd="/", capture_output=True).returncode == 0:
-                return command
-    pytest.skip("the user nobody can run no Python 3.11 with this checkout")
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user; the other tests ran as one")
-def test_as_an_ordinary_user(open_path: Path) -> None:
-    """Without root nothing else is needed, and a folder of somebody else's is refused clearly."""
-    python = ordinary_python()
-    nobody = pwd.getpwnam("nobody")
-    os.chown(open_path, nobody.pw_uid, nobody.pw_gid)
-
-    def start_and_stop() -> "subprocess.CompletedProcess[str]":
-        command = [*python, "-c", HOLD.replace("sys.stdin.read()", "server.stop()"), str(open_path)]
-        return subprocess.run(command, user=nobody.pw_uid, group=nobody.pw_gid, cwd="/", capture_output=True, text=True)
-
-    for _ in range(2):
-        done = start_and_stop()
-        assert done.returncode == 0, done.stderr
-    os.chown(open_path / "postgres", 12345, -1)
-    assert "belongs to user 12345" in start_and_stop().stderr
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has this problem")
-def test_root_runs_it_as_another_user_without_opening_folders(
-    make: Callable[..., EmbeddedPostgres], tmp_path: Path
-) -> None:
-    """PostgreSQL refuses root: it runs as a system user, and the folders above the data stay closed to that user."""
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0o700)
-    server = make(closed / "postgres")
-    assert run(server.start(), "SELECT 42") == 42
-    assert server.process is not None
-    assert Path(f"/proc/{server.process.pid}").stat().st_uid == server.folder.stat().st_uid != 0
-    assert closed.stat().st_mode & 0o777 == 0o700
-    assert closed.stat().st_uid == 0
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has this problem")
-def test_folder_given_to_root_by_a_copy_is_given_back(make: Callable[..., EmbeddedPostgres]) -> None:
-    """A data folder restored from a backup as root's own still starts."""
-    server = make()
-    run(server.start(), "CREATE TABLE kept (x int)", "INSERT INTO kept VALUES (42) RETURNING x")
-    server.stop()
-    for path in (server.folder, *server.folder.rglob("*")):
-        os.chown(path, 0, 0)
-    assert run(server.start(), "SELECT x FROM kept") == 42
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has this problem")
-def test_owner_without_a_name_on_this_machine(make: Callable[..., EmbeddedPostgres]) -> None:
-    """A data folder brought from another machine runs as its owner, although nobody here has that number."""
-    server = make()
-    server.start()
-    server.stop()
-    for path in (server.folder, *server.folder.rglob("*")):
-        os.chown(path, 54321, 54321)
-    assert run(server.start(), "SELECT 42") == 42
-    assert server.process is not None
-    assert Path(f"/proc/{server.process.pid}").stat().st_uid == 54321
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has this problem")
-def test_programs_out_of_reach_are_opened(
-    make: Callable[..., EmbeddedPostgres], tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A virtual environment below a closed folder: each folder that has to be passed is opened and named."""
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0o700)
-    install = wheel_binaries().parent
-    libraries = f"{install.parent.name}.libs"
-    shutil.copytree(install, closed / install.parent.name / install.name, symlinks=True)
-    shutil.copytree(install.parent.with_name(libraries), closed / libraries)
-    for path in closed.rglob("*"):
-        path.chmod(path.stat().st_mode & 0o700)
-    server = make(binaries=closed / install.parent.name / install.name / "bin")
-    assert run(server.start(), "SELECT 42") == 42
-    assert closed.stat().st_mode & 0o777 == 0o701
-    assert f"chmod o+x {closed}" in caplog.text
-
-
-def debian_binaries() -> list[Any]:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    missing = pytest.param(None, marks=pytest.mark.skip(reason="no PostgreSQL in /usr/lib/postgresql"))
-    return [pytest.param(path.parent, id=path.parent.parent.name) for path in found] or [missing]
-
-
-@pytest.mark.parametrize("binaries", debian_binaries())
-async def test_other_postgresql(binaries: Path, open_path: Path, make: Callable[..., EmbeddedPostgres]) -> None:
-    """The schema applies to the PostgreSQL of the distribution (14 or newer), reached by URL."""
-    server = make(open_path / "postgres", binaries=binaries)  # before version 16 it looks up its folder's real path
-    url = await asyncio.to_thread(server.start)
-    assert await migrate(url)
-    connection = await asyncpg.connect(url)
-    assert connection.get_server_version().major == int(binaries.parent.name)
-    assert await connection.fetchval("SELECT count(*) FROM studies") == 0
-    await connection.close()

@@ -1,4 +1,4 @@
-"""Reading DICOM files: the same elements as pydicom, positions in the file, limits, and files that are no DICOM."""
+"""Reading DICOM files: the same elements as pydicom, positions in the file, odd elements, file meta information."""
 
 import io
 import struct
@@ -9,14 +9,12 @@ from typing import Any
 
 import pydicom
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pydicom.dataelem import RawDataElement
 
 from storage import element_parser
 from storage.element_parser import ElementParser
-from storage.elements import Dataset, Element, Encoding, Header, Limits
-from storage.errors import InvalidDicom, LimitExceeded
+from storage.elements import Dataset, Element, Encoding, Limits
+from storage.errors import InvalidDicom
 from storage.part10 import BytesSource, FileSource, Source, file_meta_bytes, read_header
 from storage.source import inflated
 from storage.vr import explicit_element, explicit_head, tag_of
@@ -31,29 +29,7 @@ from tests.builders import (
     without_preamble,
 )
 from tests.corpus import corpus_files, wheel_file, wheel_files
-
-UNDEFINED = 0xFFFFFFFF
-SOP_CLASS = explicit_element(tag_of("SOPClassUID"), "UI", b"1.2.840.10008.5.1.4.1.1.7")
-
-
-def header_of(data: bytes, **options: Any) -> Header:
-    return read_header(BytesSource(data), **options)[0]
-
-
-def part10(dataset: bytes, transfer_syntax: str = EXPLICIT_LE) -> bytes:
-    meta = file_meta_bytes(sop_class_uid="1.2", sop_instance_uid="1.2.3", transfer_syntax_uid=transfer_syntax)
-    return meta + dataset
-
-
-def item(content: bytes) -> bytes:
-    return struct.pack("<HHL", 0xFFFE, 0xE000, len(content)) + content
-
-
-def implicit(tag: int, value: bytes, length: int | None = None) -> bytes:
-    return struct.pack("<HHL", tag >> 16, tag & 0xFFFF, len(value) if length is None else length) + value
-
-
-SEQUENCE_DELIMITER = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+from tests.storage.encoded import SEQUENCE_DELIMITER, SOP_CLASS, UNDEFINED, header_of, implicit, item, part10
 
 
 def pydicom_read(data: bytes) -> pydicom.Dataset | None:
@@ -363,148 +339,6 @@ class TestElements:
         element = header.dataset[tag_of("PixelData")]
         assert (element.value, element.encapsulated, element.length) == (None, True, len(fragments) - 8)
         assert header.dataset[0xFFFCFFFC].value == b"\0\0"
-
-
-class TestLimits:
-    """A hostile file costs neither memory nor the stack."""
-
-    def test_large_values_stay_in_the_file_but_lookup_tables(self) -> None:
-        """Only values up to `keep` are held, and palettes, which viewers want inline (D-021)."""
-        lut, text = tag_of("RedPaletteColorLookupTableData"), tag_of("TextValue")
-        data = part10(
-            SOP_CLASS + explicit_element(lut, "OW", bytes(70_000)) + explicit_element(text, "UT", b"x" * 70_000)
-        )
-        header = header_of(data)
-        assert header.dataset[lut].value == bytes(70_000)
-        assert header.dataset[text].value is None
-        assert header_of(data, keep=100_000).dataset[text].value == b"x" * 70_000
-
-    def test_deep_nesting_is_refused(self) -> None:
-        """Ten thousand sequences inside each other neither crash nor pass (design 1.7)."""
-        level = explicit_head(tag_of("ContentSequence"), "SQ", UNDEFINED)
-        level += struct.pack("<HHL", 0xFFFE, 0xE000, UNDEFINED)
-        with pytest.raises(LimitExceeded, match="64"):
-            header_of(part10(SOP_CLASS + level * 10_000))
-
-    def test_64_levels_are_read(self) -> None:
-        """The limit itself is allowed (design 1.7)."""
-        content = b""
-        for _ in range(64):
-            content = explicit_element(tag_of("ContentSequence"), "SQ", item(content))
-        assert header_of(part10(SOP_CLASS + content)).dataset[tag_of("ContentSequence")].vr == "SQ"
-        content = explicit_element(tag_of("ContentSequence"), "SQ", item(content))
-        with pytest.raises(LimitExceeded):
-            header_of(part10(SOP_CLASS + content))
-
-    def test_too_many_elements_items_or_fragments_are_refused(self) -> None:
-        """Elements, items and fragments count (design 1.7)."""
-        limits = Limits(max_elements=1000)
-        names = b"".join(explicit_element(0x00091000 + number, "LO", b"") for number in range(2000))
-        empty_items = explicit_head(tag_of("ContentSequence"), "SQ", 16_000) + item(b"") * 2000
-        pixels = explicit_head(tag_of("PixelData"), "OB", UNDEFINED) + item(b"") * 2000 + SEQUENCE_DELIMITER
-        same = explicit_element(tag_of("PatientName"), "PN", b"") * 2000
-        for content in (names, empty_items, pixels, same):
-            with pytest.raises(LimitExceeded):
-                header_of(part10(SOP_CLASS + content), limits=limits)
-
-    def test_inflation_is_bounded(self) -> None:
-        """A deflate bomb ends at the limit (A-046)."""
-        bomb = zlib.compress(SOP_CLASS + explicit_element(tag_of("TextValue"), "UT", b"x" * 5_000_000))[2:-4]
-        with pytest.raises(LimitExceeded):
-            header_of(part10(bomb, DEFLATED), limits=Limits(max_inflated_bytes=1_000_000))
-
-    @pytest.mark.parametrize("length", [0x7FFFFFFE, 0xFFFFFFFE])
-    def test_a_lying_length_allocates_nothing(self, length: int) -> None:
-        """A length beyond the end gives what is there (PS3.5 7.1)."""
-        header = header_of(part10(SOP_CLASS + explicit_head(tag_of("TextValue"), "UT", length) + b"abc"))
-        assert header.dataset[tag_of("TextValue")].value == b"abc"
-        assert header.warnings
-
-    def test_memory_of_a_very_large_header_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """After much was read, values above 1 KB are left in the file (design 1.6)."""
-        monkeypatch.setattr(element_parser, "KEPT_BYTES", 1 << 17)
-        values = b"".join(explicit_element(0x00091000 + number, "UT", b"x" * 50_000) for number in range(40))
-        dataset = header_of(part10(SOP_CLASS + values)).dataset
-        assert dataset[0x00091000].value is not None
-        assert dataset[0x00091020].value is None
-
-
-class TestNotDicom:
-    """What is no DICOM is refused with words that say what it seems to be."""
-
-    @pytest.mark.parametrize(
-        ("data", "text"),
-        [
-            (b"", "empty"),
-            (b"abc", "too short"),
-            (b"PK\x03\x04" + bytes(200), "ZIP"),
-            (b"%PDF-1.7\n" + b"0" * 200, "PDF"),
-            (b"\x89PNG\r\n\x1a\n" + bytes(200), "PNG"),
-            (b"<html><body>Not here</body></html>", "HTML"),
-            (b'{"a": [1, 2, 3]}', "JSON"),
-            (b"The quick brown fox jumps over the lazy dog. " * 9, "text"),
-            (bytes(4096), "no DICOM"),
-            (bytes(range(256)) * 4, "no DICOM"),
-        ],
-    )
-    def test_other_bytes_are_refused(self, data: bytes, text: str) -> None:
-        """Clear words instead of garbage elements (B-028; PS3.4 B.2.3)."""
-        with pytest.raises(InvalidDicom, match=text):
-            header_of(data)
-
-    def test_a_data_set_of_noise_is_refused(self) -> None:
-        """File meta information alone does not make noise a data set (PS3.4 B.2.3)."""
-        with pytest.raises(InvalidDicom, match="damaged"):
-            header_of(part10(bytes(range(7, 256)) * 10))
-
-
-SMALL_FILES = (
-    "CT_small.dcm",
-    "MR_small_bigendian.dcm",
-    "MR_small_implicit.dcm",
-    "MR_small_RLE.dcm",
-    "image_dfl.dcm",
-    "rtplan.dcm",
-    "UN_sequence.dcm",
-    "nested_priv_SQ.dcm",
-)
-
-
-@st.composite
-def damaged_files(draw: st.DrawFn) -> bytes:
-    """A real file, cut short and with bytes overwritten."""
-    data = bytearray(wheel_file(draw(st.sampled_from(SMALL_FILES))).read_bytes())
-    interesting = min(len(data), 4096)
-    for _ in range(draw(st.integers(0, 8))):
-        at = draw(st.integers(0, interesting - 1))
-        patch = draw(st.one_of(st.binary(min_size=1, max_size=8), st.just(b"\xff\xff\xff\xff"), st.just(bytes(4))))
-        data[at : at + len(patch)] = patch
-    return bytes(data[: draw(st.integers(0, len(data)))] if draw(st.booleans()) else data)
-
-
-class TestDamage:
-    """Whatever the bytes are, the answer is a header or one of our errors."""
-
-    @settings(max_examples=300, deadline=None)
-    @given(damaged_files())
-    def test_damaged_files_are_read_or_refused(self, data: bytes) -> None:
-        """Only InvalidDicom and LimitExceeded come out, and all positions lie in the file (design 1.7)."""
-        try:
-            header, source = read_header(BytesSource(data))
-        except (InvalidDicom, LimitExceeded):
-            return
-        for element in header.dataset.values():
-            assert element.offset >= 0
-            assert element.offset + element.length <= source.length
-
-    @settings(max_examples=200, deadline=None)
-    @given(st.binary(max_size=400), st.booleans())
-    def test_random_bytes_are_read_or_refused(self, data: bytes, with_meta: bool) -> None:
-        """The same for noise, with and without file meta information (design 1.7)."""
-        try:
-            header_of(part10(data) if with_meta else data)
-        except (InvalidDicom, LimitExceeded):
-            pass
 
 
 class TestSources:

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+
 from storage.archive import Archive
+from storage.policy import Policy
 from storage.reindex import reindex
 from storage.sweep import sweep
 from storage.verify import Finding, repair, verify
@@ -121,3 +124,32 @@ async def test_reindex_goes_on_past_a_file_it_cannot_read(archive: Archive) -> N
     results = [each async for each in reindex(archive, processes=1)]
     assert [each.problem is None for each in results] == [True, True, False, True]
     assert len(await archive.instances("1.2")) == 3
+
+
+async def test_a_repair_never_brings_a_replaced_file_back(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 2: a replaced file that could not be deleted yet is neither a finding nor put in place of the new one."""
+    replacing = Archive(archive.pool, archive.blobs, Policy(duplicates="replace"))
+    old = await stored(replacing, "old")
+    with monkeypatch.context() as broken:
+        broken.setattr(replacing.blobs, "delete", lambda _: (_ for _ in ()).throw(OSError(5, "I/O error")))
+        new = await stored(replacing, "new")
+    assert await findings(replacing) == []
+    assert "different file" in await repair(replacing, Finding("unindexed", old, ""))
+    (kept,) = await replacing.instances("1.2")
+    assert kept.blob == new
+    assert replacing.blobs.path(new).exists()
+
+
+async def test_a_file_that_went_away_meanwhile_needs_no_repair(archive: Archive) -> None:
+    """A file that was on its way in while `check` ran, and was refused, is nothing to stumble over."""
+    gone = "20260101/0000/0199aaaaaaaa7000800000000000aaaa.dcm"
+    assert await repair(archive, Finding("unindexed", gone, "")) == "gone by itself"
+
+
+async def stored(archive: Archive, patient_id: str) -> str:
+    """Store a version of one instance; returns the name of its file."""
+    await archive.store(ct_slice("1.2", "1.3", "1.4", PatientID=patient_id))
+    (found,) = await archive.instances("1.2")
+    return found.blob

@@ -1,0 +1,82 @@
+"""Opening the archive for a command."""
+
+from pathlib import Path
+
+import pytest
+
+from dicomweb import opening
+from dicomweb.opening import guests_present, open_archive
+from dicomweb.settings import Settings, SettingsError
+from storage.data_folder import DataFolder
+from storage.errors import InUse
+from tests.builders import ct_slice
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait long for a server that is starting."""
+    monkeypatch.setattr(opening, "START_PATIENCE", 0.0)
+
+
+async def test_alone_the_archive_is_made_and_swept(database_url: str, tmp_path: Path) -> None:
+    """The holder cleans up what a crash left; the folder is locked as long as the archive is open."""
+    settings = Settings(data_dir=tmp_path / "data", database_url=database_url)
+    async with open_archive(settings, create=True) as archive:
+        assert (await archive.store(ct_slice(rows=8, columns=8))).status == "stored"
+        left = archive.blobs.stage()
+        left.write(b"never acknowledged")
+        left.publish()
+        with pytest.raises(InUse):
+            DataFolder(tmp_path / "data")
+    async with open_archive(settings) as archive:
+        assert archive.blobs.staged() == []
+        assert len(list(archive.blobs.names())) == 1
+
+
+async def test_a_guest_uses_the_servers_database_and_is_noticed(database_url: str, tmp_path: Path) -> None:
+    """A guest needs no settings of the server, sweeps nothing, and is seen by whoever would."""
+    with DataFolder(tmp_path / "data") as folder:
+        folder.publish(database_url=database_url)
+        (tmp_path / "data" / "blobs").mkdir()
+        async with open_archive(Settings(data_dir=tmp_path / "data")) as archive:
+            staged = archive.blobs.stage()
+            staged.write(b"on its way")
+            assert guests_present(folder.path)
+            async with open_archive(Settings(data_dir=tmp_path / "data")) as other:
+                assert other.blobs.staged() == [staged.name]
+        assert not guests_present(folder.path)
+
+
+async def test_a_guest_does_not_mix_two_databases(database_url: str, tmp_path: Path) -> None:
+    """Another --database-url than the server's would index the same files twice: refused."""
+    with DataFolder(tmp_path / "data") as folder:
+        folder.publish(database_url=database_url)
+        (tmp_path / "data" / "blobs").mkdir()
+        settings = Settings(data_dir=tmp_path / "data", database_url="postgresql://elsewhere/x")
+        with pytest.raises(SettingsError, match="another database"):
+            async with open_archive(settings):
+                pass
+
+
+async def test_who_must_be_alone_waits_for_guests_too(database_url: str, tmp_path: Path) -> None:
+    """A guest whose server died may still commit: nothing is swept, and nobody reindexes meanwhile."""
+    settings = Settings(data_dir=tmp_path / "data", database_url=database_url)
+    holder = DataFolder(tmp_path / "data")
+    holder.publish(database_url=database_url)
+    async with open_archive(settings, create=True) as guest:
+        assert (await guest.store(ct_slice(rows=8, columns=8))).status == "stored"
+        staged = guest.blobs.stage()
+        staged.write(b"on its way")
+        holder.close()
+        async with open_archive(settings) as archive:
+            assert archive.blobs.staged() == [staged.name]
+        with pytest.raises(InUse, match="another dicomweb command"):
+            async with open_archive(settings, exclusive=True):
+                pass
+
+
+async def test_a_folder_somebody_else_holds_is_one_clear_line(tmp_path: Path) -> None:
+    """A holder that publishes nothing, such as reindex, cannot be joined."""
+    with DataFolder(tmp_path / "data"), pytest.raises(InUse, match="stop that one first"):
+        async with open_archive(Settings(data_dir=tmp_path / "data"), create=True):
+            pass

@@ -1,0 +1,64 @@
+"""Embedded PostgreSQL servers for tests, started in this process or by one of their own."""
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from storage.embedded import EmbeddedPostgres
+
+REPOSITORY = Path(__file__).parents[2]
+HOLD = """
+import sys, time
+from pathlib import Path
+from storage.data_folder import DataFolder
+from storage.embedded import EmbeddedPostgres
+folder = DataFolder(sys.argv[1])
+server = EmbeddedPostgres(folder.path / "postgres")
+print(server.start(), server.process.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def run(url: str, *statements: str) -> Any:
+    """Run statements on a connection of their own; the value of the last one."""
+
+    async def go() -> Any:
+        connection = await asyncpg.connect(url)
+        try:
+            for statement in statements[:-1]:
+                await connection.execute(statement)
+            return await connection.fetchval(statements[-1])
+        finally:
+            await connection.close()
+
+    return asyncio.run(go())
+
+
+@contextlib.contextmanager
+def servers(folder: Path) -> Iterator[Callable[..., EmbeddedPostgres]]:
+    """Make servers, on `folder` if they are not given another, that are stopped in the end."""
+    with contextlib.ExitStack() as stack:
+
+        def made(other: Path | None = None, **options: Any) -> EmbeddedPostgres:
+            server = EmbeddedPostgres(other or folder, **options)
+            stack.callback(server.stop)
+            return server
+
+        yield made
+
+
+@contextlib.contextmanager
+def open_folder() -> Iterator[Path]:
+    """A temporary folder that every user may pass through, unlike pytest's."""
+    path = Path(tempfile.mkdtemp(prefix="open-"))
+    path.chmod(0o711)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)

@@ -1,0 +1,122 @@
+"""The writer of the index: lost files, refused neighbours and disks that fail never cost a sender an instance."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from storage import index
+from storage.archive import Archive
+from storage.blobs import StagedBlob
+from storage.errors import ArchiveError, Unavailable
+from storage.ingest import Outcome
+from tests.builders import ct_slice
+
+
+async def stored_file(archive: Archive, instance: str = "1.4") -> Path:
+    """Where the file of an instance lies."""
+    (found,) = await archive.instances("1.2", "1.3", instance)
+    return archive.blobs.path(found.blob)
+
+
+async def store_together(archive: Archive, *instances: str) -> list[Outcome]:
+    """Store slices of one series in one request."""
+
+    async def chunks(instance: str) -> Any:
+        yield ct_slice("1.2", "1.3", instance)
+
+    async with archive.ingest() as ingest:
+        for instance in instances:
+            await ingest.add(chunks(instance))
+        return await ingest.finish()
+
+
+@pytest.mark.parametrize("left", [None, b"", b"cut short"])
+async def test_an_instance_whose_file_was_lost_is_taken_again_when_it_is_sent_again(
+    archive: Archive, left: bytes | None
+) -> None:
+    """Promise 2, B-042: "the same bytes are here already" is only said while they are."""
+    data = ct_slice("1.2", "1.3", "1.4")
+    await archive.store(data)
+    file = await stored_file(archive)
+    if left is None:
+        file.unlink()
+    else:
+        file.write_bytes(left)
+    assert (await archive.store(data)).status == "stored"
+    assert (await stored_file(archive)).read_bytes() == data
+    assert (await archive.store(data)).status == "duplicate"
+    assert await archive.pool.fetchval("SELECT number_of_instances FROM studies") == 1
+
+
+async def test_what_the_database_refuses_costs_only_itself(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promise 7: the neighbours of an instance that the index cannot hold are stored."""
+    write_rows = index.write_rows
+
+    async def refuse_one(connection: Any, studies: Any, arrivals: Any, rows: Any) -> None:
+        if any(arrival.key[2] == "1.4.2" for arrival in arrivals):
+            raise asyncpg.ProgramLimitExceededError("index row size exceeds btree maximum")
+        await write_rows(connection, studies, arrivals, rows)
+
+    monkeypatch.setattr(index, "write_rows", refuse_one)
+    outcomes = await store_together(archive, "1.4.1", "1.4.2", "1.4.3")
+    assert [outcome.status for outcome in outcomes] == ["stored", "failed", "stored"]
+    assert len(await archive.instances("1.2")) == 2
+    assert archive.blobs.staged() == []
+    assert len(list(archive.blobs.names())) == 2
+
+
+async def test_a_disk_that_lets_nothing_be_written_or_removed_is_an_answer(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that became read-only is a failure of each instance (503), never a request that hangs."""
+
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("storage.blobs.os.fsync", read_only)
+    monkeypatch.setattr(Path, "unlink", read_only)
+    outcomes = await asyncio.wait_for(store_together(archive, "1.4.1", "1.4.2"), 20)
+    assert [type(outcome.error) for outcome in outcomes] == [Unavailable, Unavailable]
+
+
+async def test_an_error_nobody_foresaw_in_the_database_client_is_an_answer(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the index raises, even when asked what became of a commit, who waits gets a verdict."""
+
+    async def broken(*_: object) -> None:
+        raise asyncpg.InternalClientError("got result for unknown protocol state")
+
+    monkeypatch.setattr(index, "_rows_of", broken)
+    outcome = await asyncio.wait_for(archive.store(ct_slice("1.2", "1.3", "1.4")), 20)
+    assert isinstance(outcome.error, Unavailable)
+
+
+async def test_a_mistake_of_ours_costs_one_file_of_a_request(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promise 7: an unforeseen error while a file is read fails that file, and its neighbours are stored."""
+    write = StagedBlob.write
+    calls = iter(range(10))
+
+    def fail_once(blob: StagedBlob, data: bytes | bytearray) -> None:
+        if next(calls) == 0:
+            raise KeyError("something of the patient")
+        write(blob, data)
+
+    monkeypatch.setattr(StagedBlob, "write", fail_once)
+    outcomes = await store_together(archive, "1.4.1", "1.4.2")
+    assert [outcome.status for outcome in outcomes] == ["failed", "stored"]
+    assert isinstance(outcomes[0].error, ArchiveError)
+    assert "patient" not in str(outcomes[0].error)
+
+
+async def test_metadata_of_an_instance_removed_meanwhile_is_left_out_not_shifted(archive: Archive) -> None:
+    """D-020: no instance's metadata ever appears under the URL of another."""
+    await store_together(archive, "1.4.1", "1.4.2", "1.4.3")
+    metadata = await archive.metadata("1.2")
+    await archive.pool.execute("DELETE FROM instances WHERE sop_instance_uid = '1.4.2'")
+    given = [(each.sop_instance_uid, each.json) async for each in metadata]
+    assert [uid for uid, _ in given] == ["1.4.1", "1.4.3"]
+    assert all(f'"{uid}"'.encode() in json for uid, json in given)
