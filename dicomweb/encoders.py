@@ -2,7 +2,7 @@
 
 Facts and clauses this module keeps:
 - JPEG is baseline, 8 bits, Huffman coded; colour without subsampling, since edges of colour are findings.
-- `quality` rules lossy types only (8.3.5.1.2): JPEG, and JPEG 2000, HTJ2K and JPEG XL, which are lossless without it.
+- `quality` rules lossy types only (8.3.5.1.2): JPEG, and JPEG 2000, which is lossless without it; HTJ2K always is.
 - A profile is in APP2 of JPEG (ICC.1 B.4) and in iCCP of PNG; in a `colr` box of JP2 and JPH.
 - ISO/IEC 15444-15: a JPH file has the boxes of JP2 around an HTJ2K codestream.
 - GIF counts in hundredths of a second; viewers take less than two of them as ten.
@@ -27,7 +27,6 @@ PNG: Final = "image/png"
 GIF: Final = "image/gif"
 JP2: Final = "image/jp2"
 JPH: Final = "image/jph"
-JXL: Final = "image/jxl"
 
 DEFAULT_QUALITY: Final = 90
 
@@ -126,7 +125,7 @@ def _palette_image(pixels: Levels) -> Image.Image:
 
 
 def _jp2(pixels: Levels, profile: bytes | None, quality: int | None) -> bytes:
-    level = None if quality is None else 25 + quality * 0.3  # dB of noise
+    level = 0 if quality is None else 25 + quality * 0.3  # dB of noise; 0 for none
     codestream = bytes(
         imagecodecs.jpeg2k_encode(pixels, level=level, codecformat="J2K", reversible=quality is None)
     )
@@ -134,14 +133,8 @@ def _jp2(pixels: Levels, profile: bytes | None, quality: int | None) -> bytes:
 
 
 def _jph(pixels: Levels, profile: bytes | None, quality: int | None) -> bytes:
-    step = None if quality is None else 0.04 * 0.95**quality
-    codestream = bytes(imagecodecs.htj2k_encode(pixels, level=step, reversible=quality is None))
+    codestream = bytes(imagecodecs.htj2k_encode(pixels, reversible=True))
     return _boxed(b"jph ", codestream, pixels, profile)
-
-
-def _jxl(pixels: Levels, profile: bytes | None, quality: int | None) -> bytes:
-    distance = None if quality is None else 0.1 + (100 - quality) * 0.09
-    return bytes(imagecodecs.jpegxl_encode(pixels, distance=distance, lossless=quality is None, effort=3))
 
 
 def _boxed(brand: bytes, codestream: bytes, pixels: Levels, profile: bytes | None) -> bytes:
@@ -171,7 +164,6 @@ _ENCODERS: dict[str, Callable[[Levels, bytes | None, int | None], bytes]] = {
     GIF: _gif,
     JP2: _jp2,
     JPH: _jph,
-    JXL: _jxl,
 }
 
 MEDIA_TYPES: Final = tuple(_ENCODERS)

@@ -101,7 +101,7 @@ class Grayscale:
     bits_stored: int = 0
     high_bit: int = -1
     signed: bool = False
-    modality: Rescale | LookupTable = Rescale()  # noqa: RUF009 - frozen
+    modality: Rescale | LookupTable = Rescale()
     voi: Window | LookupTable | None = None
     presentation: LookupTable | None = None
     inverted: bool = False

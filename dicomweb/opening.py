@@ -3,31 +3,25 @@
 Facts this module keeps:
 
 - Only the holder of the data folder starts its database, changes the schema and sweeps; a guest does none of that.
-- A guest holds a shared lock on `<data>/run/guests` while it works, so that a server that starts meanwhile (the one
-  it was the guest of died) does not sweep away what the guest is about to commit.
-- An index without rows cannot tell what was acknowledged, so nothing is swept then but staging links: files that
-  were published stay, for `dicomweb reindex`.
+- While a guest works nothing is swept, so that a server that starts meanwhile (the one it was the guest of died) does
+  not take away what the guest is about to commit.
 """
 
 import asyncio
-import fcntl
-import os
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from dicomweb import worker
 from dicomweb.settings import Settings, SettingsError
 from storage.archive import Archive
-from storage.data_folder import RUN, DataFolder
+from storage.data_folder import DataFolder
 from storage.embedded import EmbeddedPostgres
 from storage.errors import InUse
 from storage.migrate import migrate
 from storage.sweep import sweep
 
-GUESTS = "guests"
 START_PATIENCE = 5.0
 """Seconds that a server that holds the folder is given to say where its database is."""
 
@@ -65,28 +59,13 @@ async def open_archive(settings: Settings, *, exclusive: bool = False, create: b
             stack.enter_context(held)
             url = await _own_database(settings, path, stack)
         else:
-            stack.enter_context(_guest(path))
+            stack.enter_context(DataFolder.guest(path))
             url = _database_of_server(held, settings)
-        archive = await worker.open_archive(settings.model_copy(update={"database_url": url, "data_dir": path}))
+        archive = await Archive.open(url, path, settings.policy(), connections=settings.database_connections)
         stack.push_async_callback(archive.close)
         if isinstance(held, DataFolder):
-            await _tidy(archive, path, exclusive=exclusive)
+            await _tidy(archive, held, exclusive=exclusive)
         yield archive
-
-
-def guests_present(path: Path) -> bool:
-    """Whether commands that were guests of a server still work on the data folder."""
-    try:
-        descriptor = os.open(path / RUN / GUESTS, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 async def _hold_or_join(path: Path) -> DataFolder | dict[str, Any]:
@@ -101,16 +80,6 @@ async def _hold_or_join(path: Path) -> DataFolder | dict[str, Any]:
             if time.monotonic() > deadline:
                 raise
         await asyncio.sleep(0.1)
-
-
-@contextmanager
-def _guest(path: Path) -> Iterator[None]:
-    descriptor = os.open(path / RUN / GUESTS, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _database_of_server(facts: dict[str, Any], settings: Settings) -> str:
@@ -133,14 +102,9 @@ async def _own_database(settings: Settings, path: Path, stack: AsyncExitStack) -
     return url
 
 
-async def _tidy(archive: Archive, path: Path, *, exclusive: bool) -> None:
+async def _tidy(archive: Archive, folder: DataFolder, *, exclusive: bool) -> None:
     """Clean up after the last holder of the folder."""
-    if guests_present(path):
-        if exclusive:
-            raise InUse(f"another dicomweb command still works on the data folder {path}; wait for it to end")
-        return
-    if await archive.pool.fetchval("SELECT EXISTS (SELECT FROM instances)"):
+    if not folder.has_guests():
         await sweep(archive.pool, archive.blobs)
-        return
-    for name in await archive.blobs.run(archive.blobs.staged):
-        await archive.blobs.run(archive.blobs.unstage, name)
+    elif exclusive:
+        raise InUse(f"another dicomweb command still works on the data folder {folder.path}; wait for it to end")

@@ -20,6 +20,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from storage.elements import Limits
+from storage.policy import Policy
+
 PREFIX = "DICOMWEB_"
 GIB = 1 << 30
 
@@ -144,6 +147,18 @@ class Settings(BaseSettings):
         if value is not None and not value.startswith(("postgresql://", "postgres://")):
             raise ValueError("must start with postgresql://")
         return value
+
+    def policy(self) -> Policy:
+        """What the archive accepts and how it keeps it."""
+        return Policy(
+            duplicates=self.duplicates,
+            max_instance_bytes=self.max_instance_bytes,
+            bulk_threshold=self.bulk_threshold,
+            strict_uids=self.strict_uids,
+            refused_sop_classes=frozenset(self.refused_sop_classes),
+            refused_transfer_syntaxes=frozenset(self.refused_transfer_syntaxes),
+            limits=Limits(max_inflated_bytes=self.max_inflated_bytes),
+        )
 
 
 def load(flags: Mapping[str, object] | None = None, config: Path | None = None) -> Settings:

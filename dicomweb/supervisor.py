@@ -137,6 +137,9 @@ class Supervisor:
                 await _any_of(self._stopping.wait(), seconds=1)
         if applied:
             logger.info("the schema of the database was brought up to date: %s", ", ".join(applied))
+        if folder.has_guests():
+            logger.warning("a command still works on the data folder; cleaning up waits for the next start")
+            return
         pool = await connect(url, max_size=2)
         blobs = LocalBlobs(folder.path / "blobs")
         try:

@@ -9,7 +9,6 @@ import logging
 import signal
 import socket
 import sys
-import time
 from collections.abc import Iterator
 
 import uvicorn
@@ -23,9 +22,7 @@ from dicomweb.lifeline import Orders, receive_orders, show_life
 from dicomweb.metrics import Metrics
 from dicomweb.settings import Settings
 from storage.archive import Archive
-from storage.elements import Limits
-from storage.errors import ArchiveError, Unavailable
-from storage.policy import Policy
+from storage.errors import ArchiveError
 
 logger = logging.getLogger("dicomweb.worker")  # run as __main__
 
@@ -34,43 +31,6 @@ KEEP_ALIVE = 75
 60 seconds after which reverse proxies let go, so that it is never us who close a connection just being used."""
 LAST_COMMITS = 5.0
 DATABASE_PATIENCE = 30.0
-
-
-def policy_of(settings: Settings) -> Policy:
-    """What the archive accepts, of the settings."""
-    return Policy(
-        duplicates=settings.duplicates,
-        max_instance_bytes=settings.max_instance_bytes,
-        bulk_threshold=settings.bulk_threshold,
-        strict_uids=settings.strict_uids,
-        refused_sop_classes=frozenset(settings.refused_sop_classes),
-        refused_transfer_syntaxes=frozenset(settings.refused_transfer_syntaxes),
-        limits=Limits(max_inflated_bytes=settings.max_inflated_bytes),
-    )
-
-
-async def open_archive(settings: Settings) -> Archive:
-    """Open the archive the settings describe; `database_url` must be set, `Archive.close` must follow.
-
-    Raises
-    ------
-    Unavailable
-        The database did not answer for `DATABASE_PATIENCE` seconds; it may just be starting again.
-    """
-    assert settings.database_url is not None
-    deadline = time.monotonic() + DATABASE_PATIENCE
-    while True:
-        try:
-            return await Archive.open(
-                settings.database_url,
-                settings.data_dir,
-                policy_of(settings),
-                connections=settings.database_connections,
-            )
-        except Unavailable:
-            if time.monotonic() > deadline:
-                raise
-            await asyncio.sleep(0.5)
 
 
 def build(archive: Archive, settings: Settings) -> ASGIApp:
@@ -109,7 +69,14 @@ async def serve(orders: Orders) -> None:
     """Serve until SIGTERM."""
     asyncio.get_running_loop().set_exception_handler(logs.report_loop_error)
     settings = orders.settings
-    archive = await open_archive(settings)
+    assert settings.database_url is not None
+    archive = await Archive.open(
+        settings.database_url,
+        settings.data_dir,
+        settings.policy(),
+        connections=settings.database_connections,
+        patience=DATABASE_PATIENCE,
+    )
     try:
         config = uvicorn.Config(
             build(archive, settings),

@@ -1,5 +1,7 @@
 """The archive: the one door to what is stored. It knows DICOM, PostgreSQL and files; neither HTTP nor DIMSE."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from storage.metadata_set import MetadataSet
 from storage.policy import Policy
 from storage.search import Page
 
+_ROWS_AT_ONCE = 500
 _ORDER = " ORDER BY series_number, series_instance_uid, instance_number, sop_instance_uid"
 
 
@@ -44,17 +47,30 @@ class Archive:
 
     @classmethod
     async def open(
-        cls, database_url: str, folder: Path, policy: Policy | None = None, *, connections: int = 8
+        cls,
+        database_url: str,
+        folder: Path,
+        policy: Policy | None = None,
+        *,
+        connections: int = 8,
+        patience: float = 0.0,
     ) -> "Archive":
         """Open the archive whose files lie in `folder`/blobs and whose index is at `database_url`.
 
         Raises
         ------
         Unavailable
-            The database does not answer.
+            The database did not answer for `patience` seconds; it may just be starting again.
         """
-        pool = await database.connect(database_url, max_size=connections)
-        return cls(pool, LocalBlobs(folder / "blobs"), policy)
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                pool = await database.connect(database_url, max_size=connections)
+                return cls(pool, LocalBlobs(folder / "blobs"), policy)
+            except Unavailable:
+                if time.monotonic() >= deadline:
+                    raise
+                await asyncio.sleep(0.5)
 
     async def close(self) -> None:
         """Finish what is being written and let go of the database."""
@@ -120,7 +136,12 @@ class Archive:
         NotFound
             There is none.
         """
-        return [InstanceFile.from_row(row) for row in await self._rows("instances", study, series, instance)]
+        rows = await self._rows("instances", study, series, instance)
+        files: list[InstanceFile] = []
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            files += map(InstanceFile.from_row, rows[start : start + _ROWS_AT_ONCE])
+            await asyncio.sleep(0)  # a study of 100 000 instances must not hold up everybody else
+        return files
 
     async def part10(self, instance: InstanceFile) -> PartFile:
         """Open an instance as a DICOM file: as stored, or in Explicit VR Little Endian (PS3.18 8.7.3)."""

@@ -11,6 +11,8 @@ import fcntl
 import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +21,8 @@ from storage.errors import InUse, Unavailable
 LOCK = "lock"
 RUN = "run"
 SERVER = "server.json"
-_DYING = 5.0  # seconds
+GUESTS = "guests"
+_ASKING, _DYING = 0.2, 5.0  # seconds
 
 
 class DataFolder:
@@ -61,9 +64,9 @@ class DataFolder:
         return self._lock
 
     def _take(self) -> None:
-        """Lock the folder; children of a holder that was killed are given a moment to die."""
+        """Lock the folder; who only asks is waited for, and children of a holder that was killed may take their time."""
         assert self._lock is not None
-        deadline = time.monotonic() + _DYING
+        begun = time.monotonic()
         while True:
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -72,8 +75,8 @@ class DataFolder:
                 if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                     raise Unavailable(f"the data folder {self.path} cannot be locked: {error.strerror}") from error
                 holder = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
-                if _is_dead(holder) and time.monotonic() < deadline:
-                    time.sleep(0.05)
+                if time.monotonic() - begun < (_DYING if _is_dead(holder) else _ASKING):
+                    time.sleep(0.02)
                     continue
                 raise InUse(
                     f"the data folder {self.path} is used by another running dicomweb (process {holder}); "
@@ -110,6 +113,22 @@ class DataFolder:
             return None
         return facts if isinstance(facts, dict) else None
 
+    @staticmethod
+    @contextmanager
+    def guest(path: Path | str) -> Iterator[None]:
+        """Work beside the holder: it, or the next one, sweeps nothing away meanwhile."""
+        folder = Path(path).expanduser().resolve()
+        descriptor = os.open(folder / RUN / GUESTS, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def has_guests(self) -> bool:
+        """Whether commands that were guests of this holder or the last one still work on the folder."""
+        return _held(self.run / GUESTS, fcntl.LOCK_EX)
+
     def close(self) -> None:
         """Let go of the folder; what was published is taken back first."""
         if self._lock is None:
@@ -126,24 +145,14 @@ class DataFolder:
         self.close()
 
 
-def _lock_exclusively(descriptor: int, attempts: int = 10) -> None:
-    """Take the lock; not at the first attempt if somebody is just asking whether it is held."""
-    for _ in range(attempts - 1):
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        time.sleep(0.02)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _held(lock: Path) -> bool:
+def _held(lock: Path, kind: int = fcntl.LOCK_SH) -> bool:
     """Whether somebody holds the lock; a shared lock is tried, so that askers never hinder each other."""
     try:
         descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except OSError:
         return True
     finally:

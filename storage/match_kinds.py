@@ -111,7 +111,9 @@ class Kinds:
     def date(self, vr: str, label: str, value: str) -> Match:
         """Match a date or a range of dates."""
         wanted = date_range(label, value)
-        return lambda stored, bindings: _within(stored.date, wanted, "text", bindings)
+        return lambda stored, bindings: _within(
+            stored.date, _of_prefix(wanted) if stored.begins_with_date else wanted, "text", bindings
+        )
 
     def time(self, vr: str, label: str, value: str) -> Match:
         """Match a time or a range of times."""
@@ -157,6 +159,11 @@ def _tag(label: str, text: str) -> str:
     return digits
 
 
+def _of_prefix(days: Range[str]) -> Range[str]:
+    """Return the range of texts that begin with the days; a colon sorts after every digit."""
+    return Range(days.low or "0", days.high + ":" if days.high else None)
+
+
 def _within(stored: str, wanted: Range[str] | Range[datetime.datetime], type_name: str, bindings: Bindings) -> str:
     if wanted.single:
         return f"{stored} = {bindings.add(wanted.low, type_name)}"
@@ -174,7 +181,10 @@ def _narrowed(stored: Value, patterns: list[str], exact: str, bindings: Bindings
         return exact
     column, field = stored.grams
     needed = list(dict.fromkeys(gram for pattern in patterns for gram in pattern_grams(field, pattern)))
-    return f"({exact} AND {column} @> {bindings.add(needed, 'text[]')})" if needed else exact
+    if not needed:
+        return exact
+    # Within CASE the planner estimates by the grams alone; it would take the two conditions for independent.
+    return f"(CASE WHEN {exact} THEN TRUE END AND {column} @> needed_grams({bindings.add(needed, 'text[]')}))"
 
 
 def _group(column: str, wanted: str, bindings: Bindings, *, literal: bool) -> str:

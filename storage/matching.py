@@ -302,7 +302,8 @@ def _column_condition(
         return _array_condition(query, attribute.vr, key, column, kinds, bindings)
     if _asks_for_empty(query, key):
         return f"{column} IS NULL"
-    value = ColumnValue(column, attribute.gram)
+    is_study_date = attribute.column == "study_date"  # which sort_key begins with, in the order of the results
+    value = ColumnValue("st.sort_key" if is_study_date else column, attribute.gram, begins_with_date=is_study_date)
     found = [match(value, bindings) for match in _matches(kinds, attribute.vr, key)]
     return _joined(found, every=_is_every(query, attribute.vr, key))
 
@@ -396,8 +397,10 @@ def _is_range(key: Key) -> bool:
 
 def _combined(date: str, time: str, dates: Range[str], times: Range[str], bindings: Bindings) -> str:
     """Say that date and time lie in one range; an unknown time is not in a part of a day."""
-    found = [f"{date} IS NOT NULL"]
     low, high = times.low or DAY_START, times.high or DAY_END
+    if date == "st.study_date":
+        return _in_sort_key(dates, low, high, bindings)
+    found = [f"{date} IS NOT NULL"]
     if dates.low:
         day = bindings.add(dates.low, "text")
         found.append(f"{date} >= {day}")
@@ -408,6 +411,18 @@ def _combined(date: str, time: str, dates: Range[str], times: Range[str], bindin
         found.append(f"{date} <= {day}")
         if high < DAY_END:
             found.append(f"({date} < {day} OR {time} <= {bindings.add(high, 'text')})")
+    return f"({' AND '.join(found)})"
+
+
+def _in_sort_key(dates: Range[str], low: str, high: str, bindings: Bindings) -> str:
+    """Say the same of the study's date and time, which are one text that an index orders."""
+    first = "0" if dates.low is None else dates.low + (low if low > DAY_START else "")
+    found = [f"st.sort_key >= {bindings.add(first, 'text')}"]
+    if dates.high and high == DAY_END:
+        found.append(f"st.sort_key < {bindings.add(dates.high + ':', 'text')}")
+    elif dates.high:
+        found.append(f"st.sort_key <= {bindings.add(dates.high + high, 'text')}")
+        found.append(f"st.sort_key <> {bindings.add(dates.high, 'text')}")
     return f"({' AND '.join(found)})"
 
 

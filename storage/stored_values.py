@@ -37,6 +37,9 @@ class Value(Protocol):
     grams: tuple[str, str] | None
     """The column of grams that covers it and the letter of its field."""
 
+    begins_with_date: bool
+    """Whether `date` goes on with a time after the date."""
+
     @property
     def text(self) -> str:
         """Normalised text."""
@@ -74,8 +77,9 @@ Test = Callable[[str], str]
 class ColumnValue:
     """A value in a column, which `attributes.columns` brought into its form already."""
 
-    def __init__(self, column: str, gram: str | None = None) -> None:
+    def __init__(self, column: str, gram: str | None = None, *, begins_with_date: bool = False) -> None:
         self.grams: tuple[str, str] | None = ("st.grams", gram) if gram else None
+        self.begins_with_date = begins_with_date
         self.text = self.number = self.date = self.time = column
         self.names = [f"{column}[{place}]" for place in range(1, len(GROUPS) + 1)]
 
@@ -89,6 +93,7 @@ class JsonValue:
 
     def __init__(self, alias: str) -> None:
         self.grams: tuple[str, str] | None = None
+        self.begins_with_date = False
         self._alias = alias
         self._raw = f"btrim(coalesce({alias} ->> 'Alphabetic', {alias} #>> '{{}}'), ' ')"
 

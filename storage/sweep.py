@@ -20,15 +20,17 @@ class Swept:
 async def sweep(pool: "asyncpg.Pool[asyncpg.Record]", blobs: LocalBlobs) -> Swept:
     """Decide about every blob that was on its way when the last process died.
 
-    Only the holder of the data folder may call it, before anything is stored.
+    Only the holder of the data folder may call it, before anything is stored. An index without rows cannot tell what
+    was acknowledged (it may have been lost), so every file that was published stays then, for `dicomweb reindex`.
     """
     swept = Swept()
     staged = await blobs.run(blobs.staged)
     rows = await pool.fetch(sql("blobs_with_rows"), staged)
     kept = {row["blob"] for row in rows}
+    index_is_lost = not await pool.fetchval("SELECT EXISTS (SELECT FROM instances)")
     for name in staged:
-        if name in kept:
-            swept.committed += 1
+        if name in kept or index_is_lost:
+            swept.committed += name in kept
         else:
             await blobs.run(blobs.delete, name)
             swept.unacknowledged += 1

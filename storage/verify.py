@@ -96,6 +96,9 @@ async def repair(archive: Archive, finding: Finding) -> str:
         return await _index(archive, finding.what)
     async with archive.pool.acquire() as connection, connection.transaction():
         if finding.row is not None:
+            still = "SELECT id FROM instances WHERE id = $1 AND blob = $2"
+            if await connection.fetchval(still, finding.row, finding.what) is None:
+                return "replaced or removed meanwhile"
             await remove_rows(connection, [finding.row])
         else:
             studies = [row["id"] for row in await connection.fetch(sql("studies_by_uid"), [finding.what])]

@@ -27,14 +27,30 @@ CREATE TABLE studies (
     version                  bigint NOT NULL DEFAULT 0,   -- grows with every change below this study
     created_at               timestamptz NOT NULL DEFAULT now()
 );
--- What is only read for rows that are answered lies apart, so that scanning and counting stay cheap.
-ALTER TABLE studies SET (toast_tuple_target = 256, fillfactor = 85);
-CREATE INDEX studies_newest ON studies (sort_key DESC, study_instance_uid);
-CREATE INDEX studies_date ON studies (study_date);
+-- What scans look at stays in the row; grams and attributes, only read for rows that are answered, lie apart. Measured
+-- on 100 000 studies: otherwise names lie apart too, and searching inside them takes ten times as long.
+ALTER TABLE studies SET (toast_tuple_target = 512, fillfactor = 85);
+ALTER TABLE studies
+    ALTER study_instance_uid SET STORAGE MAIN, ALTER study_date SET STORAGE MAIN, ALTER study_time SET STORAGE MAIN,
+    ALTER accession_number SET STORAGE MAIN, ALTER study_id SET STORAGE MAIN, ALTER study_description SET STORAGE MAIN,
+    ALTER patient_id SET STORAGE MAIN, ALTER issuer_of_patient_id SET STORAGE MAIN,
+    ALTER patient_birth_date SET STORAGE MAIN, ALTER patient_sex SET STORAGE MAIN, ALTER patient_name SET STORAGE MAIN,
+    ALTER referring_physician_name SET STORAGE MAIN, ALTER sort_key SET STORAGE MAIN, ALTER modalities SET STORAGE MAIN,
+    ALTER sop_classes SET STORAGE MAIN;
+ALTER TABLE studies ALTER grams SET STATISTICS 500;  -- enough to know how rare each gram is
+-- Date ranges use it as well (sort_key begins with the date); modalities, so that counting needs no table.
+CREATE INDEX studies_newest ON studies (sort_key DESC, study_instance_uid) INCLUDE (modalities);
 CREATE INDEX studies_patient_id ON studies (patient_id);
 CREATE INDEX studies_accession_number ON studies (accession_number);
 CREATE INDEX studies_modalities ON studies USING gin (modalities);
 CREATE INDEX studies_grams ON studies USING gin (grams);
+
+-- Its argument. To the planner it is dear, so that grams are looked up in their index or checked last: a row's grams
+-- cost more to read than everything else of the row.
+CREATE FUNCTION needed_grams(grams text[]) RETURNS text[] LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE COST 100 AS $$
+BEGIN
+    RETURN grams;
+END $$;
 
 CREATE TABLE series (
     id                       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -52,7 +68,7 @@ CREATE TABLE series (
     created_at               timestamptz NOT NULL DEFAULT now(),
     UNIQUE (study, series_instance_uid)
 );
-ALTER TABLE series SET (toast_tuple_target = 256, fillfactor = 85);
+ALTER TABLE series SET (fillfactor = 85);
 CREATE INDEX series_in_order ON series (series_number, series_instance_uid);
 CREATE INDEX series_uid ON series (series_instance_uid);
 CREATE INDEX series_modality ON series (modality, study);

@@ -62,7 +62,11 @@ def scripted() -> Iterator[Scripted]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            length = int(self.headers["Content-Length"])
+            body = self.rfile.read(length)
+            if len(body) < length:  # the client broke it off
+                self.close_connection = True
+                return
             parts = _parts(self.headers["Content-Type"], body)
             script.requests.append(parts)
             script.headers.append(dict(self.headers))

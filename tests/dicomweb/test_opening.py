@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dicomweb import opening
-from dicomweb.opening import guests_present, open_archive
+from dicomweb.opening import open_archive
 from dicomweb.settings import Settings, SettingsError
 from storage.data_folder import DataFolder
 from storage.errors import InUse
@@ -41,10 +41,10 @@ async def test_a_guest_uses_the_servers_database_and_is_noticed(database_url: st
         async with open_archive(Settings(data_dir=tmp_path / "data")) as archive:
             staged = archive.blobs.stage()
             staged.write(b"on its way")
-            assert guests_present(folder.path)
+            assert folder.has_guests()
             async with open_archive(Settings(data_dir=tmp_path / "data")) as other:
                 assert other.blobs.staged() == [staged.name]
-        assert not guests_present(folder.path)
+        assert not folder.has_guests()
 
 
 async def test_a_guest_does_not_mix_two_databases(database_url: str, tmp_path: Path) -> None:

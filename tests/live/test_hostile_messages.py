@@ -47,7 +47,7 @@ def test_a_body_cut_anywhere_stores_what_was_whole(hostile_client: httpx2.Client
         ('multipart/related; type="application/dicom"', None),
         ('multipart/related; type="application/dicom"; boundary=""', None),
         ('multipart/related; type="application/dicom"; boundary="' + "x" * 3000 + '"', None),
-        ('multipart/related; type="application/dicom"; boundary="\x01"', None),
+        ('multipart/related; type="application/dicom"; boundary="\xff"', None),
         (MESSAGE, b""),
         (MESSAGE, b"--b--"),
         (MESSAGE, b"\0" * 100_000),

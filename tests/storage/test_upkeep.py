@@ -126,9 +126,7 @@ async def test_reindex_goes_on_past_a_file_it_cannot_read(archive: Archive) -> N
     assert len(await archive.instances("1.2")) == 3
 
 
-async def test_a_repair_never_brings_a_replaced_file_back(
-    archive: Archive, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_repair_never_brings_a_replaced_file_back(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     """Promise 2: a replaced file that could not be deleted yet is neither a finding nor put in place of the new one."""
     replacing = Archive(archive.pool, archive.blobs, Policy(duplicates="replace"))
     old = await stored(replacing, "old")
