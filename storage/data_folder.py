@@ -5,7 +5,6 @@ dies. `<data>/run/server.json` says where the holder's database listens, so that
 server work on the same database. It is believed only while the lock is held.
 """
 
-import contextlib
 import errno
 import fcntl
 import json
@@ -64,7 +63,7 @@ class DataFolder:
         return self._lock
 
     def _take(self) -> None:
-        """Lock the folder; who only asks is waited for, and children of a holder that was killed may take their time."""
+        """Lock the folder; askers are waited for, and children of a killed holder may take their time."""
         assert self._lock is not None
         begun = time.monotonic()
         while True:
