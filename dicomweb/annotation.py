@@ -69,9 +69,7 @@ def write(
     colour = level if canvas.mode == "L" else (level,) * 3
     edge = 0 if level > 127 else 255
     edge_colour = edge if canvas.mode == "L" else (edge,) * 3
-    canvas.multiline_text(
-        position, lines, colour, font, anchor, spacing=1, stroke_width=1, stroke_fill=edge_colour
-    )
+    canvas.multiline_text(position, lines, colour, font, anchor, spacing=1, stroke_width=1, stroke_fill=edge_colour)
 
 
 def font_for(width: int, height: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
@@ -83,7 +81,9 @@ def patient_lines(attributes: Attributes) -> list[str]:
     """Return what identifies the patient: name, identifier, birth date and sex."""
     family, _, given = text(attributes, "PatientName").partition("^")
     name = ", ".join(part for part in (family, " ".join(given.replace("^", " ").split())) if part)
-    birth = " ".join(part for part in (_date(text(attributes, "PatientBirthDate")), text(attributes, "PatientSex")) if part)
+    birth = " ".join(
+        part for part in (_date(text(attributes, "PatientBirthDate")), text(attributes, "PatientSex")) if part
+    )
     return [line for line in (name, text(attributes, "PatientID"), birth) if line]
 
 

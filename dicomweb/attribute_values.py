@@ -68,7 +68,7 @@ def integer(attributes: Attributes, keyword: str, default: int = 0) -> int:
 
 
 def text(attributes: Attributes, keyword: str) -> str:
-    """Return the first value of an attribute as text, of a name its first group that is there; "" when there is none."""
+    """Return the first value of an attribute as text, of a name its first group; "" when there is none."""
     found = values(attributes, keyword)
     return as_text(found[0]) if found else ""
 

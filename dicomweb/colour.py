@@ -1,8 +1,8 @@
 """Colour pictures: palettes, RGB and the YBR family to 8-bit RGB.
 
 Facts and clauses this module keeps:
-- PS3.3 C.7.6.3.1.2: YBR_FULL is ITU-R BT.601 over the whole range, Cb and Cr around half of it; YBR_PARTIAL has
-  luminance from 16 to 235 and chrominance from 16 to 240. 4:2:2 and 4:2:0 come here with a sample for every pixel.
+- PS3.3 C.7.6.3.1.2: the YBR family is converted by `color_space`; 4:2:2 and 4:2:0 come here with a sample for every
+  pixel.
 - YBR_ICT and YBR_RCT are inside the compressed stream: what decoders give is RGB.
 - PS3.3 C.7.6.3.1.5: palette entries of 16 bits are shown by their high byte.
 - PS3.3 C.7.6.19 and C.8.16.2.1.1.2: with a supplemental palette, values from the first mapped on are colours, those
@@ -19,11 +19,7 @@ import numpy.typing as npt
 from dicomweb.attribute_values import Attributes, BulkData, integer, text
 from dicomweb.grayscale import Grayscale, Levels, Padding, Samples, grey_levels, value_range, window_of_range
 from dicomweb.lookup_tables import LookupTable, palette_component
-
-_KR, _KB = 0.299, 0.114
-_KG = 1 - _KR - _KB
-_LUMINANCE = 255 / 219  # of a partial range
-_CHROMINANCE = 255 / 224
+from storage.color_space import rgb
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +75,7 @@ def palette_colours(samples: Samples, palette: Palette, stored: Grayscale) -> Le
     ndarray of uint8 of shape (rows, columns, 3)
     """
     raw = _unsigned(samples)
-    return np.take(_palette_table(palette, stored, raw.dtype.itemsize), raw, axis=0)
+    return _looked_up(_palette_table(palette, stored, raw.dtype.itemsize), raw)
 
 
 def supplemented(samples: Samples, palette: Palette, grayscale: Grayscale) -> Levels:
@@ -99,7 +95,7 @@ def supplemented(samples: Samples, palette: Palette, grayscale: Grayscale) -> Le
 def colour_range(levels: Levels, palette: Palette) -> Levels:
     """Return the colours of grey levels 0 to 255 spread over the whole palette."""
     spread = np.arange(256) / 255 * (len(palette.red.entries) - 1) + palette.first
-    return np.take(_colours(palette, spread), levels, axis=0)
+    return _looked_up(_colours(palette, spread), levels)
 
 
 def rgb_of(samples: Samples, photometric_interpretation: str, bits_stored: int) -> Levels:
@@ -123,11 +119,7 @@ def rgb_of(samples: Samples, photometric_interpretation: str, bits_stored: int) 
         return np.asarray((inks[..., :3] * inks[..., 3:] + 127) // 255, dtype=np.uint8)
     components = samples[..., 1:4] if photometric_interpretation == "ARGB" else samples[..., :3]
     picture = _eight_bits(components, bits_stored)
-    if photometric_interpretation.startswith("YBR_PARTIAL"):
-        return _from_ybr(picture, 16, _LUMINANCE, _CHROMINANCE)
-    if photometric_interpretation.startswith("YBR_FULL"):
-        return _from_ybr(picture, 0, 1, 1)
-    return picture
+    return np.asarray(rgb(picture, photometric_interpretation, 8), dtype=np.uint8)
 
 
 def _eight_bits(samples: Samples, bits_stored: int) -> Levels:
@@ -140,25 +132,6 @@ def _eight_bits(samples: Samples, bits_stored: int) -> Levels:
     if bits > 8:
         return (values >> (bits - 8)).astype(np.uint8)
     return (values * 255 // ((1 << bits) - 1)).astype(np.uint8)
-
-
-@lru_cache(maxsize=4)
-def _chrominance(scale: float) -> tuple[npt.NDArray[np.int32], ...]:
-    """Return what Cr adds to red, Cb and Cr to green, Cb to blue, for each sample, in 1/65536 of a level."""
-    offset = (np.arange(256) - 128.0) * scale * 65536
-    red, blue = 2 * (1 - _KR), 2 * (1 - _KB)
-    parts = (offset * red, -offset * blue * _KB / _KG, -offset * red * _KR / _KG, offset * blue)
-    return tuple(np.round(part).astype(np.int32) for part in parts)
-
-
-def _from_ybr(picture: Levels, black: int, luminance: float, chrominance: float) -> Levels:
-    red, green_cb, green_cr, blue = _chrominance(chrominance)
-    steps = np.round((np.arange(256) - float(black)) * luminance * 65536 + 32768).astype(np.int32)
-    y, cb, cr = steps[picture[..., 0]], picture[..., 1], picture[..., 2]
-    rgb = np.empty_like(picture)
-    for place, level in enumerate((y + red[cr], y + green_cb[cb] + green_cr[cr], y + blue[cb])):
-        rgb[..., place] = np.clip(level >> 16, 0, 255)
-    return rgb
 
 
 def _unsigned(samples: Samples) -> npt.NDArray[np.unsignedinteger]:
@@ -185,4 +158,12 @@ def _colours(palette: Palette, values: npt.NDArray[np.float64]) -> Levels:
         (component.outputs(values) >> max(component.bits - 8, 0)).astype(np.uint8)
         for component in (palette.red, palette.green, palette.blue)
     ]
-    return np.stack(components, axis=-1)
+    return np.stack(components)
+
+
+def _looked_up(table: Levels, index: npt.NDArray[np.unsignedinteger]) -> Levels:
+    """Return the colour of each index; three look-ups are faster than one of three values."""
+    picture = np.empty((*index.shape, 3), np.uint8)
+    for place in range(3):
+        picture[..., place] = np.take(table[place], index)
+    return picture

@@ -125,10 +125,8 @@ def _palette_image(pixels: Levels) -> Image.Image:
 
 
 def _jp2(pixels: Levels, profile: bytes | None, quality: int | None) -> bytes:
-    level = 0 if quality is None else 25 + quality * 0.3  # dB of noise; 0 for none
-    codestream = bytes(
-        imagecodecs.jpeg2k_encode(pixels, level=level, codecformat="J2K", reversible=quality is None)
-    )
+    level = 0 if quality is None else 25 + quality * 3 // 10  # dB of noise; 0 for none
+    codestream = bytes(imagecodecs.jpeg2k_encode(pixels, level=level, codecformat="J2K", reversible=quality is None))
     return _boxed(b"jp2 ", codestream, pixels, profile)
 
 

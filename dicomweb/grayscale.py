@@ -82,8 +82,9 @@ class Grayscale:
 
     Attributes
     ----------
-    bits_stored, high_bit : int
-        Where in a sample the value is; 0 bits for all of them.
+    bits_allocated, bits_stored, high_bit : int
+        Where in a sample the value is; 0 bits stored for all of them. A sample that a decoder gave more bits than
+        those allocated has no other bits in it.
     signed : bool
         Whether the value is in two's complement.
     modality : Rescale or LookupTable
@@ -106,6 +107,7 @@ class Grayscale:
     presentation: LookupTable | None = None
     inverted: bool = False
     padding: Padding | None = None
+    bits_allocated: int = 0
 
     def stored_values(self, sample_bytes: int) -> Floats:
         """Return the stored value of every sample of 1 or 2 bytes, indexed by its bits as an unsigned number."""
@@ -219,7 +221,8 @@ def _values(samples: Samples, grayscale: Grayscale) -> tuple[Floats, npt.NDArray
 def _stored(samples: Samples, grayscale: Grayscale) -> Floats:
     """Return the stored values of integer samples: the bits stored, in two's complement when they are signed."""
     width = 8 * samples.dtype.itemsize
-    bits = grayscale.bits_stored if 0 < grayscale.bits_stored < width else width
+    whole = not 0 < grayscale.bits_stored < width or grayscale.bits_allocated not in (0, width)
+    bits = width if whole else grayscale.bits_stored
     shift = grayscale.high_bit + 1 - bits if bits <= grayscale.high_bit < width else 0
     value = (samples.astype(np.int64) >> shift) & ((1 << bits) - 1)
     if grayscale.signed:

@@ -19,6 +19,7 @@ from dicomweb.attribute_values import (
     integer,
     item,
     items,
+    key_of,
     number,
     text,
     values,
@@ -61,10 +62,8 @@ def grayscale_of(
         Values that are not in the attributes.
     """
     stored = stored_values_of(attributes)
-    grayscale = Grayscale(
-        bits_stored=stored.bits_stored,
-        high_bit=stored.high_bit,
-        signed=stored.signed,
+    grayscale = replace(
+        stored,
         modality=modality_of(attributes, bulk, signed=stored.signed),
         inverted=photometric_interpretation == "MONOCHROME1" or text(attributes, "PresentationLUTShape") == "INVERSE",
         padding=_padding(attributes, stored),
@@ -79,6 +78,7 @@ def stored_values_of(attributes: Attributes) -> Grayscale:
     return Grayscale(
         bits_stored=bits,
         high_bit=integer(attributes, "HighBit", bits - 1),
+        bits_allocated=integer(attributes, "BitsAllocated"),
         signed=integer(attributes, "PixelRepresentation") == 1,
     )
 
@@ -92,7 +92,7 @@ def modality_of(attributes: Attributes, bulk: BulkData, *, signed: bool) -> Resc
             return table
     slope = number(attributes, "RescaleSlope")
     intercept = number(attributes, "RescaleIntercept")
-    return Rescale(1.0 if not slope else slope, intercept or 0.0)
+    return Rescale(slope or 1.0, intercept or 0.0)
 
 
 def voi_of(attributes: Attributes, grayscale: Grayscale, bulk: BulkData) -> Window | LookupTable | None:
@@ -118,11 +118,15 @@ def voi_of(attributes: Attributes, grayscale: Grayscale, bulk: BulkData) -> Wind
         if center is None or width is None:
             continue
         window = Window(center, width, function)
-        if function == LINEAR and 0 < width < 1:  # meant for values such as those of float pixel data
-            window = Window(center, width, LINEAR_EXACT)
+        if function == LINEAR and (0 < width < 1 or (width == 1 and _has_floats(attributes))):
+            window = Window(center, width, LINEAR_EXACT)  # LINEAR counts whole numbers, and would leave two levels
         if window.valid:
             return window
     return None
+
+
+def _has_floats(attributes: Attributes) -> bool:
+    return any(key_of(keyword) in attributes for keyword in ("FloatPixelData", "DoubleFloatPixelData"))
 
 
 def _for_display(attributes: Attributes) -> bool:
@@ -162,4 +166,3 @@ def _as_stored(value: float, stored: Grayscale) -> float:
     if not stored.signed and value < 0:
         return value + (1 << bits)
     return value
-

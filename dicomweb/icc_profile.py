@@ -61,9 +61,7 @@ def source_profile(attributes: Attributes, frame_number: int, bulk: BulkData) ->
     return None
 
 
-def apply_profile(
-    picture: Image.Image, choice: str | None, profile: bytes | None
-) -> tuple[Image.Image, bytes | None]:
+def apply_profile(picture: Image.Image, choice: str | None, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
     """Return a picture in the colour space asked for, and the profile to put beside it.
 
     Parameters

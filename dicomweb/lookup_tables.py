@@ -12,7 +12,7 @@ Facts and clauses this module keeps:
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +53,8 @@ class LookupTable:
     def outputs(self, inputs: npt.NDArray[np.float64]) -> npt.NDArray[np.uint16]:
         """Return the entry for each input value, which is rounded to a whole number and clipped to the table."""
         index = np.floor(inputs + 0.5) - self.first
-        return self.entries[np.clip(index, 0, len(self.entries) - 1).astype(np.intp)]
+        found: npt.NDArray[np.uint16] = self.entries[np.clip(index, 0, len(self.entries) - 1).astype(np.intp)]
+        return found
 
 
 def table_of_item(item: Attributes, bulk: BulkData, *, signed_input: bool) -> LookupTable | None:
@@ -107,7 +108,7 @@ def palette_component(attributes: Attributes, colour: str, bulk: BulkData, *, si
     if plain:
         return _table(_unpacked(_words(plain), count, bits), count, first, bits)
     segments = binary(attributes.get(key_of(f"Segmented{colour}PaletteColorLookupTableData")), bulk)
-    return _table(np.array(expanded(segments, bits, count), "<u2"), count, first, bits) if segments else None
+    return _table(np.frombuffer(expanded(segments, bits, count), "<u2"), count, first, bits) if segments else None
 
 
 def descriptor_of(attributes: Attributes, keyword: str, *, signed_input: bool) -> tuple[int, int, int] | None:
@@ -124,12 +125,16 @@ def descriptor_of(attributes: Attributes, keyword: str, *, signed_input: bool) -
     return count, first, min(max(int(stated[2]), 1), 16)
 
 
-def expanded(segments: bytes, bits: int, count: int) -> list[int]:
-    """Expand a segmented palette component, up to `count` entries (PS3.3 C.7.9.2); stops where the data is broken."""
+@lru_cache(maxsize=16)
+def expanded(segments: bytes, bits: int, count: int) -> bytes:
+    """Return the entries of a segmented palette component as 16-bit words, up to `count` (PS3.3 C.7.9.2).
+
+    Expansion stops where the data is broken.
+    """
     data = list(segments) if bits <= 8 else _words(segments).tolist()
     entries: list[int] = []
     _expand(data, 0, len(data), entries, count, 1 if bits <= 8 else 2)
-    return entries
+    return np.array(entries[:count], "<u2").tobytes()
 
 
 def _expand(data: list[int], position: int, segments: int, entries: list[int], count: int, unit: int) -> None:

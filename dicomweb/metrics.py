@@ -5,6 +5,7 @@ environment of its children. Without it (tests, one process) it counts in memory
 """
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ from starlette.responses import Response
 
 from dicomweb.failures import problem
 from dicomweb.logs import Exchange
+
+logger = logging.getLogger(__name__)
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 CHILDREN_FILE = "children.json"
@@ -65,6 +68,9 @@ class Metrics:
             ("outcome",),
             registry=self._registry,
         )
+        if folder := os.environ.get(FOLDER_VARIABLE):
+            self._duration.labels("GET", "none")  # its file exists from the first label on
+            _allocate(Path(folder))
 
     def begun(self) -> None:
         """Count a request that begins."""
@@ -117,6 +123,19 @@ class _Children(Collector):
                 memory.add_metric([name], resident)
         yield restarts
         yield memory
+
+
+def _allocate(folder: Path) -> None:
+    """Give the files of this process their blocks now: they are mapped into memory, and a write into a hole of such a
+    file on a full disk kills the process (SIGBUS)."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    for path in folder.glob(f"*_{os.getpid()}.db"):
+        try:
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+        except OSError as error:
+            logger.error("no room for the metrics: %s", error.strerror)
 
 
 def _resident_bytes(process: int | None) -> int | None:

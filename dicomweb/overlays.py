@@ -96,7 +96,9 @@ def draw(picture: Levels, overlays: Iterable[Overlay], level: int = 255) -> Leve
         bottom = min(overlay.row + overlay.mask.shape[0], picture.shape[0])
         right = min(overlay.column + overlay.mask.shape[1], picture.shape[1])
         if top < bottom and left < right:
-            mask = overlay.mask[top - overlay.row : bottom - overlay.row, left - overlay.column : right - overlay.column]
+            mask = overlay.mask[
+                top - overlay.row : bottom - overlay.row, left - overlay.column : right - overlay.column
+            ]
             drawn[top:bottom, left:right][mask] = level
     return drawn
 

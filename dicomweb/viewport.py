@@ -10,6 +10,7 @@ Facts and clauses this module keeps:
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from PIL import Image
@@ -17,6 +18,9 @@ from PIL import Image
 from dicomweb.attribute_values import Attributes, numbers
 from dicomweb.grayscale import Levels
 from storage.errors import InvalidQuery
+
+MOST_PIXELS: Final = 64 * 1024 * 1024
+"""The largest picture that is made."""
 
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
 _MOST_UNEQUAL = 20.0
@@ -84,9 +88,18 @@ def source_box(viewport: Viewport, columns: int, rows: int) -> Box:
 
 
 def fitted_size(width: float, height: float, viewport_width: int, viewport_height: int) -> tuple[int, int]:
-    """Return the largest width and height in whole pixels of that aspect ratio that fit into a viewport."""
+    """Return the largest width and height in whole pixels of that aspect ratio that fit into a viewport.
+
+    Raises
+    ------
+    InvalidQuery
+        The picture would be too large to be made.
+    """
     scale = min(viewport_width / width, viewport_height / height)
-    return max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5))
+    size = max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5))
+    if size[0] * size[1] > MOST_PIXELS:
+        raise InvalidQuery(f"The picture would have more than {MOST_PIXELS} pixels")
+    return size
 
 
 def shown(picture: Levels, viewport: Viewport, aspect: float = 1.0) -> Levels:
@@ -122,7 +135,7 @@ def resampled(picture: Levels, box: Box, size: tuple[int, int]) -> Levels:
     rows, columns = picture.shape[:2]
     if box == (0, 0, columns, rows) and size == (columns, rows):
         return picture
-    if all(side.is_integer() for side in box) and size == (box[2] - box[0], box[3] - box[1]):
+    if all(side % 1 == 0 for side in box) and size == (box[2] - box[0], box[3] - box[1]):
         left, top, right, bottom = (int(side) for side in box)
         return picture[top:bottom, left:right]
     image = Image.fromarray(picture)

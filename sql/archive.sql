@@ -6,11 +6,11 @@ SELECT study_instance_uid, series_instance_uid, sop_instance_uid, sop_class_uid,
 FROM stored_instances
 
 -- name: metadata_list
-SELECT study_instance_uid, series_instance_uid, sop_instance_uid, id, octet_length(metadata) AS bytes, version
-FROM stored_instances
+SELECT id, octet_length(metadata) AS bytes, version FROM stored_instances
 
 -- name: metadata
-SELECT i.id, i.metadata FROM unnest($1::bigint[]) WITH ORDINALITY AS wanted (id, place) JOIN instances i USING (id)
+SELECT i.study_instance_uid, i.series_instance_uid, i.sop_instance_uid, i.metadata
+FROM unnest($1::bigint[]) WITH ORDINALITY AS wanted (id, place) JOIN stored_instances i USING (id)
 ORDER BY wanted.place;
 
 -- name: frames

@@ -5,6 +5,9 @@ SELECT st.study_instance_uid, se.series_instance_uid, i.sop_instance_uid, i.id, 
 FROM instances i JOIN series se ON se.id = i.series JOIN studies st ON st.id = se.study
 WHERE i.sop_instance_uid = ANY($1);
 
+-- name: present_studies
+SELECT study_instance_uid FROM studies WHERE study_instance_uid = ANY($1);
+
 -- name: lock_studies
 SELECT id, study_instance_uid, modalities, sop_classes FROM studies
 WHERE study_instance_uid = ANY($1) ORDER BY study_instance_uid FOR UPDATE;

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from storage.database import sql
+from storage.matching import Level
 from storage.record import Record
 
 if TYPE_CHECKING:
@@ -19,10 +20,13 @@ _Rows = Mapping[tuple[str, str, str], Any]
 async def lock_studies(connection: Any, records: Iterable[Record]) -> dict[str, Any]:
     """Return the locked study rows of the records by UID, made from the first record where there was none."""
     first = {record.study_instance_uid: record for record in reversed(list(records))}
-    new = [{"study_instance_uid": uid, **first[uid].study} for uid in sorted(first)]
-    await _insert(connection, "studies", new, "ON CONFLICT (study_instance_uid) DO NOTHING")
-    rows = await connection.fetch(sql("lock_studies"), list(first))
-    return {row["study_instance_uid"]: row for row in rows}
+    while True:
+        present = {row["study_instance_uid"] for row in await connection.fetch(sql("present_studies"), list(first))}
+        new = [{"study_instance_uid": uid, **first[uid].row(Level.STUDY)} for uid in sorted(set(first) - present)]
+        await _insert(connection, "studies", new, "ON CONFLICT (study_instance_uid) DO NOTHING")
+        rows = await connection.fetch(sql("lock_studies"), list(first))
+        if len(rows) == len(first):  # else one was removed meanwhile
+            return {row["study_instance_uid"]: row for row in rows}
 
 
 async def write_rows(connection: Any, studies: dict[str, Any], arrivals: list["Arrival"], rows: _Rows) -> None:
@@ -92,7 +96,9 @@ async def _series(
     ids = await _series_ids(connection, keys)
     new = {key: first[key] for key in keys if key not in ids}
     if new:
-        rows = [{"study": key[0], "series_instance_uid": key[1], **record.series} for key, record in new.items()]
+        rows = [
+            {"study": key[0], "series_instance_uid": key[1], **record.row(Level.SERIES)} for key, record in new.items()
+        ]
         await _insert(connection, "series", rows)
         ids = await _series_ids(connection, keys)
     return ids, new
@@ -134,10 +140,11 @@ async def _count_studies(
 ) -> None:
     instances = Counter(record.study_instance_uid for record in new)
     series = Counter(record.study_instance_uid for record in new_series.values())
+    new_modalities = {(r.study_instance_uid, r.row(Level.SERIES)["modality"]) for r in new_series.values()}
     rows = []
     for uid in sorted({arrival.record.study_instance_uid for arrival in arrivals}):
         study = studies[uid]
-        modalities = {r.series["modality"] for r in new_series.values() if r.study_instance_uid == uid} - {None}
+        modalities = {modality for study_uid, modality in new_modalities if study_uid == uid and modality}
         classes = {arrival.record.sop_class_uid for arrival in arrivals if arrival.record.study_instance_uid == uid}
         rows.append(
             (

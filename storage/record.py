@@ -26,6 +26,8 @@ _IDENTIFIERS = {
     "SeriesInstanceUID": "0020000E",
 }
 
+_ABOVE_INSTANCE = [tag for level in (Level.PATIENT, Level.STUDY, Level.SERIES) for tag in attributes.BY_LEVEL[level]]
+
 
 @dataclass(slots=True)
 class Record:
@@ -33,9 +35,12 @@ class Record:
 
     Attributes
     ----------
-    study, series, instance : dict
-        Column values of the three levels, `attributes` included; those of the instance also hold `layout`,
-        `frame_table`, `bulk_data`, `metadata` and `transfer_syntax_uid`.
+    levels : dict
+        The patient, study and series attributes as DICOM JSON; the rows of study and series are made of them only when
+        there are none yet, see `row`.
+    instance : dict
+        Column values of the instance, `attributes`, `layout`, `frame_table`, `bulk_data`, `metadata` and
+        `transfer_syntax_uid` included.
     warnings : list of str
         What was odd in the file; safe to show.
     """
@@ -44,10 +49,13 @@ class Record:
     sop_instance_uid: str
     study_instance_uid: str
     series_instance_uid: str
-    study: dict[str, Any]
-    series: dict[str, Any]
+    levels: dict[str, Any]
     instance: dict[str, Any]
     warnings: list[str]
+
+    def row(self, level: Level) -> dict[str, Any]:
+        """Return the column values of the study or the series, `attributes` included."""
+        return _level_row(level, self.levels)
 
 
 def read_record(source: Source, policy: Policy) -> Record:
@@ -82,8 +90,7 @@ def read_record(source: Source, policy: Policy) -> Record:
         instance_uid,
         study_uid,
         series_uid,
-        _level_row(Level.STUDY, dataset),
-        _level_row(Level.SERIES, dataset),
+        {tag: dataset[tag] for tag in _ABOVE_INSTANCE if tag in dataset},
         _level_row(Level.IMAGE, dataset)
         | {
             "transfer_syntax_uid": header.transfer_syntax_uid,

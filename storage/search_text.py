@@ -19,7 +19,7 @@ _ODD = re.compile("[\x00\ud800-\udfff]")
 _SHORT_GRAMS = frozenset("NI")
 """Fields people search in while they type, where one and two letters must be quick as well."""
 
-_MOST_GRAMS = 12
+_MOST_GRAMS = 6
 
 SEPARATORS = "^-,;/_&()="
 DROPPED = "'’`´\".:"

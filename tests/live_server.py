@@ -58,11 +58,47 @@ class LiveServer:
             self.process.wait()
             raise AssertionError(f"the server did not end in {GONE_WITHIN} s:\n{self.log_tail()}") from None
 
+    def processes(self) -> list[int]:
+        """Every process of the server: the supervisor and all that descend from it, the database included."""
+        parents = dict(_parents())
+        found = [self.process.pid]
+        for pid in found:
+            found += [child for child, parent in parents.items() if parent == pid]
+        return found
+
     def kill(self) -> None:
-        """Kill every process of the server at once, as a power cut would."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        """Kill every process of the server at once, as a power cut would.
+
+        They are stopped first, parents before children, until no new one shows up: PostgreSQL would shut down in
+        order, and a worker finish, if they saw their parent die.
+        """
+        stopped: list[int] = []
+        while new := [pid for pid in self.processes() if pid not in stopped]:
+            for pid in new:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+            stopped += new
+        for pid in stopped:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.wait()
+        deadline = time.monotonic() + GONE_WITHIN
+        while any(map(runs, stopped)):
+            assert time.monotonic() < deadline, "killed processes are still there"
+            time.sleep(0.01)
+
+
+def runs(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def _parents() -> Iterator[tuple[int, int]]:
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            yield int(process.name), int((process / "stat").read_text().rpartition(")")[2].split()[1])
 
 
 def free_port() -> int:

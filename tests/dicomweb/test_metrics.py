@@ -74,3 +74,13 @@ def test_a_missing_account_is_no_failure(tmp_path: Path, content: str | None) ->
     if content is not None:
         (tmp_path / CHILDREN_FILE).write_text(content)
     assert b"dicomweb_requests_in_flight" in Metrics(tmp_path).exposition()
+
+
+def test_a_disk_that_fills_up_does_not_kill_the_worker_that_counts(tmp_path: Path) -> None:
+    """The files that are mapped into memory have no holes: writing into one on a full disk is a SIGBUS."""
+    program = "from dicomweb.metrics import Metrics; Metrics().begun()"
+    environment = os.environ | {FOLDER_VARIABLE: str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=60)
+    files = list(tmp_path.glob("*.db"))
+    assert {file.name.partition("_")[0] for file in files} == {"counter", "gauge", "histogram"}
+    assert all(file.stat().st_blocks * 512 >= file.stat().st_size for file in files)

@@ -184,3 +184,9 @@ async def test_many_frames_over_a_socket(archive: Any, app: Any) -> None:
         head = await client.head(f"{path}/frames/1", headers=OHIF)
         got = await client.get(f"{path}/frames/1", headers=OHIF)
         assert head.content == b"" and head.headers["content-length"] == got.headers["content-length"]
+
+
+def test_a_worker_keeps_no_list_of_frames() -> None:
+    """A hundred and fifty requests for long lists took a gigabyte that never came back."""
+    assert not hasattr(frame_numbers, "cache_info")
+    assert frame_numbers("1-3,7") == (1, 2, 3, 7)

@@ -1,10 +1,7 @@
-"""What the live tests say to a server and how they read its answers, and how they kill one."""
+"""What the live tests say to a server and how they read its answers."""
 
 import contextlib
 import io
-import os
-import signal
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,41 +105,10 @@ class View:
         )
 
 
-def processes_of(server: LiveServer) -> list[int]:
-    """Every process of a server: the supervisor and all that descend from it, the database included."""
-    parents = dict(_parents())
-    found = [server.process.pid]
-    for pid in found:
-        found += [child for child, parent in parents.items() if parent == pid]
-    return found
-
-
-def kill_at_once(server: LiveServer) -> None:
-    """Kill every process of a server with none of them noticing that another one died.
-
-    They are stopped first, parents before children, until no new one shows up; so PostgreSQL has no chance to shut
-    down in order, which it would when its parent dies.
-    """
-    stopped: list[int] = []
-    while new := [pid for pid in processes_of(server) if pid not in stopped]:
-        for pid in new:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGSTOP)
-        stopped += new
-    for pid in stopped:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    server.process.wait()
-    deadline = time.monotonic() + 10
-    while any(_runs(pid) for pid in stopped):
-        assert time.monotonic() < deadline, "killed processes are still there"
-        time.sleep(0.01)
-
-
 def peak_memory(server: LiveServer) -> dict[int, int]:
     """The peak resident memory of each worker in bytes (VmHWM), by process id."""
     peaks = {}
-    for pid in processes_of(server)[1:]:
+    for pid in server.processes()[1:]:
         if b"dicomweb.worker" in _read(pid, "cmdline"):
             line = next(line for line in _read(pid, "status").splitlines() if line.startswith(b"VmHWM:"))
             peaks[pid] = int(line.split()[1]) * 1024
@@ -154,18 +120,6 @@ def multipart_chunks(head: bytes, chunks: Iterable[bytes]) -> Iterator[bytes]:
     yield part_head("b", "application/dicom") + head
     yield from chunks
     yield PART_END + closing("b")
-
-
-def _parents() -> Iterator[tuple[int, int]]:
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            yield int(process.name), int((process / "stat").read_text().rpartition(")")[2].split()[1])
-
-
-def _runs(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
 
 
 def _read(pid: int, name: str) -> bytes:

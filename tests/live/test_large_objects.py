@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="
 LARGE = int(os.environ.get("DICOMWEB_TEST_LARGE_BYTES", str(600 * 10**6)))
 """Bytes of the largest object; at most 4.29e9, which is what an explicit length can say."""
 
-MOST_MEMORY = 300 * 2**20
+MOST_MEMORY = 200 * 2**20
 """Peak resident memory of any worker, in bytes."""
 
 ROWS = 512
@@ -51,7 +51,6 @@ def client(server: LiveServer) -> Iterator[httpx2.Client]:
         yield opened
     peaks = peak_memory(server)
     assert len(peaks) == 2
-    print(peaks)
     assert max(peaks.values()) < MOST_MEMORY, peaks
 
 

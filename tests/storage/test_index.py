@@ -12,6 +12,7 @@ from storage.archive import Archive
 from storage.blobs import StagedBlob
 from storage.errors import ArchiveError, Unavailable
 from storage.ingest import Outcome
+from storage.removal import remove_rows
 from tests.builders import ct_slice
 
 
@@ -120,3 +121,17 @@ async def test_metadata_of_an_instance_removed_meanwhile_is_left_out_not_shifted
     given = [(each.sop_instance_uid, each.json) async for each in metadata]
     assert [uid for uid, _ in given] == ["1.4.1", "1.4.3"]
     assert all(f'"{uid}"'.encode() in json for uid, json in given)
+
+
+async def test_a_study_that_loses_its_last_instance_meanwhile_is_made_anew(archive: Archive) -> None:
+    """Storing into a study while its only instance is removed stores, with exact counters."""
+    await archive.store(ct_slice("1.2", "1.3", "1.4.1"))
+    async with archive.pool.acquire() as remover, remover.transaction():
+        row = await remover.fetchval("SELECT id FROM instances")
+        await remover.execute("SELECT FROM studies FOR UPDATE")
+        storing = asyncio.create_task(archive.store(ct_slice("1.2", "1.3", "1.4.2")))
+        await asyncio.sleep(0.3)
+        await remove_rows(remover, [row])
+    assert (await storing).status == "stored"
+    assert [each.sop_instance_uid for each in await archive.instances("1.2")] == ["1.4.2"]
+    assert await archive.pool.fetchval("SELECT number_of_instances FROM studies") == 1

@@ -1,0 +1,328 @@
+"""Frames <-> arrays of samples, whatever the transfer syntax.
+
+Facts kept here:
+
+- The stream is believed, not the transfer syntax: what is really there is decoded as what it is.
+- Samples get the cells of Bits Allocated, wider ones where the stream holds more bits than these.
+- JPEG and JPEG-LS streams know no sign, JPEG 2000 streams may contradict the data set; Pixel Representation decides,
+  and where the stream holds no more than Bits Stored the sign is extended to the whole cell (PS3.5 8.1.1).
+- A frame is never decoded that would take more than a limit, however small it is compressed.
+- YBR_FULL of codecs that lose nothing stays YBR_FULL; `color_space.rgb` is for who wants a picture.
+"""
+
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import Any, Final
+
+from numpy.typing import NDArray
+
+from storage.codestream import transfer_syntax_of
+from storage.errors import LimitExceeded
+from storage.layout import PIXEL_DATA_TAGS, PixelLayout
+from storage.pixel_decoders import DECODERS, Samples, UndecodablePixelData, full_sampling, shape_of
+from storage.pixel_encoders import (
+    DEFAULT_QUALITY,
+    ENCODERS,
+    Encoded,
+    SampleKind,
+    UnencodablePixelData,
+    native_bytes,
+    refusal,
+)
+from storage.transfer_syntax import EXPLICIT_LE, TRANSFER_SYNTAXES, TransferSyntax
+
+__all__ = [
+    "DecodedFrame",
+    "Encoded",
+    "UndecodablePixelData",
+    "UnencodablePixelData",
+    "decode_frame",
+    "encode_frame",
+    "native_bytes",
+    "stored_values",
+    "transcode_frame",
+    "why_not_transcodable",
+]
+
+MAX_FRAME_BYTES: Final = 1 << 29
+"""The most bytes one decoded frame may have, unless another limit is given."""
+
+_CODEC_ERRORS: Final = (RuntimeError, ValueError, OverflowError, zlib.error, struct.error)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedFrame:
+    """The samples of one frame.
+
+    Attributes
+    ----------
+    pixels : ndarray
+        Of shape (rows, columns) or (rows, columns, samples); uint8, int8, uint16, int16, uint32, int32, float32 or
+        float64; single bits as bytes of 0 and 1. It may be a view that cannot be written to.
+    photometric_interpretation : str
+        Of these samples. Chrominance is never subsampled: YBR_FULL_422 has become YBR_FULL, or RGB.
+    transfer_syntax_uid : str
+        In which the frame really was.
+    bits : int
+        How many bits of each sample the stream holds; Bits Stored may be fewer.
+    lossy : bool
+        Whether the stream itself shows that information was lost by it.
+    """
+
+    pixels: NDArray[Any]
+    photometric_interpretation: str
+    transfer_syntax_uid: str
+    bits: int
+    lossy: bool = False
+
+
+def decode_frame(
+    frame: bytes, pixel: PixelLayout, transfer_syntax_uid: str, *, max_bytes: int = MAX_FRAME_BYTES
+) -> DecodedFrame:
+    """Decode one frame.
+
+    Parameters
+    ----------
+    frame : bytes
+        As `layout.frame_bytes` gives it: the joined fragments, or native samples in little endian from bit 0.
+    pixel : PixelLayout
+        What the data set says of its pixels.
+    transfer_syntax_uid : str
+        Of the data set.
+    max_bytes : int
+        The most the samples may take.
+
+    Raises
+    ------
+    UndecodablePixelData
+        The frame is damaged, contradicts the data set in size, or is in no encoding that can be decoded.
+    LimitExceeded
+        The samples would take more than `max_bytes`.
+
+    Standard
+    --------
+    PS3.5 8.1, 8.2, A.4; checklist D-013, D-014.
+    """
+    _check_size(pixel, max_bytes)
+    syntax, found = _syntax(frame, pixel, transfer_syntax_uid)
+    try:
+        samples = DECODERS[syntax.decode or ""](frame, pixel)
+        pixels = _understood(samples, pixel)
+    except _CODEC_ERRORS as error:
+        raise UndecodablePixelData(f"The frame cannot be decoded; it should be {_named(syntax)}.") from error
+    photometric = full_sampling(samples.photometric_interpretation)
+    if not photometric:
+        photometric = "RGB" if pixel.samples == 3 else "MONOCHROME2"
+    lossy = found is not None and TRANSFER_SYNTAXES[found].lossy
+    return DecodedFrame(pixels, photometric, syntax.uid, samples.bits, lossy)
+
+
+def _check_size(pixel: PixelLayout, max_bytes: int) -> None:
+    rows, columns, samples = shape_of(pixel)
+    if not (rows and columns and samples and pixel.bits_allocated):
+        raise UndecodablePixelData("Rows, Columns or Bits Allocated are missing.")
+    if rows * columns * samples * max(pixel.bits_allocated // 8, 1) > max_bytes:
+        raise LimitExceeded(f"A frame takes more than {max_bytes} bytes when it is decoded.")
+
+
+def _syntax(frame: bytes, pixel: PixelLayout, stated_uid: str) -> tuple[TransferSyntax, str | None]:
+    """Return how the frame is to be decoded, and what its stream is as far as it tells."""
+    if not pixel.encapsulated:
+        return TRANSFER_SYNTAXES[EXPLICIT_LE], None
+    stated = TRANSFER_SYNTAXES.get(stated_uid)
+    if stated is not None and stated.decode == "deflate":
+        return stated, None
+    found = transfer_syntax_of(frame)
+    if found is not None and (stated is None or found not in {stated.uid, *stated.covers}):
+        return TRANSFER_SYNTAXES[found], found
+    if stated is None or stated.decode is None or stated.native:
+        raise UndecodablePixelData("There is no decoder for this transfer syntax.")
+    return stated, found
+
+
+def _named(syntax: TransferSyntax) -> str:
+    return "native samples" if syntax.native else f"in transfer syntax {syntax.uid}"
+
+
+def _understood(samples: Samples, pixel: PixelLayout) -> NDArray[Any]:
+    """Give the samples the shape, cells and sign that the data set states."""
+    pixels = samples.pixels
+    if pixels.dtype.kind != "f":
+        pixels = _in_cells(pixels, samples.bits, pixel)
+    shape = shape_of(pixel)
+    return pixels.reshape(shape[:2] if shape[2] == 1 else shape)
+
+
+def _in_cells(pixels: NDArray[Any], bits: int, pixel: PixelLayout) -> NDArray[Any]:
+    if pixel.bits_allocated == 1 and bits == 1:
+        return pixels
+    size = max(pixels.dtype.itemsize, pixel.bits_allocated // 8)
+    came_signed, signed = pixels.dtype.kind == "i", pixel.pixel_representation == 1
+    pixels = pixels.astype(f"{pixels.dtype.kind}{size}", copy=False).view(f"{'i' if signed else 'u'}{size}")
+    room = size * 8 - pixel.bits_stored
+    if came_signed == signed or not 0 < room < size * 8 or bits > pixel.bits_stored:
+        return pixels
+    shifted: NDArray[Any] = (pixels << room) >> room  # signed: extends the sign; unsigned: drops what was extended
+    return shifted
+
+
+def stored_values(pixels: NDArray[Any], pixel: PixelLayout) -> NDArray[Any]:
+    """Return the values that cells hold: without what else is in their unused bits.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        Integer samples of a decoded frame, any shape.
+    pixel : PixelLayout
+        Bits Stored and High Bit say where in the cells the values are.
+
+    Standard
+    --------
+    PS3.5 8.1.1.
+    """
+    cell = pixels.dtype.itemsize * 8
+    low = pixel.high_bit + 1 - pixel.bits_stored
+    if pixels.dtype.kind == "f" or cell != pixel.bits_allocated:
+        return pixels
+    if not 0 < pixel.bits_stored < cell or not 0 <= low <= cell - pixel.bits_stored:
+        return pixels
+    values: NDArray[Any] = (pixels << (cell - 1 - pixel.high_bit)) >> (cell - pixel.bits_stored)
+    return values
+
+
+def encode_frame(
+    pixels: NDArray[Any],
+    transfer_syntax_uid: str,
+    *,
+    photometric_interpretation: str,
+    bits_allocated: int | None = None,
+    bits_stored: int | None = None,
+    quality: int = DEFAULT_QUALITY,
+) -> Encoded:
+    """Encode one frame.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        Of shape (rows, columns) or (rows, columns, samples).
+    transfer_syntax_uid : str
+        In which; Explicit VR Little Endian gives native samples, color by pixel.
+    photometric_interpretation : str
+        Of the samples.
+    bits_allocated, bits_stored : int, optional
+        Those of the dtype when not given; 1 bit allocated for samples that are bytes of 0 and 1.
+    quality : int
+        1 to 100, for lossy syntaxes.
+
+    Returns
+    -------
+    Encoded
+        The frame without padding, and the Photometric Interpretation that its data set must state.
+
+    Raises
+    ------
+    UnencodablePixelData
+        There is no encoder, or it cannot hold such samples.
+
+    Standard
+    --------
+    PS3.5 8.2; checklist A-049, A-053.
+    """
+    allocated = bits_allocated or pixels.dtype.itemsize * 8
+    kind = SampleKind(
+        1 if pixels.ndim == 2 else pixels.shape[2],
+        allocated,
+        bits_stored or allocated,
+        pixels.dtype.kind == "i",
+        photometric_interpretation,
+        pixels.dtype.kind == "f",
+    )
+    encoder = _encoder(transfer_syntax_uid)
+    reason = refusal(encoder, kind)
+    if reason is not None:
+        raise UnencodablePixelData(reason)
+    try:
+        return ENCODERS[encoder](pixels, kind, quality)
+    except _CODEC_ERRORS as error:
+        raise UnencodablePixelData(f"The frame cannot be encoded in {transfer_syntax_uid}.") from error
+
+
+def _encoder(transfer_syntax_uid: str) -> str:
+    syntax = TRANSFER_SYNTAXES.get(transfer_syntax_uid)
+    if syntax is None or syntax.encode is None:
+        raise UnencodablePixelData("There is no encoder for this transfer syntax.")
+    return syntax.encode
+
+
+def why_not_transcodable(pixel: PixelLayout, stored_uid: str, wanted_uid: str) -> str | None:
+    """Return why frames cannot be had in another transfer syntax, None when they should be; reads no pixels.
+
+    Parameters
+    ----------
+    pixel : PixelLayout
+        What the data set says of its pixels.
+    stored_uid, wanted_uid : str
+        Transfer syntax UIDs.
+    """
+    stored = TRANSFER_SYNTAXES.get(stored_uid)
+    if pixel.encapsulated and stored is not None and stored.decode is None:
+        return "There is no decoder for the stored transfer syntax."
+    try:
+        return refusal(_encoder(wanted_uid), _kind(pixel))
+    except UnencodablePixelData as error:
+        return str(error)
+
+
+def _kind(pixel: PixelLayout) -> SampleKind:
+    return SampleKind(
+        pixel.samples,
+        pixel.bits_allocated,
+        pixel.bits_stored or pixel.bits_allocated,
+        pixel.pixel_representation == 1,
+        pixel.photometric_interpretation if pixel.photometric_interpretation[:4] != "YBR_" else "YBR_FULL",
+        pixel.tag in PIXEL_DATA_TAGS[1:],
+    )
+
+
+def transcode_frame(
+    frame: bytes, pixel: PixelLayout, stored_uid: str, wanted_uid: str, *, quality: int = DEFAULT_QUALITY
+) -> Encoded:
+    """Return one frame in another transfer syntax.
+
+    Native samples keep the Planar Configuration and Bits Allocated of the data set (checklist D-053), so that its
+    metadata describes them, but for the color space that a lossy codec was decoded from.
+
+    Raises
+    ------
+    UndecodablePixelData, UnencodablePixelData, LimitExceeded
+        As `decode_frame` and `encode_frame`.
+    """
+    if stored_uid == wanted_uid or (not pixel.encapsulated and TRANSFER_SYNTAXES[wanted_uid].native):
+        return Encoded(frame, pixel.photometric_interpretation)
+    return encode_decoded(decode_frame(frame, pixel, stored_uid), pixel, wanted_uid, quality=quality)
+
+
+def encode_decoded(
+    decoded: DecodedFrame, pixel: PixelLayout, wanted_uid: str, *, quality: int = DEFAULT_QUALITY
+) -> Encoded:
+    """Encode a frame that was decoded, as its data set describes it."""
+    pixels = decoded.pixels
+    allocated = 1 if pixel.bits_allocated == 1 else pixels.dtype.itemsize * 8
+    if TRANSFER_SYNTAXES[wanted_uid].native:
+        data = native_bytes(pixels, allocated, planar_configuration=pixel.planar_configuration)
+        return Encoded(data, decoded.photometric_interpretation)
+    if TRANSFER_SYNTAXES[wanted_uid].lossy:
+        if pixel.high_bit + 1 != pixel.bits_stored:
+            raise UnencodablePixelData("Samples that do not start at bit 0 are not compressed with loss.")
+        pixels = stored_values(pixels, pixel)
+    return encode_frame(
+        pixels,
+        wanted_uid,
+        photometric_interpretation=decoded.photometric_interpretation,
+        bits_allocated=allocated,
+        bits_stored=pixel.bits_stored
+        if pixel.bits_stored >= decoded.bits or allocated == pixel.bits_allocated
+        else None,
+        quality=quality,
+    )

@@ -1,0 +1,240 @@
+"""Frames -> samples, one function for each way to compress a frame; `DECODERS` names them.
+
+Facts kept here:
+
+- PS3.5 8.2: what the stream says of its samples is used to decode it; what the data set says, to understand them. A
+  stream of another size than the data set states is refused before anything is decoded or allocated.
+- JPEG with three components is YCbCr or RGB; the stream tells it for certain (Adobe marker, names of the components,
+  subsampling, JFIF) or leaves it to Photometric Interpretation. The codec is always told, it never guesses.
+- libjpeg fills a stream that is cut short with gray and OpenJPH with whatever it has, silently. A stream without its
+  end marker is therefore decoded in a way that notices.
+- OpenJPH gets reversible streams only: it wraps the white of others to black. OpenJPEG decodes those.
+- Only CharLS, OpenJPEG, OpenJPH, libjpeg-turbo and libjxl are called. imagecodecs' `ljpeg_decode`, `jpegsof3_decode`
+  and `dicomrle_decode` crash the process on damaged input.
+- Deflated and native frames are samples in little endian; single bits start at the lowest one (PS3.5 8.1.1).
+"""
+
+import io
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+
+from storage import rle
+from storage.codestream import transfer_syntax_of
+from storage.errors import ArchiveError
+from storage.image_header import ADOBE, FRAME_HEADERS, JP2_SIGNATURE, ImageHeader, codestream_place, image_header
+from storage.image_header import _segments as jpeg_segments
+from storage.layout import PIXEL_DATA_TAGS, PixelLayout
+from storage.transfer_syntax import HTJ2K_LOSSLESS
+
+_JFIF: Final = 0xE0
+_END: Final = b"\xff\xd9"
+_SUBSAMPLED: Final = {"YBR_FULL_422": "YBR_FULL"}
+_TRANSFORMED: Final = ("YBR_RCT", "YBR_ICT")
+
+
+class UndecodablePixelData(ArchiveError):
+    """The pixel data cannot be turned into pixels: damaged, not as the data set says, or in an unknown encoding."""
+
+
+class Samples(NamedTuple):
+    """Decoded samples of one frame.
+
+    Attributes
+    ----------
+    pixels : ndarray
+        Of shape (rows, columns, samples) or (rows, columns).
+    bits : int
+        How many bits of each sample the stream holds.
+    photometric_interpretation : str
+        Of these samples.
+    """
+
+    pixels: NDArray[Any]
+    bits: int
+    photometric_interpretation: str
+
+
+Decoder = Callable[[bytes, PixelLayout], Samples]
+
+
+def shape_of(pixel: PixelLayout) -> tuple[int, int, int]:
+    """Return (rows, columns, samples) of a frame as the data set states them."""
+    return pixel.rows, pixel.columns, pixel.samples
+
+
+def native(frame: bytes, pixel: PixelLayout) -> Samples:
+    """Take samples that are not compressed, in little endian, from bit 0 of the first byte (PS3.5 8.1.1, 8.2)."""
+    rows, columns, samples = shape_of(pixel)
+    count = rows * columns * samples
+    bits = pixel.bits_allocated
+    photometric = pixel.photometric_interpretation
+    if bits == 1:
+        packed = np.frombuffer(frame, np.uint8)
+        return Samples(np.unpackbits(packed, count=count, bitorder="little").reshape(shape_of(pixel)), 1, photometric)
+    if bits not in (8, 16, 32, 64):
+        raise UndecodablePixelData(f"Samples of {bits} bits allocated cannot be read.")
+    kind = "f" if pixel.tag in PIXEL_DATA_TAGS[1:] else "u"
+    values = np.frombuffer(frame, f"<{kind}{bits // 8}")
+    if samples == 3 and not pixel.encapsulated and pixel.frame_bits == rows * columns * 2 * bits:
+        return Samples(_full_samples(values[: rows * columns * 2]).reshape(shape_of(pixel)), bits, photometric)
+    values = values[:count]
+    if pixel.planar_configuration == 1 and samples > 1:
+        return Samples(np.moveaxis(values.reshape(samples, rows, columns), 0, -1), bits, photometric)
+    return Samples(values.reshape(shape_of(pixel)), bits, photometric)
+
+
+def _full_samples(values: NDArray[Any]) -> NDArray[Any]:
+    """Repeat the chrominance that two pixels in a row share: Y1 Y2 CB CR (PS3.3 C.7.6.3.1.2)."""
+    pairs = values.reshape(-1, 4)
+    full = np.empty((len(pairs), 2, 3), values.dtype)
+    full[:, :, 0] = pairs[:, :2]
+    full[:, :, 1:] = pairs[:, None, 2:]
+    return full
+
+
+def deflate(frame: bytes, pixel: PixelLayout) -> Samples:
+    """Inflate a frame of samples (PS3.5 8.2.16, A.4.13)."""
+    rows, columns, samples = shape_of(pixel)
+    length = (rows * columns * samples * pixel.bits_allocated + 7) // 8
+    return native(zlib.decompressobj(-zlib.MAX_WBITS).decompress(frame, length), pixel)
+
+
+def run_length(frame: bytes, pixel: PixelLayout) -> Samples:
+    """Decode RLE (PS3.5 Annex G)."""
+    if pixel.bits_allocated not in (1, 8, 16, 32):
+        raise UndecodablePixelData(f"RLE with {pixel.bits_allocated} bits allocated cannot be read.")
+    pixels = rle.decode(frame, shape_of(pixel), pixel.bits_allocated)
+    return Samples(pixels, pixel.bits_allocated, full_sampling(pixel.photometric_interpretation))
+
+
+def full_sampling(photometric_interpretation: str) -> str:
+    """Return the photometric interpretation once every pixel has its own chrominance."""
+    return _SUBSAMPLED.get(photometric_interpretation, photometric_interpretation)
+
+
+def _checked_header(stream: bytes, pixel: PixelLayout) -> ImageHeader:
+    """Read the header of the stream and compare it with the data set, before memory is spent on it."""
+    header = image_header(stream)
+    if header is None:
+        raise UndecodablePixelData("The compressed frame has no header that can be read.")
+    found = header.rows, header.columns, header.samples
+    if found != shape_of(pixel):
+        raise UndecodablePixelData(
+            "The compressed frame has {} rows, {} columns and {} samples a pixel, ".format(*found)
+            + "the data set says {}, {} and {}.".format(*shape_of(pixel))
+        )
+    return header
+
+
+def jpeg(frame: bytes, pixel: PixelLayout) -> Samples:
+    """Decode JPEG with 8 or 12 bits (PS3.5 8.2.1), color to RGB."""
+    header = _checked_header(frame, pixel)
+    if header.samples == 1:
+        return Samples(_libjpeg(frame, "GRAYSCALE", "GRAYSCALE"), header.bits_stored, pixel.photometric_interpretation)
+    if header.samples != 3:
+        raise UndecodablePixelData(f"JPEG with {header.samples} components cannot be read.")
+    stored = "YCBCR" if _is_ycbcr(frame, pixel.photometric_interpretation) else "RGB"
+    return Samples(_libjpeg(frame, stored, "RGB"), header.bits_stored, "RGB")
+
+
+def jpeg_lossless(frame: bytes, pixel: PixelLayout) -> Samples:
+    """Decode JPEG Lossless, which transforms no colors (PS3.5 8.2.1)."""
+    header = _checked_header(frame, pixel)
+    if header.samples not in (1, 3):
+        raise UndecodablePixelData(f"JPEG with {header.samples} components cannot be read.")
+    stored = "RGB" if header.samples == 3 else "GRAYSCALE"
+    photometric = full_sampling(pixel.photometric_interpretation)
+    return Samples(_libjpeg(frame, stored, stored), header.bits_stored, photometric)
+
+
+def _is_ycbcr(frame: bytes, photometric_interpretation: str) -> bool:
+    """Tell what three components of a JPEG stream are, from the strongest sign to the weakest."""
+    signs: dict[int, bytes] = {}
+    for marker, segment in jpeg_segments(frame):
+        signs.setdefault(0xC0 if marker in FRAME_HEADERS else marker, segment)
+    adobe, header = signs.get(ADOBE, b""), signs[0xC0]
+    if adobe.startswith(b"Adobe") and len(adobe) >= 12 and adobe[11] < 2:
+        return adobe[11] == 1
+    if header[6:15:3] == b"RGB":
+        return False
+    if header[7] != header[10] or signs.get(_JFIF, b"").startswith(b"JFIF\0"):
+        return True  # only chrominance is given with fewer samples; JFIF knows no RGB
+    return photometric_interpretation != "RGB"
+
+
+def _libjpeg(frame: bytes, stored: str, wanted: str) -> NDArray[Any]:
+    def decoded(stream: bytes) -> NDArray[Any]:
+        return np.asarray(imagecodecs.jpeg8_decode(stream, colorspace=stored, outcolorspace=wanted))
+
+    if frame[-64:].rstrip(b"\0").endswith(_END):
+        return decoded(frame)
+    # What follows a whole image does not matter; when it does, something is missing.
+    pixels, other = decoded(frame + b"\x55" * 64 + _END), decoded(frame + b"\x00" * 64 + _END)
+    if not np.array_equal(pixels, other):
+        raise UndecodablePixelData("The compressed frame is cut short.")
+    return pixels
+
+
+def jpeg_ls(frame: bytes, pixel: PixelLayout) -> Samples:
+    """Decode JPEG-LS, lossless or near-lossless (PS3.5 8.2.3)."""
+    header = _checked_header(frame, pixel)
+    pixels = np.asarray(imagecodecs.jpegls_decode(frame))
+    return Samples(pixels, header.bits_stored, full_sampling(pixel.photometric_interpretation))
+
+
+def jpeg_2000(frame: bytes, pixel: PixelLayout) -> Samples:
+    """Decode JPEG 2000 or High-Throughput JPEG 2000 (PS3.5 8.2.4, 8.2.14)."""
+    stream = codestream(frame)
+    header = _checked_header(stream, pixel)
+    whole = stream[-64:].rstrip(b"\0").endswith(_END)
+    if whole and transfer_syntax_of(stream) == HTJ2K_LOSSLESS:
+        pixels = np.asarray(imagecodecs.htj2k_decode(stream, planar=False))
+    else:  # without the end marker, OpenJPEG takes a whole image for one that is cut short
+        pixels = np.asarray(imagecodecs.jpeg2k_decode(stream if whole else stream + _END))
+    return Samples(pixels, header.bits_stored, _untransformed(header, pixel.photometric_interpretation))
+
+
+def codestream(frame: bytes) -> bytes:
+    """Return a JPEG 2000 codestream without the boxes of a JP2 file, which do not belong into DICOM (PS3.5 8.2.4)."""
+    if not frame.startswith(JP2_SIGNATURE):
+        return frame
+    place = codestream_place(io.BytesIO(frame), len(frame))
+    return frame[place.offset : place.offset + place.length]
+
+
+def _untransformed(header: ImageHeader, stated: str) -> str:
+    """Return what samples are once the decoder has undone the multiple component transformation."""
+    if header.samples == 1:
+        return stated
+    if stated in _TRANSFORMED or not stated:
+        return "RGB"
+    return full_sampling(stated)
+
+
+def jpeg_xl(frame: bytes, pixel: PixelLayout) -> Samples:
+    """Decode JPEG XL (PS3.5 8.2.15), color to RGB."""
+    rows, columns, samples = shape_of(pixel)
+    shape = (rows, columns) if samples == 1 else (rows, columns, samples)
+    # The codec compares the stream with the array it is given before it decodes.
+    pixels = np.empty(shape, np.uint8 if pixel.bits_allocated <= 8 else np.uint16)
+    imagecodecs.jpegxl_decode(frame, index=0, out=pixels)
+    photometric = pixel.photometric_interpretation if samples == 1 else "RGB"
+    return Samples(pixels, pixel.bits_stored or pixel.bits_allocated, photometric)
+
+
+DECODERS: Final[Mapping[str, Decoder]] = {
+    "native": native,
+    "deflate": deflate,
+    "rle": run_length,
+    "jpeg": jpeg,
+    "jpeg_lossless": jpeg_lossless,
+    "jpeg_ls": jpeg_ls,
+    "jpeg_2000": jpeg_2000,
+    "jpeg_xl": jpeg_xl,
+}
+"""Decoder by the name that `transfer_syntax` gives it; each may raise what its codec raises."""
