@@ -93,6 +93,9 @@ class Settings(BaseSettings):
 
     max_request_bytes: ByteSize = Field(ByteSize(64 * GIB), ge=1, description="Largest body of one request.")
     max_instance_bytes: ByteSize = Field(ByteSize(16 * GIB), ge=1, description="Largest instance stored.")
+    min_free_bytes: ByteSize = Field(
+        ByteSize(256 << 20), description="Nothing is stored when less than this is free on the disk of the data folder."
+    )
     max_inflated_bytes: ByteSize = Field(
         ByteSize(8 * GIB),
         ge=1,
@@ -153,6 +156,7 @@ class Settings(BaseSettings):
         return Policy(
             duplicates=self.duplicates,
             max_instance_bytes=self.max_instance_bytes,
+            min_free_bytes=self.min_free_bytes,
             bulk_threshold=self.bulk_threshold,
             strict_uids=self.strict_uids,
             refused_sop_classes=frozenset(self.refused_sop_classes),

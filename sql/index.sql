@@ -30,3 +30,6 @@ UPDATE series SET number_of_instances = number_of_instances + $2, version = $3 W
 UPDATE studies SET number_of_series = number_of_series + $2, number_of_instances = number_of_instances + $3,
     modalities = $4, sop_classes = $5, version = $6
 WHERE id = $1;
+
+-- name: forgettable_blobs
+SELECT blob FROM discarded_blobs WHERE at < now() - $1::interval LIMIT 100;

@@ -44,6 +44,7 @@ class Archive:
         self.blobs = blobs
         self.policy = policy or Policy()
         self._index = Index(pool, blobs, self.policy)
+        self._reading_slots = asyncio.Semaphore(4)
 
     @classmethod
     async def open(
@@ -99,7 +100,7 @@ class Archive:
 
     def ingest(self, *, study_instance_uid: str | None = None) -> Ingest:
         """Begin to take in the files of one request, all of the one study if it is given (PS3.18 10.5.1)."""
-        return Ingest(self.blobs, self._index, self.policy, study_instance_uid=study_instance_uid)
+        return Ingest(self.blobs, self._index, self.policy, self._reading_slots, study_instance_uid=study_instance_uid)
 
     async def store(self, data: bytes) -> Outcome:
         """Store one file that is in memory."""

@@ -180,7 +180,10 @@ class LocalBlobs:
         self.root = root
         self.threads = ThreadPoolExecutor(threads, thread_name_prefix="blobs")
         self._known_folders: set[Path] = set()
-        (root / ".staging").mkdir(parents=True, exist_ok=True)
+        if not (root / ".staging").is_dir():
+            (root / ".staging").mkdir(parents=True, exist_ok=True)
+            for folder in (root, root.parent):
+                _fsync_folder(folder)
 
     def stage(self) -> StagedBlob:
         """Begin a new blob."""

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Literal
 
 import asyncpg
@@ -21,6 +22,9 @@ from storage.policy import Policy
 from storage.record import Record
 
 logger = logging.getLogger(__name__)
+
+READING_MAY_TAKE = timedelta(minutes=15)
+"""How long a replaced file is kept for those who are reading it."""
 
 _GROUP = 256
 _Key = tuple[str, str, str]
@@ -156,7 +160,8 @@ class Index:
         if published:
             written, replaced = await retrying(lambda: self._transact(published))
             verdicts |= written
-            await self._forget(replaced)
+            if replaced:
+                await self._forget()
         await self._settle(verdicts)
         return verdicts
 
@@ -228,11 +233,12 @@ class Index:
 
         await self._blobs.run(settle)
 
-    async def _forget(self, blobs: list[str]) -> None:
-        """Delete blobs that a committed transaction let go of; what fails here is done by the next sweep."""
-        for blob in blobs:
-            await self._blobs.run(self._blobs.delete, blob)
-            await self._pool.execute("DELETE FROM discarded_blobs WHERE blob = $1", blob)
+    async def _forget(self) -> None:
+        """Delete blobs that were let go of a while ago: whoever was reading them has finished. The next start deletes
+        the rest."""
+        for row in await self._pool.fetch(sql("forgettable_blobs"), READING_MAY_TAKE):
+            await self._blobs.run(self._blobs.delete, row["blob"])
+            await self._pool.execute("DELETE FROM discarded_blobs WHERE blob = $1", row["blob"])
 
 
 def _is_row_of(row: Any, arrival: Arrival) -> bool:

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Literal
 
 from storage.blobs import LocalBlobs, StagedBlob
-from storage.errors import ArchiveError, InvalidDicom, LimitExceeded, StudyMismatch
+from storage.errors import ArchiveError, InvalidDicom, LimitExceeded, OutOfSpace, StudyMismatch
 from storage.index import Arrival, Index
 from storage.part10 import BytesSource, FileSource
 from storage.policy import Policy
@@ -50,12 +50,20 @@ class Ingest:
     ----------
     blobs, index, policy
         Where the files and rows go, and what is accepted.
+    reading_slots : asyncio.Semaphore
+        How many files may be read at once over all requests: a header can take hundreds of megabytes.
     study_instance_uid : str, optional
         The only study the files may belong to (PS3.18 10.5.1).
     """
 
     def __init__(
-        self, blobs: LocalBlobs, index: Index, policy: Policy, *, study_instance_uid: str | None = None
+        self,
+        blobs: LocalBlobs,
+        index: Index,
+        policy: Policy,
+        reading_slots: asyncio.Semaphore,
+        *,
+        study_instance_uid: str | None = None,
     ) -> None:
         self._blobs = blobs
         self._index = index
@@ -66,6 +74,7 @@ class Ingest:
         self._ready: list[tuple[Outcome, Arrival]] = []
         self._ready_bytes = 0
         self._slots = asyncio.Semaphore(4)
+        self._reading_slots = reading_slots
 
     async def __aenter__(self) -> "Ingest":
         return self
@@ -87,6 +96,7 @@ class Ingest:
         blob = self._blobs.stage()
         try:
             tail = await self._receive(blob, chunks)
+            await self._slots.acquire()
         except ArchiveError as error:
             outcome.error = error
             await self._blobs.run(blob.discard)
@@ -96,7 +106,6 @@ class Ingest:
             await self._blobs.run(blob.discard)
             raise
         else:
-            await self._slots.acquire()
             task = asyncio.create_task(self._read(outcome, blob, tail))
             self._reading.add(task)
             task.add_done_callback(self._reading.discard)
@@ -117,6 +126,9 @@ class Ingest:
 
     async def _receive(self, blob: StagedBlob, chunks: AsyncIterable[bytes]) -> bytes:
         """Write what arrives; the last piece, not written yet, is returned (for a small file, all of it)."""
+        if self._blobs.free_bytes() < self._policy.min_free_bytes:
+            logger.error("no instance is taken: less than min_free_bytes are free on the archive's disk")
+            raise OutOfSpace("The archive's disk is nearly full; free some room and send again (min_free_bytes).")
         pending: list[bytes] = []
         held = 0
         async for chunk in chunks:
@@ -132,7 +144,8 @@ class Ingest:
 
     async def _read(self, outcome: Outcome, blob: StagedBlob, tail: bytes) -> None:
         try:
-            record = await self._blobs.run(self._write_and_read, blob, tail)
+            async with self._reading_slots:
+                record = await self._blobs.run(self._write_and_read, blob, tail)
             outcome.sop_class_uid, outcome.sop_instance_uid = record.sop_class_uid, record.sop_instance_uid
             outcome.study_instance_uid, outcome.series_instance_uid = (
                 record.study_instance_uid,

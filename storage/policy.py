@@ -16,6 +16,8 @@ class Policy:
         What happens to a different file under a stored key. Identical bytes are always a success without a write.
     max_instance_bytes : int
         Largest file taken in, in bytes.
+    min_free_bytes : int
+        Nothing is taken in when less than this is free on the disk, so that the database always finds room.
     bulk_threshold : int
         Longest binary value, in bytes, that stays inline in the metadata; other values stay up to 16 times that.
     strict_uids : bool
@@ -28,6 +30,7 @@ class Policy:
 
     duplicates: Literal["keep-first", "replace"] = "keep-first"
     max_instance_bytes: int = 16 * 2**30
+    min_free_bytes: int = 256 * 2**20
     bulk_threshold: int = 4096
     strict_uids: bool = False
     refused_sop_classes: frozenset[str] = frozenset()

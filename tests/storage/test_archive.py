@@ -19,6 +19,7 @@ from storage.errors import (
     StudyMismatch,
 )
 from storage.policy import Policy
+from storage.sweep import sweep
 from tests.builders import ABSENT, BIG_ENDIAN, DEFLATED, IMPLICIT_LE, ct_slice, dicom_file, encapsulated, multi_frame
 
 
@@ -128,10 +129,10 @@ async def test_other_bytes_under_a_stored_key_are_refused_and_the_first_kept(arc
     assert len(list(archive.blobs.names())) == 1
 
 
-async def test_the_replace_policy_switches_to_the_new_bytes_and_removes_the_old(
+async def test_the_replace_policy_switches_to_the_new_bytes_and_removes_the_old_later(
     archive: Archive, tmp_path: Path
 ) -> None:
-    """B-043: with `replace` the new file is given out, counted once, and the old file is gone."""
+    """B-043: with `replace` the new file is given out, counted once; the old one stays for its readers, then goes."""
     replacing = Archive(archive.pool, archive.blobs, Policy(duplicates="replace"))
     await replacing.store(ct_slice("1.2", "1.3", "1.4"))
     before = (await replacing.metadata("1.2")).etag
@@ -139,9 +140,13 @@ async def test_the_replace_policy_switches_to_the_new_bytes_and_removes_the_old(
     assert (await replacing.store(second)).status == "replaced"
     assert await whole(replacing, "1.2", "1.3", "1.4") == second
     assert await counters(replacing) == (1, 1, ["CT"], [1])
-    assert len(list(archive.blobs.names())) == 1
     assert (await replacing.metadata("1.2")).etag != before
-    assert await archive.pool.fetchval("SELECT count(*) FROM discarded_blobs") == 0
+    assert len(list(archive.blobs.names())) == 2
+    await archive.pool.execute("UPDATE discarded_blobs SET at = at - interval '1 hour'")
+    await replacing.store(ct_slice("1.2", "1.3", "1.4", PatientComments="once more"))
+    assert len(list(archive.blobs.names())) == 2
+    swept = await sweep(archive.pool, archive.blobs)
+    assert (swept.discarded, len(list(archive.blobs.names()))) == (1, 1)
 
 
 async def test_one_sop_instance_uid_in_two_series_is_two_instances_with_a_warning(archive: Archive) -> None:
@@ -251,6 +256,14 @@ async def test_a_full_disk_is_a_refusal_and_leaves_nothing(archive: Archive, mon
     monkeypatch.setattr("storage.blobs.os.fsync", real)
     assert list(archive.blobs.names()) == archive.blobs.staged() == []
     assert (await archive.store(ct_slice("1.2", "1.3", "1.4"))).status == "stored"
+
+
+async def test_nothing_is_taken_when_the_disk_is_nearly_full(archive: Archive) -> None:
+    """B-036: a reserve is kept, so that the database never runs out of room because of files."""
+    frugal = Archive(archive.pool, archive.blobs, Policy(min_free_bytes=2**60))
+    outcome = await frugal.store(ct_slice("1.2", "1.3", "1.4"))
+    assert isinstance(outcome.error, OutOfSpace)
+    assert list(archive.blobs.names()) == archive.blobs.staged() == []
 
 
 async def test_eight_writers_into_one_study_count_exactly(archive: Archive) -> None:
