@@ -44,6 +44,7 @@ async def reindex(archive: Archive, *, processes: int = 2) -> AsyncIterator[Rein
             for result in await _index(archive, batch, done):
                 yield result
             batch = following
+    await archive.pool.execute("ANALYZE", timeout=None)  # searches are planned for what is there
 
 
 def _take(names: Iterator[str]) -> list[str]:

@@ -4,6 +4,8 @@ import struct
 
 import numpy as np
 import pytest
+from pydicom import dcmread
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
 
 from dicomweb.lookup_tables import expanded, palette_component, table_of_item
 from dicomweb.rendering import pixels_of
@@ -90,9 +92,6 @@ def test_hostile_segments_end(words: tuple[int, ...]) -> None:
 
 def test_segmented_palette_against_pydicom() -> None:
     """Palettes of the wheel that are stored as segments give what pydicom expands (D-109)."""
-    from pydicom import dcmread
-    from pydicom.pixels.processing import apply_color_lut
-
     path = next(path for path in wheel_files() if path.name == "gdcm-US-ALOKA-16.dcm")
     frame = frame_in(path)
     expected = apply_color_lut(frame.samples, dcmread(path)) >> 8
@@ -104,12 +103,11 @@ def test_segmented_palette_against_pydicom() -> None:
 @pytest.mark.parametrize("name", ["mlut_18.dcm", "vlut_04.dcm"])
 def test_luts_of_real_files_against_pydicom(name: str) -> None:
     """Modality and VOI LUT of files whose author publishes them for this (D-107, D-108)."""
-    from pydicom import dcmread
-    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
-
     path = next(path for path in wheel_files() if path.name == name)
     dataset, frame = dcmread(path), frame_in(path)
-    values = apply_voi_lut(apply_modality_lut(frame.samples, dataset), dataset, prefer_lut=True).astype(np.float64)
+    unused = 16 - dataset.BitsStored  # pydicom takes the cells for values
+    stored = (frame.samples << unused) >> unused
+    values = apply_voi_lut(apply_modality_lut(stored, dataset), dataset, prefer_lut=True).astype(np.float64)
     if "VOILUTSequence" in dataset:
         expected = values / ((1 << int(dataset.VOILUTSequence[0].LUTDescriptor[2])) - 1)
     else:

@@ -219,6 +219,49 @@ def all_instances(client: httpx2.Client) -> Iterator[str]:
         offset += len(page)
 
 
+def test_a_replacement_is_the_old_file_or_the_new_one(tmp_path: Path) -> None:
+    """`kill -9` while files take each other's place: never neither, never less than what was told (B-043)."""
+    keys = [(new_uid(), new_uid(), new_uid()) for _ in range(4)]
+    told, sent = dict.fromkeys(keys, 0), dict.fromkeys(keys, 0)
+
+    def version(key: Key, number: int) -> bytes:
+        return ct_slice(*key, rows=64, columns=64, instance_number=number)
+
+    def client(server: LiveServer, key: Key) -> None:
+        with httpx2.Client(base_url=server.root, timeout=30) as opened:
+            while True:
+                sent[key] += 1
+                try:
+                    answer = store(opened, version(key, sent[key]))
+                except httpx2.TransportError:
+                    return
+                if answer.status_code in (200, 202):
+                    told[key] = sent[key]
+
+    for _ in range(max(1, KILLS // 5)):
+        server = start_server(tmp_path / "data", "--workers", "2", "--duplicates", "replace")
+        wait_until_ready(server)
+        with ThreadPoolExecutor(len(keys)) as pool:
+            clients = [pool.submit(client, server, key) for key in keys]
+            time.sleep(1)
+            server.kill()
+            for future in clients:
+                future.result()
+        server = start_server(tmp_path / "data", "--workers", "1")
+        try:
+            wait_until_ready(server)
+            with httpx2.Client(base_url=server.root, timeout=60) as opened:
+                for key in keys:
+                    allowed = [version(key, number) for number in range(max(told[key], 1), sent[key] + 1)]
+                    (file,) = retrieve(opened, path_of(key))
+                    assert file in allowed
+                    assert View.of(opened, key[0]).agrees
+            assert findings(server) == []
+            assert len([path for path in (tmp_path / "data" / "blobs").rglob("*.dcm")]) == len(keys)
+        finally:
+            server.stop()
+
+
 def test_a_killed_database_loses_nothing(serve: Callable[..., LiveServer]) -> None:
     """PostgreSQL killed under eight clients: failures say so, nobody is told a lie, storing goes on (design 2)."""
     server = serve("--workers", "2")
