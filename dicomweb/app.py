@@ -1,6 +1,6 @@
 """The HTTP application: the route table, the middleware and the exception table, put together.
 
-`/dicom-web` carries the DICOMweb resources (PS3.18 10.1); health and metrics hang at the root.
+`/dicom-web` carries the DICOMweb resources (PS3.18 10.1); the front page, health and metrics hang at the root.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,9 +14,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Mount, Route, Router
 from starlette.types import Lifespan
 
-from dicomweb import capabilities, health, qido, stow, wado
+from dicomweb import capabilities, front_page, health, qido, stow, wado
 from dicomweb.failures import answer_archive_error, answer_http_exception
 from dicomweb.middleware import ProtocolMiddleware
+from dicomweb.request_limit import RequestLimit
 from dicomweb.urls import MOUNT
 from storage.errors import ArchiveError
 
@@ -43,7 +44,7 @@ def create_app(archive: "Archive", settings: "Settings", *, lifespan: Lifespan[S
         The ASGI application.
     """
     dicomweb_routes = [*wado.ROUTES, *qido.ROUTES, *stow.ROUTES, *capabilities.ROUTES]
-    return assemble(archive, settings, dicomweb_routes, health.ROUTES, lifespan=lifespan)
+    return assemble(archive, settings, dicomweb_routes, [*front_page.ROUTES, *health.ROUTES], lifespan=lifespan)
 
 
 def assemble(
@@ -58,7 +59,10 @@ def assemble(
     mounted = Router(dicomweb_routes, redirect_slashes=False)
     app = Starlette(
         routes=[Mount(MOUNT, app=mounted), *root_routes],
-        middleware=[Middleware(ProtocolMiddleware, cors_origins=tuple(settings.cors_origins), mount=MOUNT)],
+        middleware=[
+            Middleware(ProtocolMiddleware, cors_origins=tuple(settings.cors_origins), mount=MOUNT),
+            Middleware(RequestLimit, most=settings.max_requests_in_flight),
+        ],
         exception_handlers={
             ArchiveError: answer_archive_error,
             HTTPException: answer_http_exception,

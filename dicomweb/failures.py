@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from dicomweb.masked_path import masked_path
 from storage import errors
 from storage.database import connection_lost
 
@@ -158,7 +159,7 @@ async def answer_archive_error(request: Request, error: Exception) -> Response:
     """Answer an error the archive raised on purpose."""
     status = failure_of(error).http_status
     if status >= 500:
-        logger.error("%s %s: %s", request.method, request.url.path, error)
+        logger.error("%s %s: %s", request.method, masked_path(request.scope["path"], request.app), error)
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None
     return problem(status, "", str(error) or phrase(status), headers=headers)
 

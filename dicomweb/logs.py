@@ -2,7 +2,8 @@
 
 Facts this module keeps:
 
-- Nothing of a patient is logged. Query strings hold names and identifiers: they are never logged. Messages of errors
+- Nothing of a patient is logged. Query strings hold names and identifiers: they are never logged, and of paths only
+  what `dicomweb/masked_path.py` lets through. Messages of errors
   hold values that were read: they are shown only for the kinds of errors that cannot. Tracebacks show code, never
   the values of variables.
 - Every line of a request carries its identifier, which the response tells as `X-Request-ID`.
@@ -21,11 +22,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TextIO
-from urllib.parse import quote
 
 import orjson
+from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dicomweb.masked_path import masked_path
 from dicomweb.settings import Settings
 from storage.errors import ArchiveError
 
@@ -129,7 +131,7 @@ class RequestLog:
             exchange.route = _route(scope)
             exchange.outcomes = _count(scope)
             self.ended(exchange)
-            _log(exchange)
+            _log(exchange, scope.get("app"))
 
 
 def _identifier(scope: Scope) -> str:
@@ -156,7 +158,7 @@ def _count(scope: Scope) -> dict[str, int] | None:
     return counts
 
 
-def _log(exchange: Exchange) -> None:
+def _log(exchange: Exchange, app: Starlette | None) -> None:
     failed = exchange.status >= 500 or not exchange.complete
     quiet = exchange.path.startswith(QUIET_PATHS) and not failed
     level = logging.WARNING if failed else logging.DEBUG if quiet else logging.INFO
@@ -164,7 +166,7 @@ def _log(exchange: Exchange) -> None:
         return
     fields: dict[str, Any] = {
         "method": exchange.method,
-        "path": quote(exchange.path[:LONGEST_PATH], safe="/:,;@~*"),
+        "path": masked_path(exchange.path, app)[:LONGEST_PATH],
         "status": exchange.status,
         "bytes": exchange.sent,
         "received": exchange.received,

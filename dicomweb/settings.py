@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     refused_sop_classes: TextList = Field([], description="SOP Class UIDs that are not stored.")
     refused_transfer_syntaxes: TextList = Field([], description="Transfer Syntax UIDs that are not stored.")
 
+    max_requests_in_flight: int = Field(
+        256, ge=1, description="Most requests one worker process answers at once; more are told to come again."
+    )
     max_request_bytes: ByteSize = Field(ByteSize(64 * GIB), ge=1, description="Largest body of one request.")
     max_instance_bytes: ByteSize = Field(ByteSize(16 * GIB), ge=1, description="Largest instance stored.")
     min_free_bytes: ByteSize = Field(

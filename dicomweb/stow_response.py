@@ -180,7 +180,7 @@ def _stored_item(base: str, outcome: "Outcome") -> Dataset:
     if outcome.study_instance_uid and outcome.series_instance_uid and outcome.sop_instance_uid:
         item |= _attribute("RetrieveURL", _instance_location(base, outcome))
     if reason := _warning_reason(outcome):
-        item |= _attribute("WarningReason", reason) | _comment("; ".join(outcome.warnings) or "replaced another file")
+        item |= _attribute("WarningReason", reason) | _comment(_joined(outcome.warnings) or "replaced another file")
     return dict(sorted(item.items()))
 
 
@@ -237,12 +237,17 @@ def _warning_texts(outcomes: Iterable["Outcome"], interruption: BodyError | None
             error = _error(outcome)
             texts[f"{failure_of(error).stow_reason:04X} {error}"] = None
         elif reason := _warning_reason(outcome):
-            texts[f"{reason:04X} {'; '.join(outcome.warnings)}"] = None
+            texts[f"{reason:04X} {_joined(outcome.warnings)}"] = None
         if len(texts) == _MOST_WARNING_HEADERS:
             break
     if interruption:
         texts[interruption.detail] = None
     return [_header_text(text) for text in texts]
+
+
+def _joined(texts: Sequence[str]) -> str:
+    """Put texts together: sentences follow each other, phrases are parted by semicolons."""
+    return "".join(text + (" " if text.endswith(".") else "; ") for text in texts[:-1]) + "".join(texts[-1:])
 
 
 def _header_text(text: str) -> str:

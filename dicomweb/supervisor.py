@@ -171,12 +171,13 @@ class Supervisor:
 
         for kind in children_of(settings):
             self.children.append(Child(kind, settings, listener.fileno(), folder.descriptor, environment, changed))
+        address = url_of(listener)
+        # Before the first child can say that it is ready: whoever waited for that is to find the server.
+        folder.publish(database_url=url, url=address)
         running = [asyncio.create_task(child.run()) for child in self.children]
         tending = [asyncio.create_task(self._look_after(embedded))] if embedded else []
         try:
             if await self._all_ready():
-                address = url_of(listener)
-                folder.publish(database_url=url, url=address)
                 self._greet(address, folder.path)
                 if self.demo:
                     _say(await asyncio.to_thread(demo.load, address + MOUNT))

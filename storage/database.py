@@ -4,6 +4,9 @@ Facts this module keeps:
 - asyncpg prepares every statement; after five runs PostgreSQL may switch it to a plan that does not know the values.
   That is right for lookups by key and ruinous for searches, so `searching` forces a plan for the values at hand.
 - jsonb goes in and out as Python objects; `bytes` are taken to be JSON already.
+- Nothing waits for ever: a server that hangs, or was cut off without a word, ends a statement after
+  `COMMAND_WITHIN` and a wait for a connection after `CONNECTION_WITHIN`. Statements that rightly take longer, over a
+  whole index, say so with `timeout=ADMINISTRATIVE`; searches have a shorter limit of their own.
 - A retried operation may have been committed although its answer was lost: whatever is given to `retrying` must be
   harmless when done twice.
 """
@@ -12,7 +15,7 @@ import asyncio
 import itertools
 import random
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
@@ -20,11 +23,18 @@ from typing import Any, TypeVar, cast
 
 import asyncpg
 import orjson
-from asyncpg.pool import PoolConnectionProxy
+from asyncpg.pool import PoolAcquireContext, PoolConnectionProxy
 
 from storage.errors import OutOfSpace, QueryTooBroad, Unavailable
 
 Result = TypeVar("Result")
+
+COMMAND_WITHIN = 60.0
+"""Seconds for one statement: the largest batch takes a few, the commit of a busy disk included."""
+CONNECTION_WITHIN = 30.0
+"""Seconds until the pool gives a connection, a new one included: clients give up after about as long."""
+ADMINISTRATIVE = 86_400.0
+"""Seconds for a statement that reads or writes a whole index: a day, which is to say no limit."""
 
 CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 NOT_ANSWERING: tuple[type[Exception], ...] = (
@@ -70,6 +80,49 @@ class Connection(asyncpg.Connection):
         """What the pool runs when the connection comes back (asyncpg's interface)."""
         searched, self._searching = self._searching, False
         return "RESET plan_cache_mode; RESET statement_timeout" if searched else ""
+
+
+class Pool(asyncpg.Pool):
+    """A pool that says `Unavailable` when it has no connection to give in time.
+
+    Attributes
+    ----------
+    connection_within : float
+        Seconds.
+    """
+
+    connection_within = CONNECTION_WITHIN
+
+    def acquire(self, *, timeout: float | None = None) -> "PoolAcquireContext[asyncpg.Record]":
+        """Give a connection (asyncpg's interface); in `timeout` seconds instead of the usual ones."""
+        return _Acquiring(self, self.connection_within if timeout is None else timeout)
+
+    async def release(
+        self,
+        connection: "PoolConnectionProxy[asyncpg.Record]",
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - the base class's signature
+    ) -> None:
+        """Take a connection back (asyncpg's interface); one whose last statement cannot be cancelled is let go of."""
+        await super().release(connection, timeout=self.connection_within if timeout is None else timeout)
+
+
+class _Acquiring(PoolAcquireContext):
+    """asyncpg's own timeout would cost each lookup a task; this one costs a timer."""
+
+    def __init__(self, pool: Pool, seconds: float) -> None:
+        super().__init__(pool, None)
+        self.seconds = seconds
+
+    async def __aenter__(self) -> "PoolConnectionProxy[asyncpg.Record]":
+        try:
+            async with asyncio.timeout(self.seconds):
+                return await super().__aenter__()
+        except TimeoutError as error:
+            raise Unavailable("The database has no connection free, or does not answer; try again later.") from error
+
+    def __await__(self) -> "Generator[Any, None, PoolConnectionProxy[asyncpg.Record]]":
+        return self.__aenter__().__await__()
 
 
 def sql_folder() -> Path:
@@ -154,7 +207,14 @@ async def prepare_connection(connection: Any) -> None:
     )
 
 
-async def connect(url: str, *, min_size: int = 1, max_size: int = 8) -> "asyncpg.Pool[asyncpg.Record]":
+async def connect(
+    url: str,
+    *,
+    min_size: int = 1,
+    max_size: int = 8,
+    command_within: float = COMMAND_WITHIN,
+    connection_within: float = CONNECTION_WITHIN,
+) -> "asyncpg.Pool[asyncpg.Record]":
     """Open a pool of connections.
 
     Parameters
@@ -163,6 +223,8 @@ async def connect(url: str, *, min_size: int = 1, max_size: int = 8) -> "asyncpg
         `postgresql://user@host/database`; for a socket `postgresql://user@/database?host=/folder`.
     min_size, max_size
         Connections kept open, and at most.
+    command_within, connection_within
+        Seconds for a statement that names no limit of its own, and for getting a connection.
 
     Raises
     ------
@@ -170,16 +232,24 @@ async def connect(url: str, *, min_size: int = 1, max_size: int = 8) -> "asyncpg
         The database does not answer or does not let us in.
     """
     try:
-        return await asyncpg.create_pool(
+        pool = Pool(
             url,
             min_size=min_size,
             max_size=max_size,
+            max_queries=50_000,
+            max_inactive_connection_lifetime=300.0,
+            loop=None,
             init=prepare_connection,
             connection_class=Connection,
+            record_class=asyncpg.Record,
+            command_timeout=command_within,
+            timeout=connection_within,
             server_settings={"application_name": "dicomweb"},
         )
+        pool.connection_within = connection_within
+        return await pool
     except (*NOT_ANSWERING, *NOT_ADMITTED) as error:
-        raise Unavailable(f"the database does not answer: {error}") from error
+        raise Unavailable(f"the database does not answer: {error or 'it was silent for too long'}") from error
 
 
 @asynccontextmanager
@@ -229,7 +299,8 @@ async def retrying(
     Raises
     ------
     Unavailable
-        The last attempt failed as well.
+        The last attempt failed as well, or one of them met a server that was silent for too long: whoever waits has
+        waited long enough then.
     OutOfSpace
         The database's disk is full.
     """
@@ -239,6 +310,8 @@ async def retrying(
             return await operation()
         except asyncpg.DiskFullError as error:
             raise OutOfSpace("the disk of the database is full") from error
+        except TimeoutError as error:
+            raise Unavailable("the database did not take the change in time") from error
         except Exception as error:
             if not (isinstance(error, CONFLICTS) or connection_lost(error)):
                 raise

@@ -30,6 +30,9 @@ from storage.charset import MANY_VALUES, ONE_VALUE, PERSON_NAMES, UNDECLARED, Ch
 from storage.elements import Dataset, Element, Header
 from storage.vr import WORD_BYTES, tag_of
 
+ENCODING_VERSION: Final = 1
+"""One more whenever the JSON of some file comes out differently than before: entity tags of metadata depend on it."""
+
 Attribute = dict[str, Any]
 """The JSON object of one attribute: `vr` and at most one of `Value`, `InlineBinary`, `BulkDataURI`."""
 

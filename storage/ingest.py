@@ -99,7 +99,8 @@ class Ingest:
             await self._slots.acquire()
         except ArchiveError as error:
             outcome.error = error
-            await self._blobs.run(blob.discard)
+            if blob.size:
+                await self._blobs.run(blob.discard)
             async for _ in chunks:  # the neighbours come after it
                 pass
         except BaseException:
@@ -140,6 +141,8 @@ class Ingest:
             if held >= _BUFFER:
                 await self._blobs.run(blob.write, b"".join(pending))
                 pending, held = [], 0
+        if not blob.size + held:
+            raise InvalidDicom("The file is empty.")
         return b"".join(pending)
 
     async def _read(self, outcome: Outcome, blob: StagedBlob, tail: bytes) -> None:
@@ -175,8 +178,6 @@ class Ingest:
     def _write_and_read(self, blob: StagedBlob, tail: bytes) -> Record:
         whole_in_memory = blob.size == 0
         blob.write(tail)
-        if not blob.size:
-            raise InvalidDicom("The file is empty.")
         return read_record(BytesSource(tail) if whole_in_memory else FileSource(blob.path), self._policy)
 
     async def _commit(self) -> None:

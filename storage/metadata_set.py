@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from storage.database import sql
+from storage.dicomjson import ENCODING_VERSION
 
 _CHUNK_BYTES = 4 * 2**20
 _CHUNK_ROWS = 256
@@ -32,7 +33,8 @@ class MetadataSet:
     bytes : int
         Length of all the JSON objects together.
     etag : str
-        Changes whenever one of them does.
+        Changes whenever one of them does; also when the index was built anew, with the same numbers, by a program
+        that encodes differently.
     """
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", rows: list[Any]) -> None:
@@ -42,7 +44,7 @@ class MetadataSet:
         self._lengths = array("q", (row["bytes"] for row in rows))
         self.count = len(rows)
         self.bytes: int = sum(self._lengths)
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(b"%d;" % ENCODING_VERSION)
         for row in rows:
             digest.update(b"%d:%d," % (row["id"], row["version"]))
         self.etag = digest.hexdigest()[:32]

@@ -6,9 +6,11 @@ Facts kept here:
   stream of another size than the data set states is refused before anything is decoded or allocated.
 - JPEG with three components is YCbCr or RGB; the stream tells it for certain (Adobe marker, names of the components,
   subsampling, JFIF) or leaves it to Photometric Interpretation. The codec is always told, it never guesses.
-- libjpeg fills a stream that is cut short with gray and OpenJPH with whatever it has, silently. A stream without its
-  end marker is therefore decoded in a way that notices.
+- libjpeg fills a stream that is cut short with gray and OpenJPH with whatever it has, silently; CharLS counts zeros for
+  seconds behind its end. A stream without its end marker is therefore decoded in a way that notices.
 - OpenJPH gets reversible streams only: it wraps the white of others to black. OpenJPEG decodes those.
+- imagecodecs drops an error in the middle of OpenJPH's work and leaves zeros behind. The sign of the stream is turned
+  over before, so that a last row of zeros is no black but a rare gray, and OpenJPEG, which is strict, has to confirm it.
 - Only CharLS, OpenJPEG, OpenJPH, libjpeg-turbo and libjxl are called. imagecodecs' `ljpeg_decode`, `jpegsof3_decode`
   and `dicomrle_decode` crash the process on damaged input.
 - Deflated and native frames are samples in little endian; single bits start at the lowest one (PS3.5 8.1.1).
@@ -33,6 +35,8 @@ from storage.transfer_syntax import HTJ2K_LOSSLESS
 
 _JFIF: Final = 0xE0
 _END: Final = b"\xff\xd9"
+SIZ_DEPTH: Final = 42
+"""Where the depth of the first component is in a JPEG 2000 codestream; three bytes a component (T.800 A.5.1)."""
 _SUBSAMPLED: Final = {"YBR_FULL_422": "YBR_FULL"}
 _TRANSFORMED: Final = ("YBR_RCT", "YBR_ICT")
 
@@ -171,7 +175,7 @@ def _libjpeg(frame: bytes, stored: str, wanted: str) -> NDArray[Any]:
     def decoded(stream: bytes) -> NDArray[Any]:
         return np.asarray(imagecodecs.jpeg8_decode(stream, colorspace=stored, outcolorspace=wanted))
 
-    if frame[-64:].rstrip(b"\0").endswith(_END):
+    if _has_end(frame):
         return decoded(frame)
     # What follows a whole image does not matter; when it does, something is missing.
     pixels, other = decoded(frame + b"\x55" * 64 + _END), decoded(frame + b"\x00" * 64 + _END)
@@ -183,7 +187,7 @@ def _libjpeg(frame: bytes, stored: str, wanted: str) -> NDArray[Any]:
 def jpeg_ls(frame: bytes, pixel: PixelLayout) -> Samples:
     """Decode JPEG-LS, lossless or near-lossless (PS3.5 8.2.3)."""
     header = _checked_header(frame, pixel)
-    pixels = np.asarray(imagecodecs.jpegls_decode(frame))
+    pixels = np.asarray(imagecodecs.jpegls_decode(frame if _has_end(frame) else frame + _END))
     return Samples(pixels, header.bits_stored, full_sampling(pixel.photometric_interpretation))
 
 
@@ -191,12 +195,31 @@ def jpeg_2000(frame: bytes, pixel: PixelLayout) -> Samples:
     """Decode JPEG 2000 or High-Throughput JPEG 2000 (PS3.5 8.2.4, 8.2.14)."""
     stream = codestream(frame)
     header = _checked_header(stream, pixel)
-    whole = stream[-64:].rstrip(b"\0").endswith(_END)
-    if whole and transfer_syntax_of(stream) == HTJ2K_LOSSLESS:
-        pixels = np.asarray(imagecodecs.htj2k_decode(stream, planar=False))
-    else:  # without the end marker, OpenJPEG takes a whole image for one that is cut short
+    whole = _has_end(stream)
+    pixels = _openjph(stream, header) if whole and transfer_syntax_of(stream) == HTJ2K_LOSSLESS else None
+    if pixels is None:  # without the end marker, OpenJPEG takes a whole image for one that is cut short
         pixels = np.asarray(imagecodecs.jpeg2k_decode(stream if whole else stream + _END))
     return Samples(pixels, header.bits_stored, _untransformed(header, pixel.photometric_interpretation))
+
+
+def _openjph(stream: bytes, header: ImageHeader) -> NDArray[Any] | None:
+    """Decode a reversible HTJ2K stream; None when an error may have been dropped on the way."""
+    turned = bytearray(stream)
+    for component in range(header.samples):
+        turned[SIZ_DEPTH + 3 * component] ^= 0x80
+    pixels = np.asarray(imagecodecs.htj2k_decode(bytes(turned), planar=False))
+    if not pixels[-1].any():
+        return None
+    size = pixels.dtype.itemsize
+    half = 1 << (header.bits_stored - 1)
+    if header.signed:  # it was decoded as unsigned, with half the range added
+        return pixels.view(f"i{size}") - np.array(half, f"u{size}").view(f"i{size}")
+    return pixels.view(f"u{size}") + np.array(half, f"u{size}")
+
+
+def _has_end(stream: bytes) -> bool:
+    """Whether there is an end marker, with nothing behind it but padding."""
+    return stream[-64:].rstrip(b"\0").endswith(_END)
 
 
 def codestream(frame: bytes) -> bytes:

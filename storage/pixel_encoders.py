@@ -24,10 +24,9 @@ from numpy.typing import NDArray
 from storage import rle
 from storage.color_space import is_ybr
 from storage.errors import ArchiveError
+from storage.pixel_decoders import SIZ_DEPTH
 
 DEFAULT_QUALITY: Final = 90
-_SIZ_DEPTH: Final = 42
-"""Where the depth of the first component is in a JPEG 2000 codestream; three bytes a component (T.800 A.5.1)."""
 _MOST_EXACT_BITS: Final = 24
 _SMALLEST_RESOLUTION: Final = 64
 _GRAY: Final = ("MONOCHROME1", "MONOCHROME2")
@@ -177,7 +176,7 @@ def _sign_extended(cells: NDArray[Any], bits: int) -> NDArray[Any]:
 def _with_depth(data: bytes, bits: int, components: int, *, signed: bool) -> bytes:
     corrected = bytearray(data)
     for component in range(components):
-        corrected[_SIZ_DEPTH + 3 * component] = (bits - 1) | (0x80 if signed else 0)
+        corrected[SIZ_DEPTH + 3 * component] = (bits - 1) | (0x80 if signed else 0)
     return bytes(corrected)
 
 

@@ -9,7 +9,7 @@ from itertools import islice
 
 from storage.archive import Archive
 from storage.blobs import FoundBlob, LocalBlobs
-from storage.database import sql
+from storage.database import ADMINISTRATIVE, sql
 from storage.errors import ArchiveError
 from storage.index import Arrival
 from storage.part10 import FileSource
@@ -32,7 +32,7 @@ async def reindex(archive: Archive, *, processes: int = 2) -> AsyncIterator[Rein
 
     Nobody else may use the archive meanwhile. A run that was cut short is simply repeated.
     """
-    await archive.pool.execute(sql("forget_index"))
+    await archive.pool.execute(sql("forget_index"), timeout=ADMINISTRATIVE)
     names = archive.blobs.names()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:

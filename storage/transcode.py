@@ -6,7 +6,7 @@ Facts kept here:
   own syntax, are copied. Uncompressed means Explicit VR Little Endian (checklist A-042, A-045).
 - Attributes follow the pixels (PS3.5 8.2, checklist D-014): Photometric Interpretation, Bits where the stream holds
   more than stated, the VR of Pixel Data. Planar Configuration stays as it was for native samples, so that the metadata
-  describes these too; RLE is by plane and all else by pixel when compressed.
+  describes these too, and for RLE, which does not care but whose IODs do; all else is compressed by pixel.
 - What describes the old encoding goes: the Extended Offset Table, its lengths and the total length (PS3.3 C.7.6.3).
 - Loss is never forgotten (D-015): Lossy Image Compression is set where it was missing, and with what is lost here come
   ratio and method (A-053). The SOP Instance UID stays, since nothing is stored.
@@ -276,8 +276,8 @@ def _compressed_description(job: _Job, photometric: str, pixels: EncapsulatedPix
     header = job.header
     element = Element(PIXEL_DATA, "OB", None, pixels.offset, pixels.value_length, encapsulated=True)
     changes = {PIXEL_DATA: element} | _text(_PHOTOMETRIC_INTERPRETATION, photometric)
-    if job.pixel.samples > 1:
-        changes |= _number(header, _PLANAR_CONFIGURATION, int(job.wanted_uid == RLE_LOSSLESS))
+    if job.pixel.samples > 1 and job.wanted_uid != RLE_LOSSLESS:
+        changes |= _number(header, _PLANAR_CONFIGURATION, 0)
     if not pixels.has_basic_offsets:
         changes |= _very_long(header, _EXTENDED_OFFSETS, pixels.offsets)
         changes |= _very_long(header, _EXTENDED_LENGTHS, pixels.lengths)

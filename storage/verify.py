@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from storage.archive import Archive
 from storage.blobs import FoundBlob
-from storage.database import sql
+from storage.database import ADMINISTRATIVE, sql
 from storage.errors import ArchiveError
 from storage.index import Arrival
 from storage.part10 import FileSource
@@ -54,7 +54,7 @@ async def verify(archive: Archive) -> AsyncIterator[Finding | int]:
         yield checked
     async for finding in _unindexed(archive):
         yield finding
-    for row in await archive.pool.fetch(sql("wrong_counters")):
+    for row in await archive.pool.fetch(sql("wrong_counters"), timeout=ADMINISTRATIVE):
         yield Finding("miscounted", row["study_instance_uid"], "the counters of the study are wrong")
 
 

@@ -50,12 +50,13 @@ def check(
 async def _check(settings: Settings, *, repairing: bool, as_json: bool) -> int:
     from dicomweb.opening import open_archive
     from dicomweb.progress import Progress
+    from storage.database import ADMINISTRATIVE
     from storage.verify import Finding, verify
 
     found = left = checked = 0
     async with open_archive(settings) as archive:
         with Progress("Checking") as progress:
-            rows = await archive.pool.fetchval("SELECT count(*) FROM instances")
+            rows = await archive.pool.fetchval("SELECT count(*) FROM instances", timeout=ADMINISTRATIVE)
             progress.expect(rows, settled=True)
             async for item in verify(archive):
                 if not isinstance(item, Finding):

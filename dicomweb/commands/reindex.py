@@ -69,7 +69,11 @@ async def _reindex(settings: Settings, jobs: int) -> int:
 
 async def _require_files(archive: "Archive", files: int) -> None:
     """Refuse to empty an index because the wrong folder was named."""
-    if not files and (rows := await archive.pool.fetchval("SELECT count(*) FROM instances")):
+    from storage.database import ADMINISTRATIVE
+
+    if files:
+        return
+    if rows := await archive.pool.fetchval("SELECT count(*) FROM instances", timeout=ADMINISTRATIVE):
         raise SettingsError(
             f"There is no file in {archive.blobs.root}, but the index has {rows:,} instances: is --data-dir the right "
             "folder for this database?"

@@ -1,11 +1,18 @@
 """The table of failures, and the problem documents made of it."""
 
 import inspect
+import logging
 
+import httpx2
 import orjson
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
+from dicomweb.app import assemble
 from dicomweb.failures import FAILURES, PROCESSING_FAILURE, NotAcceptable, failure_of, problem
+from dicomweb.settings import Settings
 from storage import errors
 
 ERRORS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.ArchiveError)]
@@ -58,3 +65,17 @@ def test_a_problem_says_what_is_available() -> None:
         "detail": "no",
         "available": ["image/jls"],
     }
+
+
+async def test_the_log_of_a_failure_does_not_tell_the_path(caplog: pytest.LogCaptureFixture) -> None:
+    """A name in place of a UID is masked when the archive does not answer (PS3.18 8.5)."""
+
+    async def fails(request: Request) -> Response:
+        raise errors.Unavailable("The database does not answer.")
+
+    app = assemble(None, Settings(), [Route("/studies/{study}", fails)])  # type: ignore[arg-type]
+    with caplog.at_level(logging.ERROR):
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://a.test") as client:
+            assert (await client.get("/dicom-web/studies/SMITH^JOHN")).status_code == 503
+    assert "GET /dicom-web/studies/*: The database" in caplog.text
+    assert "SMITH" not in caplog.text

@@ -39,14 +39,18 @@ def levels(frame: Frame, window: Window | None = None) -> list[Any]:
 
 
 @pytest.mark.parametrize("function", [LINEAR, LINEAR_EXACT, SIGMOID])
-@pytest.mark.parametrize(("center", "width"), [(40, 400), (-600, 1500), (2048, 4096), (1.5, 2), (0.5, 1), (300.25, 50.5)])
+@pytest.mark.parametrize(
+    ("center", "width"), [(40, 400), (-600, 1500), (2048, 4096), (1.5, 2), (0.5, 1), (300.25, 50.5)]
+)
 def test_ct_through_a_window(center: float, width: float, function: str) -> None:
     """Every pixel of a CT has the level of the formula (D-104, D-106, D-108; PS3.3 C.11.2.1.2, C.11.2.1.3)."""
     frame = frame_in(corpus_files("series/ct-janct-3slice-with-seg")[0])
     picture = pixels_of(frame, Window(center, width, function))
     for stored in np.unique(frame.samples):
         found = np.unique(picture[frame.samples == stored])
-        assert found.tolist() == ([0] if stored == -2000 else [expected_level(stored * 1.0 - 1024, center, width, function)])
+        assert found.tolist() == (
+            [0] if stored == -2000 else [expected_level(stored * 1.0 - 1024, center, width, function)]
+        )
 
 
 @pytest.mark.parametrize("function", [LINEAR, LINEAR_EXACT, SIGMOID])

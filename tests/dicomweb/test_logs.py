@@ -110,7 +110,16 @@ async def test_a_path_cannot_forge_a_line(lines: io.StringIO) -> None:
     async with client() as opened:
         await opened.get("/nothing%0a%1b[31mhere")
     (line,) = parsed(lines)
-    assert line["path"] == "/nothing%0A%1B%5B31mhere"
+    assert line["path"] == "/*"
+
+
+async def test_what_is_no_uid_in_a_path_is_not_logged(lines: io.StringIO) -> None:
+    """Names and secrets in unmatched or refused paths are masked; our own words and UIDs stay (PS3.18 8.5)."""
+    async with client() as opened:
+        await opened.get(f"/dicom-web/studies/{PATIENT}")
+        await opened.get(f"/{PATIENT}/studies/1.2.3/")
+    assert PATIENT not in lines.getvalue() and "Musterfrau" not in lines.getvalue()
+    assert [line["path"] for line in parsed(lines)] == ["/dicom-web/studies/*", "/*/studies/1.2.3/"]
 
 
 async def test_a_response_that_breaks_off_is_a_warning(lines: io.StringIO) -> None:

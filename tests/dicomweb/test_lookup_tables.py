@@ -105,7 +105,7 @@ def test_luts_of_real_files_against_pydicom(name: str) -> None:
     """Modality and VOI LUT of files whose author publishes them for this (D-107, D-108)."""
     path = next(path for path in wheel_files() if path.name == name)
     dataset, frame = dcmread(path), frame_in(path)
-    unused = 16 - dataset.BitsStored  # pydicom takes the cells for values
+    unused = frame.samples.dtype.itemsize * 8 - dataset.BitsStored  # pydicom takes the cells for values
     stored = (frame.samples << unused) >> unused
     values = apply_voi_lut(apply_modality_lut(stored, dataset), dataset, prefer_lut=True).astype(np.float64)
     if "VOILUTSequence" in dataset:

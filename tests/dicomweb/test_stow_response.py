@@ -88,6 +88,20 @@ def test_warnings() -> None:
     assert list(first) == sorted(first)
 
 
+@pytest.mark.parametrize(
+    ("warnings", "said"),
+    [
+        (("It breaks 9.1.", "This is odd."), "It breaks 9.1. This is odd."),
+        (("odd", "It is so.", "strange"), "odd; It is so. strange"),
+        (("Alone.",), "Alone."),
+    ],
+)
+def test_warnings_are_put_together_as_they_are_written(warnings: tuple[str, ...], said: str) -> None:
+    """No full stop is followed by a semicolon (B-052)."""
+    (item,) = response_dataset(BASE, [good(warnings=warnings)])["00081199"]["Value"]
+    assert item["00000902"]["Value"] == [said]
+
+
 def test_what_cannot_be_identified() -> None:
     """Parts without instance, and what broke the request off, are Other Failures (B-056)."""
     dataset = response_dataset(BASE, [bad(InvalidDicom("x"), identified=False)], BodyError(413, "too large"))

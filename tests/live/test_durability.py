@@ -257,7 +257,7 @@ def test_a_replacement_is_the_old_file_or_the_new_one(tmp_path: Path) -> None:
                     assert file in allowed
                     assert View.of(opened, key[0]).agrees
             assert findings(server) == []
-            assert len([path for path in (tmp_path / "data" / "blobs").rglob("*.dcm")]) == len(keys)
+            assert len(list((tmp_path / "data" / "blobs").rglob("*.dcm"))) == len(keys)
         finally:
             server.stop()
 
