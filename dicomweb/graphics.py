@@ -20,6 +20,7 @@ from dicomweb.displayed_area import DisplayedArea, Point
 
 _STEPS = 72  # of a closed curve
 _STEPS_BETWEEN = 12  # two points of an interpolated one
+_FARTHEST = 20_000.0  # pixels off the corner; a line is drawn pixel by pixel, seen or not
 _JUSTIFIED = {"LEFT": "la", "CENTER": "ma", "RIGHT": "ra"}
 
 
@@ -100,7 +101,13 @@ def _point(label: Attributes, keyword: str, area: DisplayedArea, units_keyword: 
 
 
 def _placer(area: DisplayedArea, units: str) -> Callable[[Point], Point]:
-    return area.fraction_to_display if units == "DISPLAY" else area.pixel_to_display
+    place = area.fraction_to_display if units == "DISPLAY" else area.pixel_to_display
+
+    def placed(point: Point) -> Point:
+        x, y = place(point)
+        return min(max(x, -_FARTHEST), _FARTHEST), min(max(y, -_FARTHEST), _FARTHEST)
+
+    return placed
 
 
 def _colour(canvas: ImageDraw.ImageDraw, level: int) -> int | tuple[int, int, int]:

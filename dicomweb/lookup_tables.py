@@ -13,6 +13,7 @@ Facts and clauses this module keeps:
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -78,11 +79,8 @@ def table_of_item(item: Attributes, bulk: BulkData, *, signed_input: bool) -> Lo
     if descriptor is None:
         return None
     count, first, bits = descriptor
-    stored = [as_number(value) for value in values(item, "LUTData")]
-    if stored:
-        words = np.array([int(value or 0) & 0xFFFF for value in stored], "<u2")
-    else:
-        words = _words(binary(item.get(key_of("LUTData")), bulk))
+    stored = values(item, "LUTData")
+    words = _from_numbers(stored) if stored else _words(binary(item.get(key_of("LUTData")), bulk))
     return _table(_unpacked(words, count, bits), count, first, bits)
 
 
@@ -170,6 +168,14 @@ def _copy(data: list[int], position: int, segments: int, entries: list[int], cou
 def _ramp(start: int, end: int, length: int) -> list[int]:
     """Return the points of a line after `start` up to `end`, rounded."""
     return [int(start + (end - start) * step / length + 0.5) for step in range(1, length + 1)]
+
+
+def _from_numbers(stored: list[Any]) -> npt.NDArray[np.uint16]:
+    try:
+        numbers_read = np.array(stored, np.int64)
+    except (TypeError, ValueError, OverflowError):  # one by one, what is no number as 0
+        numbers_read = np.array([int(as_number(value) or 0) & 0xFFFF for value in stored], np.int64)
+    return (numbers_read & 0xFFFF).astype("<u2")
 
 
 def _words(data: bytes) -> npt.NDArray[np.uint16]:

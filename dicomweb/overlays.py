@@ -73,8 +73,7 @@ def overlays_of(
         mask = _unpacked(data, rows, columns, index) if data else _embedded(attributes, group, samples)
         if mask is None:
             continue
-        origin = [as_number(value) or 1 for value in _values(attributes, group, _ORIGIN)[:2]]
-        row, column = (int(origin[0]), int(origin[1])) if len(origin) == 2 else (1, 1)
+        row, column = _origin(attributes, group)
         yield Overlay(group, mask, row - 1, column - 1)
 
 
@@ -128,6 +127,11 @@ def _first(attributes: Attributes, group: int, element: int) -> int | None:
     values = _values(attributes, group, element)
     number = as_number(values[0]) if values else None
     return None if number is None else int(number)
+
+
+def _origin(attributes: Attributes, group: int) -> tuple[int, int]:
+    row, column, *_ = [*(as_number(value) for value in _values(attributes, group, _ORIGIN)), None, None]
+    return (1, 1) if row is None or column is None else (int(row), int(column))
 
 
 def _frame_index(attributes: Attributes, group: int, frame_number: int) -> int | None:

@@ -55,7 +55,8 @@ NOT_ADMITTED: tuple[type[Exception], ...] = (
 def connection_lost(error: BaseException) -> bool:
     """Whether an error means that the server or the connection to it is gone, as opposed to a mistake of ours."""
     if type(error) is asyncpg.InterfaceError:  # its subclasses are mistakes; it has no number to go by
-        return "clos" in str(error)
+        # A connection that its pool found dead while we held it counts as given back.
+        return "clos" in str(error) or "released back to the pool" in str(error)
     return isinstance(error, NOT_ANSWERING)
 
 
@@ -249,7 +250,7 @@ async def connect(
         pool.connection_within = connection_within
         return await pool
     except (*NOT_ANSWERING, *NOT_ADMITTED) as error:
-        raise Unavailable(f"the database does not answer: {error or 'it was silent for too long'}") from error
+        raise Unavailable(f"the database does not answer: {str(error) or 'it was silent for too long'}") from error
 
 
 @asynccontextmanager

@@ -82,7 +82,7 @@ async def migrate(url: str, *, folder: Path | None = None) -> list[str]:
     try:
         connection = await asyncpg.connect(url, server_settings={"application_name": "dicomweb migrate"})
     except (*NOT_ANSWERING, *NOT_ADMITTED) as error:
-        raise Unavailable(f"the database does not answer: {error or 'it was silent for too long'}") from error
+        raise Unavailable(f"the database does not answer: {str(error) or 'it was silent for too long'}") from error
     # No command_timeout: a migration may rewrite a large table, and a second starter waits for the first.
     try:
         require_version(connection.get_server_version().major)

@@ -10,7 +10,7 @@ Facts kept here:
   seconds behind its end. A stream without its end marker is therefore decoded in a way that notices.
 - OpenJPH gets reversible streams only: it wraps the white of others to black. OpenJPEG decodes those.
 - imagecodecs drops an error in the middle of OpenJPH's work and leaves zeros behind. The sign of the stream is turned
-  over before, so that a last row of zeros is no black but a rare gray, and OpenJPEG, which is strict, has to confirm it.
+  over before, so that a last row of zeros is no black but a rare gray; OpenJPEG, which is strict, has to confirm it.
 - Only CharLS, OpenJPEG, OpenJPH, libjpeg-turbo and libjxl are called. imagecodecs' `ljpeg_decode`, `jpegsof3_decode`
   and `dicomrle_decode` crash the process on damaged input.
 - Deflated and native frames are samples in little endian; single bits start at the lowest one (PS3.5 8.1.1).
@@ -212,9 +212,9 @@ def _openjph(stream: bytes, header: ImageHeader) -> NDArray[Any] | None:
         return None
     size = pixels.dtype.itemsize
     half = 1 << (header.bits_stored - 1)
-    if header.signed:  # it was decoded as unsigned, with half the range added
-        return pixels.view(f"i{size}") - np.array(half, f"u{size}").view(f"i{size}")
-    return pixels.view(f"u{size}") + np.array(half, f"u{size}")
+    added = np.array(half, f"u{size}")
+    samples: NDArray[Any] = pixels.view(f"u{size}") + (-added if header.signed else added)
+    return samples.view(f"i{size}") if header.signed else samples
 
 
 def _has_end(stream: bytes) -> bool:

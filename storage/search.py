@@ -19,7 +19,7 @@ from storage.matching import Conditions, Query, conditions
 from storage.search_order import after, decode_cursor, encode_cursor, order_of
 from storage.search_rows import plan_rows
 
-COUNT_LIMIT = 10_000
+COUNT_LIMIT = 2_000
 """Remaining rows that are counted; beyond it is "at least"."""
 
 _TABLES = {

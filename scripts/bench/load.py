@@ -1,5 +1,6 @@
 """Clients that cost less than the server they measure: one process each, a bare socket, no library in between."""
 
+import math
 import os
 import pickle
 import socket
@@ -137,9 +138,11 @@ Work = Callable[[int], Iterable[tuple[float, int]]]
 
 
 def run_clients(clients: int, work: Work) -> Measured:
-    """Run `work` in as many processes at once and bring together what they measured."""
+    """Run `work` in as many processes at once and bring together what they measured.
+
+    The clock runs from the first request to the last answer, so what a client prepares before its first one is free.
+    """
     pipes, pids = [], []
-    begin = time.perf_counter()
     for number in range(clients):
         reader, writer = os.pipe()
         if (pid := os.fork()) == 0:
@@ -149,22 +152,28 @@ def run_clients(clients: int, work: Work) -> Measured:
         pipes.append(reader)
         pids.append(pid)
     results: list[tuple[float, int]] = []
+    begun, ended = math.inf, 0.0
     for reader in pipes:
         with os.fdopen(reader, "rb") as pipe:
-            results += pickle.loads(pipe.read() or pickle.dumps([]))  # noqa: S301 - from our own child
-    elapsed = time.perf_counter() - begin
+            first, last, measured = pickle.loads(pipe.read() or pickle.dumps((math.inf, 0.0, [])))  # noqa: S301
+        results += measured
+        begun, ended = min(begun, first), max(ended, last)
     failed = [status for pid in pids if (status := os.waitpid(pid, 0)[1])]
     if failed:
         raise SystemExit("a client failed, see above")
-    return Measured([seconds for seconds, _ in results], sum(moved for _, moved in results), elapsed)
+    return Measured([seconds for seconds, _ in results], sum(moved for _, moved in results), ended - begun)
 
 
 def _work_in_child(writer: int, work: Work, number: int) -> None:
     status = 1
     try:
-        results = list(work(number))
+        results: list[tuple[float, int]] = []
+        begun = math.inf
+        for seconds, moved in work(number):
+            begun = min(begun, time.perf_counter() - seconds)
+            results.append((seconds, moved))
         with os.fdopen(writer, "wb") as pipe:
-            pipe.write(pickle.dumps(results))
+            pipe.write(pickle.dumps((begun, time.perf_counter(), results)))
         status = 0
     except BaseException as error:
         print(f"client {number}: {type(error).__name__}: {error}", flush=True)

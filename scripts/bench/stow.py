@@ -20,10 +20,12 @@ def store(server: BenchServer, clients: int, batch: int, instances: int, run: in
     def work(client: int) -> Iterator[tuple[float, int]]:
         connection = Connection(server.port)
         place = run * 100 + client
-        for request in range(requests):
-            numbers = range(request * batch, (request + 1) * batch)
-            study = run * 100 if one_study else place
-            body = stow_body([ct_image(study, place, place * 100_000 + number) for number in numbers])
+        study = run * 100 if one_study else place
+        bodies = [
+            stow_body([ct_image(study, place, place * 100_000 + request * batch + n) for n in range(batch)])
+            for request in range(requests)
+        ]
+        for body in bodies:
             yield timed(lambda body=body: connection.post(PATH, MULTIPART, [body], len(body)), moved=len(body))
 
     measured = run_clients(clients, work)

@@ -6,6 +6,7 @@ The in-process transport buffers whole bodies and never disconnects; streaming, 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -14,11 +15,13 @@ from tests.live_server import free_port
 
 
 @asynccontextmanager
-async def listening(app: ASGIApp) -> AsyncIterator[str]:
-    """Serve `app` and yield its URL, without a slash at the end."""
+async def listening(app: ASGIApp, **config: Any) -> AsyncIterator[str]:
+    """Serve `app` and yield its URL, without a slash at the end; `config` goes to uvicorn."""
     port = free_port()
     server = uvicorn.Server(
-        uvicorn.Config(app, "127.0.0.1", port, log_config=None, access_log=False, proxy_headers=False, ws="none")
+        uvicorn.Config(
+            app, "127.0.0.1", port, log_config=None, access_log=False, proxy_headers=False, ws="none", **config
+        )
     )
     server.capture_signals = _no_signals  # type: ignore[method-assign]
     running = asyncio.create_task(server.serve())

@@ -1,14 +1,20 @@
-"""Request heads without end are refused before they fill anything."""
+"""Requests without end, in bytes or in time, are refused before they fill or hold anything."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import uvicorn
+from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
+from dicomweb import bounded_head
 from dicomweb.bounded_head import LONGEST_HEAD, BoundedHeadProtocol
+from tests.builders import ct_slice
+from tests.dicomweb.loopback import listening
 
 
 class Wire:
@@ -78,3 +84,101 @@ async def test_long_bodies_and_many_requests_are_no_long_heads(wire_of: Callable
     wire = wire_of([post + body[:10], body[10:] + get, b"\r\n\r\n" + get, b"\r\n\r\n" + post + body + get, b"\r\n\r\n"])
     assert b"HTTP/1.1 400" not in wire.written
     assert not wire.closed
+
+
+async def opened(url: str, *pieces: bytes, pause: float = 0.05) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection on which the pieces were sent, one after the other."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+    for piece in pieces:
+        writer.write(piece)
+        await asyncio.sleep(pause)
+    return reader, writer
+
+
+async def test_a_head_that_takes_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """408 after the limit from the first byte, however busily the rest drips in (A-109; RFC 9110 15.5.9)."""
+    monkeypatch.setattr(bounded_head, "HEAD_WITHIN", 0.3)
+    async with listening(Response(b"here"), http=BoundedHeadProtocol, timeout_keep_alive=60) as url:
+        reader, writer = await opened(url, b"GET / HTTP/1.1\r\n", *[b"X-A: b\r\n"] * 4)
+        assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 408 ")
+        writer.close()
+
+
+async def test_an_idle_connection_is_no_late_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between requests, and before the first, only the keep-alive limits a connection (RFC 9112 9.3)."""
+    monkeypatch.setattr(bounded_head, "HEAD_WITHIN", 0.1)
+    get = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with listening(Response(b"here"), http=BoundedHeadProtocol, timeout_keep_alive=1) as url:
+        reader, writer = await opened(url, b"", get, b"GET / HTTP/1.1\r\n", b"Host: x\r\n\r\n", get, pause=0.08)
+        await asyncio.sleep(0.3)
+        writer.write(get)
+        assert (await asyncio.wait_for(reader.read(), 5)).count(b"HTTP/1.1 200 OK") == 4
+        writer.close()
+
+
+@pytest.mark.parametrize("sent", [b"", b"\r\n"], ids=["nothing", "a line break"])
+async def test_a_connection_without_a_request_is_closed(sent: bytes) -> None:
+    """Who connects and never asks is let go of like who stopped asking (A-109)."""
+    async with listening(Response(b"here"), http=BoundedHeadProtocol, timeout_keep_alive=0.2) as url:
+        reader, writer = await opened(url, sent)
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+
+
+async def test_a_body_that_falls_silent_is_given_up_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, app: Any, archive: Any
+) -> None:
+    """The connection is closed and the staged file discarded; who goes on sending is not hurt (A-109, B-020)."""
+    monkeypatch.setattr(bounded_head, "BODY_SILENT_FOR", 0.4)
+    file = ct_slice()
+    head = b"POST /dicom-web/studies HTTP/1.1\r\nHost: x\r\nContent-Type: application/dicom\r\n"
+    head += b"Content-Length: %d\r\n\r\n" % len(file)
+    slowly = [file[start : start + 1000] for start in range(0, len(file), 1000)]
+    async with listening(app, http=BoundedHeadProtocol, timeout_keep_alive=60) as url:
+        reader, writer = await opened(url, head, file[:100])
+        with pytest.raises(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+            raise ConnectionResetError  # either way it is closed
+        writer.close()
+        await asyncio.sleep(0.1)
+        assert not list((archive.blobs.root / ".staging").iterdir())
+        reader, writer = await opened(url, head, *slowly, pause=0.1)
+        assert (await asyncio.wait_for(reader.readline(), 5)) == b"HTTP/1.1 200 OK\r\n"
+        writer.close()
+
+
+async def test_a_pause_of_ours_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the server does not read, or has not said 100 Continue, the client need not send (RFC 9110 10.1.1)."""
+    monkeypatch.setattr(bounded_head, "BODY_SILENT_FOR", 0.2)
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0.6)
+        body = await Request(scope, receive).body()
+        await asyncio.sleep(0.6)
+        await Response(b"%d" % len(body))(scope, receive, send)
+
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 500000\r\n"
+    async with listening(slow, http=BoundedHeadProtocol, timeout_keep_alive=60) as url:
+        eager, one = await opened(url, head + b"\r\n" + bytes(500_000))
+        patient, two = await opened(url, head + b"Expect: 100-continue\r\n\r\n")
+        assert await asyncio.wait_for(patient.readline(), 5) == b"HTTP/1.1 100 Continue\r\n"
+        two.write(bytes(500_000))
+        assert (await asyncio.wait_for(eager.read(), 5)).endswith(b"500000")
+        assert (await asyncio.wait_for(patient.read(), 5)).endswith(b"500000")
+        one.close()
+        two.close()
+
+
+@pytest.mark.parametrize("extra", [b"", b"Connection: Upgrade\r\nUpgrade: h2c\r\n"], ids=["plain", "upgrade"])
+async def test_a_response_that_takes_long_is_no_silent_body(monkeypatch: pytest.MonkeyPatch, extra: bytes) -> None:
+    """A request without a body is whole with its head."""
+    monkeypatch.setattr(bounded_head, "BODY_SILENT_FOR", 0.1)
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0.5)
+        await Response(b"here")(scope, receive, send)
+
+    async with listening(slow, http=BoundedHeadProtocol, timeout_keep_alive=60) as url:
+        reader, writer = await opened(url, b"GET / HTTP/1.1\r\nHost: x\r\n" + extra + b"\r\n")
+        assert await asyncio.wait_for(reader.readline(), 5) == b"HTTP/1.1 200 OK\r\n"
+        writer.close()

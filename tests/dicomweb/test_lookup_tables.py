@@ -14,7 +14,7 @@ from tests.dicomweb.decoded import attributes_of, frame_in, grey_frame
 
 
 def test_modality_then_voi_lut() -> None:
-    """Both tables one after the other; inputs outside of a table take its first or last entry (C.11.1.1, C.11.2.1.1)."""
+    """Both, one after the other; inputs outside take the first or last entry (C.11.1.1, C.11.2.1.1; D-108)."""
     modality = {"LUTDescriptor": [3, 10, 16], "LUTData": [100, 200, 300]}
     voi = {"LUTDescriptor": [201, 100, 8], "LUTData": [255 - entry for entry in range(201)]}
     frame = grey_frame([0, 10, 11, 12, 99], ModalityLUTSequence=[modality], VOILUTSequence=[voi])
@@ -113,3 +113,11 @@ def test_luts_of_real_files_against_pydicom(name: str) -> None:
     else:
         expected = (values - values.min()) / (values.max() - values.min())
     assert np.abs(pixels_of(frame) - expected * 255).max() <= 1
+
+
+def test_entries_that_are_no_numbers_are_0() -> None:
+    """A null or a word among the entries does not keep the others from being used (D-164)."""
+    item = attributes_of(LUTDescriptor=[3, 0, 16], LUTData=[1, 2, 3])
+    item["00283006"]["Value"] = [7, None, "x"]
+    table = table_of_item(item, {}, signed_input=False)
+    assert table is not None and table.entries.tolist() == [7, 0, 0]

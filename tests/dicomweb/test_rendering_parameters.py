@@ -29,8 +29,10 @@ def test_window(text: str, window: Window) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "40", "40,400", "40,400,", "40,400,cubic", "a,400,linear", "40,nan,linear", "inf,1,linear", "1,1e999,linear"]
-    + ["40,0.9,linear", "40,0,linear-exact", "40,-1,sigmoid", "1,2,linear,3", "1_0,2,linear"],
+    [
+        *("", "40", "40,400", "40,400,", "40,400,cubic", "a,400,linear", "40,nan,linear", "inf,1,linear"),
+        *("1,1e999,linear", "40,0.9,linear", "40,0,linear-exact", "40,-1,sigmoid", "1,2,linear,3", "1_0,2,linear"),
+    ],
 )
 def test_window_that_is_wrong(text: str) -> None:
     """All three are needed, and a width the function is defined for; the message names the parameter (D-104, D-106)."""

@@ -10,8 +10,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from storage.data_folder import DataFolder
 from tests.builders import ct_slice
-from tests.live_server import LiveServer
+from tests.live_server import LiveServer, start_server
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="needs /proc")
 
@@ -128,3 +129,16 @@ def test_a_stop_leaves_nothing_behind(own_server: LiveServer) -> None:
     log = (own_server.data_dir / "postgres.log").read_text()
     assert "database system is shut down" in log
     assert "Traceback" not in own_server.log.read_text()
+
+
+def test_who_waited_for_readiness_finds_the_server(tmp_path: Path, database_url: str) -> None:
+    """When /health/ready is 200, `run/server.json` is there: a command started then joins the server."""
+    server = start_server(tmp_path / "data", "--workers", "4", "--database-url", database_url)
+    try:
+        deadline = time.monotonic() + 60
+        while not ready(server):
+            assert time.monotonic() < deadline and server.process.poll() is None, server.log_tail()
+        facts = DataFolder.running(server.data_dir)
+        assert facts is not None and facts["url"] == server.url
+    finally:
+        server.stop()

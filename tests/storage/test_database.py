@@ -1,7 +1,10 @@
 """Connections, named statements, searches and retries against a real server."""
 
 import asyncio
+import time
+from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
@@ -157,6 +160,97 @@ async def test_server_or_database_that_is_not_there(database_url: str, tmp_path:
     for url in (f"postgresql://dicomweb@/dicomweb?host={tmp_path}", database_url.replace("/test_", "/absent_")):
         with pytest.raises(Unavailable, match="does not answer"):
             await database.connect(url)
+
+
+async def test_a_statement_that_hangs_comes_to_an_end(database_url: str) -> None:
+    """A lock that is never let go of is a lost server after the limit, at the first attempt; the pool goes on."""
+    pool = await database.connect(database_url, max_size=1, command_within=0.2)
+    attempts = 0
+
+    async def count() -> object:
+        nonlocal attempts
+        attempts += 1
+        return await pool.fetchval("SELECT count(*) FROM instances")
+
+    other = await asyncpg.connect(database_url)
+    async with other.transaction():
+        await other.execute("LOCK TABLE instances")
+        with pytest.raises(TimeoutError) as caught:
+            await count()
+        assert database.connection_lost(caught.value)
+        with pytest.raises(Unavailable, match="in time"):
+            await database.retrying(count)
+        with pytest.raises(Unavailable):
+            async with database.searching(pool, seconds=60) as connection:
+                await connection.fetchval("SELECT count(*) FROM instances")
+    await other.close()
+    assert attempts == 2
+    assert await count() == 0
+    assert await pool.fetchval("SELECT 1 FROM pg_sleep(0.5)", timeout=database.ADMINISTRATIVE) == 1
+    await pool.close()
+
+
+async def test_a_pool_without_a_free_connection_is_unavailable(database_url: str) -> None:
+    """Who waits too long for a connection is told to come again, and costs the pool nothing."""
+    pool = await database.connect(database_url, max_size=1, connection_within=0.1)
+    async with pool.acquire():
+        with pytest.raises(Unavailable, match="no connection free"):
+            await pool.fetchval("SELECT 1")
+        with pytest.raises(Unavailable):
+            await pool.acquire()
+        with pytest.raises(Unavailable):
+            async with database.searching(pool):
+                pass
+    assert await pool.fetchval("SELECT 1") == 1
+    connection = await pool.acquire()
+    await pool.release(connection)
+    await pool.close()
+
+
+@pytest.fixture
+async def silenced(database_url: str) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """The database behind a relay, and the event after which the relay passes nothing on and says nothing."""
+    silent = asyncio.Event()
+    parts = urlsplit(database_url)
+    folder = parse_qs(parts.query)["host"][0]
+    writers: list[asyncio.StreamWriter] = []
+    ways: list[asyncio.Task[None]] = []
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            if not silent.is_set():
+                writer.write(data)
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner, outer = await asyncio.open_unix_connection(f"{folder}/.s.PGSQL.5432")
+        writers.extend((writer, outer))
+        ways.extend((asyncio.create_task(forward(reader, outer)), asyncio.create_task(forward(inner, writer))))
+
+    listener = await asyncio.start_server(relay, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    yield f"postgresql://{parts.username}@127.0.0.1:{port}{parts.path}?sslmode=disable", silent
+    listener.close()
+    for writer in writers:
+        writer.transport.abort()
+    await asyncio.gather(*ways, return_exceptions=True)
+
+
+async def test_a_server_that_falls_silent_is_unavailable(silenced: tuple[str, asyncio.Event]) -> None:
+    """Cut off without a word, before or after the connection was made, a server costs seconds, not for ever."""
+    url, silent = silenced
+    pool = await database.connect(url, max_size=2, command_within=0.2, connection_within=0.2)
+    assert await pool.fetchval("SELECT 1") == 1
+    silent.set()
+    begun = time.monotonic()
+    for _ in range(3):
+        with pytest.raises((Unavailable, TimeoutError)) as caught:
+            await asyncio.wait_for(pool.fetchval("SELECT 1"), 10)
+        assert isinstance(caught.value, Unavailable) or database.connection_lost(caught.value)
+    with pytest.raises(Unavailable, match="silent for too long"):
+        await asyncio.wait_for(database.connect(url, connection_within=0.2), 10)
+    assert time.monotonic() - begun < 5
+    pool.terminate()
+    await asyncio.sleep(0.05)
 
 
 def test_named_statements_are_found_by_name(tmp_path: Path) -> None:

@@ -250,6 +250,8 @@ def test_a_frame_decodes_or_says_why_not(path: Path) -> None:
 
 
 CHART = "photometric/pm5644/PM5644-960x540_"
+CAPTION = np.s_[50:95, 400:560]
+"""Where the chart says how it is encoded."""
 
 
 @pytest.mark.parametrize(
@@ -259,11 +261,11 @@ CHART = "photometric/pm5644/PM5644-960x540_"
         ("JPEG-Lossless_RGB", 0.0),
         ("JPEG-LS_Lossless", 0.0),
         ("JPEG2000-Lossless", 0.0),
-        ("JPEG-LS_NearLossless", 1.5),
-        ("JPEG2000-Lossy", 1.0),
-        ("JPEG2000-Lossy50", 3.0),
-        ("JPEG-Baseline_YBRFull", 1.5),
-        ("JPEG-Baseline_YBR422", 3.0),
+        ("JPEG2000-Lossy", 0.1),
+        ("JPEG-LS_NearLossless", 1.0),
+        ("JPEG-Baseline_YBRFull", 1.0),
+        ("JPEG-Baseline_YBR422", 1.0),
+        ("JPEG2000-Lossy50", 6.0),
     ],
 )
 def test_the_color_chart_is_the_same_picture_in_every_encoding(name: str, mean: float) -> None:
@@ -271,10 +273,9 @@ def test_the_color_chart_is_the_same_picture_in_every_encoding(name: str, mean: 
     reference = decoded(corpus_file(CHART + "RGB.dcm")).pixels.astype(int)
     frame = decoded(corpus_file(CHART + name + ".dcm"))
     assert frame.photometric_interpretation == "RGB"
-    # the lossless copies were made from another master of the chart, in which one part differs
     difference = np.abs(frame.pixels.astype(int) - reference)
-    assert np.median(difference, axis=(0, 1)).max() <= max(mean, 0)
-    assert difference.mean() < mean + 4
+    difference[CAPTION] = 0
+    assert difference.mean() <= mean
 
 
 @pytest.mark.parametrize("path", ["photometric/weasis/ybrFull-RLE.dcm", "photometric/weasis/ybr422-raw.dcm"])

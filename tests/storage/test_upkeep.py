@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from storage.archive import Archive
+from storage.blobs import LocalBlobs
+from storage.database import connect, sql
 from storage.policy import Policy
 from storage.reindex import reindex
 from storage.sweep import sweep
@@ -151,3 +153,20 @@ async def stored(archive: Archive, patient_id: str) -> str:
     await archive.store(ct_slice("1.2", "1.3", "1.4", PatientID=patient_id))
     (found,) = await archive.instances("1.2")
     return found.blob
+
+
+async def test_statements_over_the_whole_index_may_take_long(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counting everything again and emptying the index are not cut off after the minute that others have."""
+    slow = {
+        "wrong_counters": "SELECT pg_sleep(0.5)::text || 'slow' AS study_instance_uid",
+        "forget_index": "SELECT pg_sleep(0.5)",
+    }
+    for module in ("storage.verify", "storage.reindex"):
+        monkeypatch.setattr(f"{module}.sql", lambda name: slow.get(name) or sql(name))
+    pool = await connect(database_url, command_within=0.3)
+    archive = Archive(pool, LocalBlobs(tmp_path / "blobs"))
+    assert [each.what for each in await findings(archive)] == ["slow"]
+    assert [each async for each in reindex(archive, processes=1)] == []
+    await archive.close()
