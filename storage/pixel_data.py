@@ -249,10 +249,17 @@ def encode_frame(
 
 
 def _encoder(transfer_syntax_uid: str) -> str:
-    syntax = TRANSFER_SYNTAXES.get(transfer_syntax_uid)
-    if syntax is None or syntax.encode is None:
+    encoder = _wanted(transfer_syntax_uid).encode
+    if encoder is None:
         raise UnencodablePixelData("There is no encoder for this transfer syntax.")
-    return syntax.encode
+    return encoder
+
+
+def _wanted(transfer_syntax_uid: str) -> TransferSyntax:
+    syntax = TRANSFER_SYNTAXES.get(transfer_syntax_uid)
+    if syntax is None:
+        raise UnencodablePixelData("There is no encoder for this transfer syntax.")
+    return syntax
 
 
 def why_not_transcodable(pixel: PixelLayout, stored_uid: str, wanted_uid: str) -> str | None:
@@ -298,7 +305,7 @@ def transcode_frame(
     UndecodablePixelData, UnencodablePixelData, LimitExceeded
         As `decode_frame` and `encode_frame`.
     """
-    if stored_uid == wanted_uid or (not pixel.encapsulated and TRANSFER_SYNTAXES[wanted_uid].native):
+    if stored_uid == wanted_uid or (not pixel.encapsulated and _wanted(wanted_uid).native):
         return Encoded(frame, pixel.photometric_interpretation)
     return encode_decoded(decode_frame(frame, pixel, stored_uid), pixel, wanted_uid, quality=quality)
 
@@ -309,10 +316,11 @@ def encode_decoded(
     """Encode a frame that was decoded, as its data set describes it."""
     pixels = decoded.pixels
     allocated = 1 if pixel.bits_allocated == 1 else pixels.dtype.itemsize * 8
-    if TRANSFER_SYNTAXES[wanted_uid].native:
+    wanted = _wanted(wanted_uid)
+    if wanted.native:
         data = native_bytes(pixels, allocated, planar_configuration=pixel.planar_configuration)
         return Encoded(data, decoded.photometric_interpretation)
-    if TRANSFER_SYNTAXES[wanted_uid].lossy:
+    if wanted.lossy:
         if pixel.high_bit + 1 != pixel.bits_stored:
             raise UnencodablePixelData("Samples that do not start at bit 0 are not compressed with loss.")
         pixels = stored_values(pixels, pixel)

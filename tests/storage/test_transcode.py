@@ -1,12 +1,10 @@
 """Whole instances in another transfer syntax: the same pixels, the same elements, headers that tell the truth."""
 
-import errno
 import io
 import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,15 +15,14 @@ from pydicom.dataset import Dataset
 
 from storage import transcoded_pixels
 from storage.elements import Header
-from storage.errors import ArchiveError, OutOfSpace
+from storage.errors import ArchiveError
 from storage.frame_table import FrameTable, frame_table
 from storage.layout import PixelLayout, frame_bytes, frame_span, layout_of
 from storage.part10 import BytesSource, read_header
 from storage.pixel_data import UndecodablePixelData, UnencodablePixelData, decode_frame, encode_frame
 from storage.reencode import explicit_little_endian
 from storage.source import Source
-from storage.transcode import Transcoded, transcode
-from storage.transcoded_pixels import AHEAD, FrameQueue
+from storage.transcode import transcode
 from storage.transfer_syntax import (
     DEFLATED_IMAGE_FRAME,
     EXPLICIT_LE,
@@ -376,67 +373,12 @@ def test_what_cannot_be_had_is_refused_with_a_reason(data: bytes, uid: str) -> N
         transcode(source, header, uid)
 
 
-def test_no_room_for_the_temporary_file_is_said_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A full disk is OutOfSpace, and leaves nothing behind (promise 7)."""
-
-    class Full(io.BytesIO):
-        def write(self, _data: Any) -> int:
-            raise OSError(errno.ENOSPC, "full")
-
-    monkeypatch.setattr(transcoded_pixels.tempfile, "TemporaryFile", lambda **_: Full())
-    header, source = opened(SOURCES["frames"])
-    with pytest.raises(OutOfSpace):
-        transcode(source, header, RLE_LOSSLESS, folder=tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_temporary_file_has_no_name(tmp_path: Path) -> None:
-    """A killed process leaves nothing to clean up (promise 2)."""
-    header, source = opened(SOURCES["frames"])
-    with transcode(source, header, RLE_LOSSLESS, folder=tmp_path) as result:
-        assert list(tmp_path.iterdir()) == []
-        assert b"".join(result.stream()) == b"".join(result.stream())
-
-
 @pytest.mark.parametrize("uid", [EXPLICIT_LE, HTJ2K_LOSSLESS])
 def test_threads_change_nothing(uid: str) -> None:
     """Frames made ahead in other threads come in order, and are the same."""
     data = transcoded(color(9), JPEG_LS_LOSSLESS)
     with ThreadPoolExecutor(2) as executor:
         assert transcoded(data, uid, executor=executor) == transcoded(data, uid)
-
-
-def test_few_frames_are_made_ahead() -> None:
-    """However many frames there are, only a few are in memory (promise 6)."""
-    made: list[int] = []
-
-    def make(index: int) -> bytes:
-        made.append(index)
-        return b"%d" % index
-
-    with ThreadPoolExecutor(1) as executor:
-        queue = FrameQueue(make, 1000, executor)
-        assert [queue.frame(index) for index in range(3)] == [b"0", b"1", b"2"]
-        executor.submit(int).result()
-        assert len(made) <= 3 + AHEAD + 1
-        assert queue.frame(500) == b"500"
-        assert [queue.frame(index) for index in (501, 0, 999)] == [b"501", b"0", b"999"]
-        queue.close()
-
-
-@pytest.mark.parametrize("name", ["frames", "bits"])
-def test_decoded_pixels_can_be_read_from_anywhere(name: str) -> None:
-    """The source behind the file answers any range, as the file does before (A range never decodes from the start)."""
-    header, source = opened(transcoded(SOURCES[name], RLE_LOSSLESS))
-    result: Transcoded = transcode(source, header, EXPLICIT_LE)
-    pixels = result._source
-    expected = transcoded(SOURCES[name], EXPLICIT_LE)
-    value = expected[-(pixels.length - source.length) - 1 :] if len(expected) % 2 else expected
-    whole = pixels.read(source.length, pixels.length)
-    assert whole in value
-    for start, length in ((0, 3), (1, 50), (40, 900), (len(whole) - 2, 10)):
-        assert pixels.read(source.length + start, length) == whole[start : start + length]
-    assert pixels.read(4, 9) == source.read(4, 9)
 
 
 @pytest.mark.parametrize("uid", [EXPLICIT_LE, RLE_LOSSLESS])
