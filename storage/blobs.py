@@ -300,14 +300,10 @@ class LocalReader:
             raise NotFound("The stored file is missing; `dicomweb check` tells more.") from None
 
     async def _read(self, file: int, offset: int, length: int) -> bytes:
-        if _NOWAIT:
-            buffer = bytearray(length)
-            try:
-                if os.preadv(file, [buffer], offset, _NOWAIT) == length:
-                    return bytes(buffer)
-            except OSError as error:
-                if error.errno not in (EAGAIN, EOPNOTSUPP):
-                    raise
+        if length <= 0:
+            return b""
+        if _in_memory(file, offset) and _in_memory(file, offset + length - 1):
+            return _read_fully(file, offset, length)
         return await self._blobs.run(_read_fully, file, offset, length)
 
 
@@ -322,6 +318,16 @@ def _new_identifier() -> str:
     milliseconds = time.time_ns() // 1_000_000
     random = secrets.randbits(74)
     return f"{milliseconds << 80 | 7 << 76 | (random >> 62) << 64 | 2 << 62 | random & (1 << 62) - 1:032x}"
+
+
+def _in_memory(file: int, offset: int) -> bool:
+    """Whether a byte of a file can be read without asking the disk; that of its ends stands for all of a frame."""
+    try:
+        return bool(_NOWAIT) and os.preadv(file, [bytearray(1)], offset, _NOWAIT) == 1
+    except OSError as error:
+        if error.errno in (EAGAIN, EOPNOTSUPP):
+            return False
+        raise
 
 
 def _read_fully(file: int, offset: int, length: int) -> bytes:
