@@ -1,4 +1,7 @@
-"""Frames of one instance: each is one positioned read at a place that was computed at ingest."""
+"""Frames of one instance: each is one positioned read at a place that was computed at ingest.
+
+In another transfer syntax than the stored one they are decoded, and encoded anew, in threads.
+"""
 
 from collections.abc import Sequence
 
@@ -6,6 +9,8 @@ from storage.blobs import LocalBlobs
 from storage.errors import NotFound
 from storage.instance_file import InstanceFile, reader_of
 from storage.layout import PixelLayout, frame_bytes, frame_span
+from storage.pixel_data import transcode_frame
+from storage.pixel_threads import PixelThreads
 
 
 class FrameSet:
@@ -27,7 +32,12 @@ class FrameSet:
     """
 
     def __init__(
-        self, blobs: LocalBlobs, instance: InstanceFile, frame_numbers: Sequence[int], entries: Sequence[bytes | None]
+        self,
+        blobs: LocalBlobs,
+        instance: InstanceFile,
+        frame_numbers: Sequence[int],
+        entries: Sequence[bytes | None],
+        threads: PixelThreads,
     ) -> None:
         pixel_data = instance.layout.pixel_data
         if pixel_data is None or not pixel_data.frames:
@@ -39,9 +49,29 @@ class FrameSet:
         self.frame_numbers = frame_numbers
         self._entries = dict(zip(frame_numbers, entries, strict=True))
         self._reader = reader_of(blobs, instance)
+        self._threads = threads
 
     async def read(self, frame_number: int) -> bytes:
         """Return one frame: the compressed stream, or native samples in little endian, from a byte boundary."""
         span = frame_span(self.pixel_data, frame_number - 1, self._entries[frame_number])
         raw = await self._reader.read(span.offset, span.length)
         return frame_bytes(span, raw, self.instance.layout)
+
+    async def transcoded(self, frame_number: int, transfer_syntax_uid: str) -> bytes:
+        """Return one frame in another transfer syntax; in Explicit VR Little Endian as the metadata describes it.
+
+        Raises
+        ------
+        UndecodablePixelData, UnencodablePixelData, LimitExceeded
+            It cannot be had so.
+        Unavailable
+            Too many frames are being made.
+
+        Standard
+        --------
+        PS3.18 8.7.3.3; checklist A-049, D-043, D-053, D-058.
+        """
+        frame = await self.read(frame_number)
+        stored = self.instance.transfer_syntax_uid
+        encoded = await self._threads.run(transcode_frame, frame, self.pixel_data, stored, transfer_syntax_uid)
+        return encoded.data

@@ -97,7 +97,7 @@ class PartFile:
         if self._parsed is None:
             return self._blobs.reader(self._instance.blob).stream(offset, wanted)
         header, source = self._parsed
-        return _cut(in_thread(self._blobs, explicit_little_endian(source, header)), offset, wanted)
+        return cut(in_thread(self._blobs, explicit_little_endian(source, header)), offset, wanted)
 
     def _parse(self) -> tuple[tuple[Header, Source], int]:
         header, source = read_header(FileSource(self._blobs.path(self._instance.blob)), Limits())
@@ -138,7 +138,7 @@ async def in_thread(blobs: LocalBlobs, items: Iterator[_Item]) -> AsyncIterator[
         yield item
 
 
-async def _cut(chunks: AsyncIterator[bytes], offset: int, length: int) -> AsyncIterator[bytes]:
+async def cut(chunks: AsyncIterator[bytes], offset: int, length: int) -> AsyncIterator[bytes]:
     """Yield `length` bytes after the first `offset`."""
     async for chunk in chunks:
         if offset >= len(chunk):

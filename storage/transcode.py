@@ -24,7 +24,7 @@ import numpy as np
 from storage.elements import Dataset, Element, Header, Tag
 from storage.errors import ArchiveError
 from storage.frame_table import FrameTable, frame_table
-from storage.layout import Layout, PixelLayout, frame_bytes, frame_span, layout_of
+from storage.layout import PIXEL_DATA_TAGS, Layout, PixelLayout, frame_bytes, frame_span, layout_of
 from storage.pixel_data import DecodedFrame, decode_frame, encode_decoded, why_not_transcodable
 from storage.pixel_decoders import UndecodablePixelData
 from storage.pixel_encoders import DEFAULT_QUALITY, UnencodablePixelData, native_bytes
@@ -81,6 +81,17 @@ class Transcoded:
             A frame after the first is damaged or differs from it. Only uncompressed files fail here.
         """
         return explicit_little_endian(self._source, self._header)
+
+    @property
+    def source(self) -> Source:
+        """Where large values of the file are read."""
+        return self._source
+
+    @property
+    def pixel_data(self) -> tuple[int, int]:
+        """Where in `source` the top-level pixel data is: offset and length in bytes, without padding."""
+        element = next(self._header.dataset[tag] for tag in PIXEL_DATA_TAGS if tag in self._header.dataset)
+        return element.offset, element.length
 
     def close(self) -> None:
         """Drop what was prepared, such as the temporary file."""

@@ -1,0 +1,105 @@
+"""A stored instance in another transfer syntax than its own, to be sent while it is made.
+
+Facts kept here:
+
+- The first frame is decoded before anything is promised; a compressed file is made as a whole before (`transcode`).
+- Memory is constant: a few frames are made ahead, in threads, and a compressed file lies in an unlinked temporary one.
+- What was prepared is dropped when the stream ends, or is closed because the client left.
+"""
+
+from collections.abc import AsyncGenerator, Iterator
+
+from storage.blobs import LocalBlobs
+from storage.elements import Limits
+from storage.instance_file import InstanceFile, cut
+from storage.part10 import read_header
+from storage.pixel_threads import PixelThreads
+from storage.source import FileSource, chunks
+from storage.transcode import Transcoded, transcode
+from storage.transfer_syntax import EXPLICIT_LE
+
+
+class TranscodedFile:
+    """A DICOM file (PS3.10) in a transfer syntax of the client's choice; a `PartFile` in all but its making.
+
+    Attributes
+    ----------
+    length : int
+        Bytes of the whole file.
+    transfer_syntax_uid : str
+        Of the bytes sent.
+    """
+
+    def __init__(self, transcoded: Transcoded, threads: PixelThreads) -> None:
+        self._transcoded = transcoded
+        self._threads = threads
+        self.length = transcoded.length
+        self.transfer_syntax_uid = transcoded.transfer_syntax_uid
+
+    @classmethod
+    async def open(
+        cls, blobs: LocalBlobs, instance: InstanceFile, threads: PixelThreads, transfer_syntax_uid: str
+    ) -> "TranscodedFile":
+        """Prepare the file.
+
+        Raises
+        ------
+        UndecodablePixelData, UnencodablePixelData, LimitExceeded
+            It cannot be had in this transfer syntax.
+        Unavailable
+            Too many are being made.
+        OutOfSpace
+            There is no room for the temporary file.
+        """
+        return cls(await threads.run_file(_prepared, blobs, instance, threads, transfer_syntax_uid), threads)
+
+    async def stream(self, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
+        """Yield `length` bytes from `offset` (all by default) in chunks of at most 1 MiB, once."""
+        wanted = self.length - offset if length is None else length
+        try:
+            async for chunk in cut(self._threads.steps(self._transcoded.stream()), offset, wanted):
+                yield chunk
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Drop what was prepared; `stream` does it at its end."""
+        self._transcoded.close()
+
+
+class DecodedPixelData:
+    """The pixel data of an instance as one uncompressed value in little endian.
+
+    Attributes
+    ----------
+    length : int
+        In bytes, without padding.
+    """
+
+    def __init__(self, transcoded: Transcoded, threads: PixelThreads) -> None:
+        self._transcoded = transcoded
+        self._threads = threads
+        self.length = transcoded.pixel_data[1]
+
+    @classmethod
+    async def open(cls, blobs: LocalBlobs, instance: InstanceFile, threads: PixelThreads) -> "DecodedPixelData":
+        """Prepare the value; raises as `TranscodedFile.open` does."""
+        return cls(await threads.run_file(_prepared, blobs, instance, threads, EXPLICIT_LE), threads)
+
+    async def stream(self, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
+        """Yield `length` bytes from `offset` (all by default), once; frames before `offset` are not decoded."""
+        wanted = self.length - offset if length is None else length
+        try:
+            async for chunk in self._threads.steps(self._chunks(offset, wanted)):
+                yield chunk
+        finally:
+            self._transcoded.close()
+
+    def _chunks(self, offset: int, length: int) -> Iterator[bytes]:
+        start, _ = self._transcoded.pixel_data
+        return chunks(self._transcoded.source, start + offset, length)
+
+
+def _prepared(blobs: LocalBlobs, instance: InstanceFile, threads: PixelThreads, transfer_syntax_uid: str) -> Transcoded:
+    header, source = read_header(FileSource(blobs.path(instance.blob)), Limits())
+    return transcode(source, header, transfer_syntax_uid, executor=threads.frames, folder=blobs.root / ".staging")
