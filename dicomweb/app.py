@@ -14,9 +14,20 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Mount, Route, Router
 from starlette.types import Lifespan
 
-from dicomweb import capabilities, front_page, health, qido, stow, wado
+from dicomweb import (
+    capabilities,
+    front_page,
+    health,
+    qido,
+    rendered,
+    retrieve_thumbnail,
+    stow,
+    wado,
+    wado_uri,
+)
 from dicomweb.failures import answer_archive_error, answer_http_exception
 from dicomweb.middleware import ProtocolMiddleware
+from dicomweb.renderer import Renderer
 from dicomweb.request_limit import RequestLimit
 from dicomweb.urls import MOUNT
 from storage.errors import ArchiveError
@@ -43,8 +54,16 @@ def create_app(archive: "Archive", settings: "Settings", *, lifespan: Lifespan[S
     Starlette
         The ASGI application.
     """
-    dicomweb_routes = [*wado.ROUTES, *qido.ROUTES, *stow.ROUTES, *capabilities.ROUTES]
-    return assemble(archive, settings, dicomweb_routes, [*front_page.ROUTES, *health.ROUTES], lifespan=lifespan)
+    dicomweb_routes = [
+        *wado.ROUTES,
+        *rendered.ROUTES,
+        *retrieve_thumbnail.ROUTES,
+        *qido.ROUTES,
+        *stow.ROUTES,
+        *capabilities.ROUTES,
+    ]
+    root_routes = [*wado_uri.ROUTES, *front_page.ROUTES, *health.ROUTES]
+    return assemble(archive, settings, dicomweb_routes, root_routes, lifespan=lifespan)
 
 
 def assemble(
@@ -73,6 +92,12 @@ def assemble(
     app.router.redirect_slashes = False
     app.state.archive = archive
     app.state.settings = settings
+    app.state.renderer = Renderer(
+        archive,
+        threads=settings.render_threads,
+        queue=settings.render_queue,
+        cache_bytes=settings.render_cache_bytes,
+    )
     return app
 
 

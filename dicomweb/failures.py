@@ -21,6 +21,7 @@ from starlette.responses import Response
 from dicomweb.masked_path import masked_path
 from storage import errors
 from storage.database import connection_lost
+from storage.pixel_data import UndecodablePixelData, UnencodablePixelData
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,8 @@ FAILURES: Mapping[type[Exception], Failure] = {
     errors.InvalidQuery: Failure(400, 0xC000, 0xA900),
     errors.QueryTooBroad: Failure(413, 0xA700, 0xA700),
     errors.Unavailable: Failure(503, 0xA700, 0xA700),
+    UndecodablePixelData: Failure(406, 0xC000, 0xC000),
+    UnencodablePixelData: Failure(406, 0xC000, 0xC000),
     errors.InUse: Failure(503, 0xA700, 0xA700),
     errors.SchemaMismatch: Failure(503, 0x0110, 0x0110),
     errors.ArchiveError: PROCESSING_FAILURE,

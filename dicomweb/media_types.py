@@ -16,49 +16,25 @@ Facts and clauses this module keeps:
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+from storage.transfer_syntax import EXPLICIT_LE, OCTET_STREAM, TRANSFER_SYNTAXES, syntaxes_by_media_type
+
+EXPLICIT_VR_LITTLE_ENDIAN = EXPLICIT_LE
 DICOM = "application/dicom"
 DICOM_JSON = "application/dicom+json"
 DICOM_XML = "application/dicom+xml"
-OCTET_STREAM = "application/octet-stream"
 MULTIPART_RELATED = "multipart/related"
 
-_JPEG_FAMILY = "1.2.840.10008.1.2.4."
-
-# Table 8.7.3-5 (and 8.7.3-4 for the first row): media type -> its transfer syntaxes, the default one first.
-_TABLE: dict[str, tuple[str, ...]] = {
-    OCTET_STREAM: (
-        EXPLICIT_VR_LITTLE_ENDIAN,
-        "1.2.840.10008.1.2",
-        "1.2.840.10008.1.2.2",
-        "1.2.840.10008.1.2.1.99",
-    ),
-    "image/jpeg": tuple(_JPEG_FAMILY + suffix for suffix in ("70", "50", "51", "57")),
-    "image/dicom-rle": ("1.2.840.10008.1.2.5",),
-    "image/jls": tuple(_JPEG_FAMILY + suffix for suffix in ("80", "81")),
-    "image/jp2": tuple(_JPEG_FAMILY + suffix for suffix in ("90", "91")),
-    "image/jpx": tuple(_JPEG_FAMILY + suffix for suffix in ("92", "93")),
-    "image/jphc": tuple(_JPEG_FAMILY + suffix for suffix in ("201", "202", "203")),
-    "image/jxl": tuple(_JPEG_FAMILY + suffix for suffix in ("110", "111", "112")),
-    "video/mpeg": tuple(_JPEG_FAMILY + suffix for suffix in ("101", "100", "101.1", "100.1")),
-    "video/mp4": tuple(
-        _JPEG_FAMILY + suffix
-        for suffix in ("102", "103", "104", "105", "106", "102.1", "103.1", "104.1", "105.1", "106.1")
-    ),
-    "video/H265": tuple(_JPEG_FAMILY + suffix for suffix in ("107", "108")),
-}
-
-TRANSFER_SYNTAXES_OF_MEDIA_TYPE: Mapping[str, tuple[str, ...]] = _TABLE
+TRANSFER_SYNTAXES_OF_MEDIA_TYPE: Mapping[str, tuple[str, ...]] = syntaxes_by_media_type()
 """Media type of a frame or bulk data part -> the transfer syntaxes it may have, the default first."""
 
 MEDIA_TYPE_OF_TRANSFER_SYNTAX: Mapping[str, str] = {
-    uid: media_type for media_type, uids in _TABLE.items() for uid in uids
+    uid: syntax.media_type for uid, syntax in TRANSFER_SYNTAXES.items()
 }
 """Transfer syntax UID -> media type of a frame in it; one that is not listed is application/octet-stream."""
 
 DEFAULT_TRANSFER_SYNTAX: Mapping[str, str] = {
     DICOM: EXPLICIT_VR_LITTLE_ENDIAN,
-    **{media_type: uids[0] for media_type, uids in _TABLE.items()},
+    **{syntax.media_type: uid for uid, syntax in TRANSFER_SYNTAXES.items() if syntax.default},
 }
 """Media type -> the transfer syntax meant when the client names none (Tables 8.7.3-2, -4 and -5)."""
 
@@ -155,12 +131,15 @@ class Offer:
         Whether a client that names no transfer syntax may get it; None means: when `transfer_syntax` is the
         media type's default. True serves an object that exists in a lossy form only (PS3.18 8.7.3.4), False
         an encoding that only `transfer-syntax=*` or its own UID selects.
+    named_only : bool
+        Whether nothing but its own UID selects it: a lossy encoding that would have to be made (A-049).
     """
 
     media_type: str
     multipart: bool = False
     transfer_syntax: str | None = None
     default: bool | None = None
+    named_only: bool = False
 
     def __str__(self) -> str:
         """The offer as a header value, as clients should name it in Accept."""
@@ -299,6 +278,8 @@ def _specificity(entry: MediaRange, offer: Offer) -> int:
     else:
         closeness = _SAME_MEDIA_TYPE if wanted in (given, _GENERIC.get(given)) else 0
     if not closeness:
+        return 0
+    if offer.named_only and entry.transfer_syntax != offer.transfer_syntax:
         return 0
     if entry.transfer_syntax is None:
         return closeness if _is_default(offer) else 0

@@ -46,6 +46,7 @@ MOST_ANIMATED_PIXELS: Final = 1 << 27
 _ATTRIBUTES_BYTES: Final = 8 << 20  # of JSON; parsed, it takes some ten times that
 _MOST_BULK_BYTES: Final = 1 << 26
 _PARSED_AT_ONCE: Final = 1 << 18
+_READING_SECONDS: Final = 60
 
 Key = tuple[Hashable, ...]
 
@@ -225,10 +226,8 @@ class Renderer:
                 for number in numbers:
                     if gone.done():
                         raise RequestRefused(CLIENT_CLOSED_REQUEST, "The client went away.")
-                    data = asyncio.run_coroutine_threadsafe(frames.read(number), loop).result()
-                    yield EncodedFrame(
-                        data, pixel, instance.transfer_syntax_uid, attributes, number, bulk
-                    ).decoded()
+                    data = asyncio.run_coroutine_threadsafe(frames.read(number), loop).result(_READING_SECONDS)
+                    yield EncodedFrame(data, pixel, instance.transfer_syntax_uid, attributes, number, bulk).decoded()
 
             try:
                 return await self.pool.run(lambda: _animated(decoded, attributes, numbers, look))
@@ -285,9 +284,7 @@ class Renderer:
     ) -> dict[str, bytes]:
         return await self.bulk(instance, needed_bulk_data(attributes, number, overlays=overlays))
 
-    async def _remembered(
-        self, request: Request, key: Key, make: Callable[[], Any], *, patient: bool = False
-    ) -> bytes:
+    async def _remembered(self, request: Request, key: Key, make: Callable[[], Any], *, patient: bool = False) -> bytes:
         held = self._pictures.get(key)
         if held is None:
             async with self.pool.place(request, patient=patient):
@@ -328,8 +325,10 @@ def _animated(
 def _check_animation(pixel: PixelLayout, frames: int, viewport: Viewport | None) -> None:
     size = pixel.rows * pixel.columns
     if viewport is not None:
-        size = min(size, viewport.width * viewport.height) if viewport.region_width is None else (
-            viewport.width * viewport.height
+        size = (
+            min(size, viewport.width * viewport.height)
+            if viewport.region_width is None
+            else (viewport.width * viewport.height)
         )
     if size * frames > MOST_ANIMATED_PIXELS:
         raise RequestRefused(

@@ -94,6 +94,17 @@ class Settings(BaseSettings):
     max_requests_in_flight: int = Field(
         256, ge=1, description="Most requests one worker process answers at once; more are told to come again."
     )
+    render_threads: int = Field(
+        2, ge=1, le=256, description="Pictures one worker process decodes and renders at once, one processor core each."
+    )
+    render_queue: int = Field(
+        64,
+        ge=0,
+        description="Most requests of one worker process that wait for a picture; more are told to come again.",
+    )
+    render_cache_bytes: ByteSize = Field(
+        ByteSize(64 << 20), description="Most bytes of rendered pictures one worker process remembers; 0 for none."
+    )
     max_request_bytes: ByteSize = Field(ByteSize(64 * GIB), ge=1, description="Largest body of one request.")
     max_instance_bytes: ByteSize = Field(ByteSize(16 * GIB), ge=1, description="Largest instance stored.")
     min_free_bytes: ByteSize = Field(

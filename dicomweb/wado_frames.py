@@ -6,13 +6,17 @@ Facts this module keeps:
 - A list holds numbers from 1 and, as an extension, ranges such as `1-500`; parts come in the order asked for. A
   number that is none, or 0, is a 400; one beyond the last frame a 404 for the whole request (checklist D-042).
 - Stored bytes are sent as they are; native frames in little endian, labelled Explicit VR Little Endian (8.7.3.3.1).
+  Frames are decompressed, or compressed otherwise, for those who ask so; off the event loop, a few ahead.
 - One frame is one lookup, one read and one write; what repeats is remembered, but never a frame list: a few hundred
   long ones would fill the memory.
 """
 
+import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -36,16 +40,16 @@ from dicomweb.wado_body import (
     one_item,
     single_part,
 )
+from dicomweb.wado_forms import Stored, pixel_offers, stored_form
 from dicomweb.wado_request import (
     VIDEO,
     accept_key,
     accepted,
     cache_control,
     choose,
+    made_on_request,
     pixel_content_type,
-    pixel_offers,
     refuse,
-    stored_pixel_syntax,
     target_uids,
 )
 from dicomweb.wado_video import VideoStream
@@ -56,6 +60,12 @@ if TYPE_CHECKING:
 
 MOST_FRAMES = 200_000
 """Frames one request may name; more is a 400."""
+
+AHEAD = 4
+"""Frames of a list that are read, and transcoded if need be, before they are wanted."""
+
+ReadFrame = Callable[[int], Awaitable[bytes]]
+"""Returns one frame by its number."""
 
 _NUMBERS = re.compile(r"0*([1-9][0-9]{0,8})(?:-0*([1-9][0-9]{0,8}))?\Z")
 
@@ -72,12 +82,13 @@ async def retrieve_instance_frames(request: Request) -> Response:
     numbers = frame_numbers(request.path_params["frames"])
     archive: Archive = request.app.state.archive
     frames = await archive.frames(study, series, instance, numbers)
-    stored = stored_pixel_syntax(frames.instance.transfer_syntax_uid, frames.instance.layout)
+    form = stored_form(frames.instance)
+    stored = form.transfer_syntax_uid
     key = accept_key(request)
-    offer = _choose(*key, stored, len(numbers) == 1)
+    offer = _choose(*key, form, len(numbers) == 1)
     if offer is None:
         what = "The frame" if len(numbers) == 1 else "The frames"
-        raise refuse(stored, pixel_offers(stored, single=len(numbers) == 1), what)
+        raise refuse(stored, pixel_offers(form, single=len(numbers) == 1), what)
     location = instance_url(base_url(request), study, series, instance) + "/frames/"
     named = ",".join(map(str, numbers))
     etag = entity_tag(frames.instance.sha256, str(offer), location if offer.multipart else "", named)
@@ -88,13 +99,43 @@ async def retrieve_instance_frames(request: Request) -> Response:
     content_type = pixel_content_type(offer)
     if stored in VIDEO:
         return await _video(request, archive, frames, offer, location + named, etag, cache)
+    read = reader_of(frames, form, offer, single=len(numbers) == 1)
     if len(numbers) > 1:
-        items = _items(frames, numbers, content_type, location)
+        items = _items(read, numbers, content_type, location)
         return multipart(content_type.partition(";")[0], items, etag, cache)
-    body = await frames.read(numbers[0])
+    body = await read(numbers[0])
     if offer.multipart:
         return _one_part(content_type, location + named, etag, cache, body)
     return _bare(request, content_type, location + named, etag, cache, body)
+
+
+def reader_of(frames: "FrameSet", form: Stored, offer: Offer, *, single: bool) -> ReadFrame:
+    """Return what reads frames in the form of `offer`, as stored or transcoded; it raises NotAcceptable."""
+    uid = offer.transfer_syntax
+    if uid is None or uid == form.transfer_syntax_uid:
+        return frames.read
+
+    async def transcoded(number: int) -> bytes:
+        with made_on_request(form.transfer_syntax_uid, pixel_offers(form, single=single), f"Frame {number}"):
+            return await frames.transcoded(number, uid)
+
+    return transcoded
+
+
+async def frames_ahead(read: ReadFrame, numbers: Iterable[int]) -> AsyncIterator[tuple[int, bytes]]:
+    """Yield frames in order with their numbers; the next few are made while one is sent."""
+    ahead: deque[tuple[int, asyncio.Task[bytes]]] = deque()
+    rest = iter(numbers)
+    try:
+        while True:
+            ahead.extend((number, asyncio.ensure_future(read(number))) for number in islice(rest, AHEAD - len(ahead)))
+            if not ahead:
+                return
+            number, task = ahead.popleft()
+            yield number, await task
+    finally:
+        for _, task in ahead:
+            task.cancel()
 
 
 def frame_numbers(text: str) -> tuple[int, ...]:
@@ -129,8 +170,8 @@ def frame_numbers(text: str) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=1024)
-def _choose(header: str | None, query: str | None, required: bool, stored: str, single: bool) -> Offer | None:
-    return choose(accepted(header, query, required), pixel_offers(stored, single=single))
+def _choose(header: str | None, query: str | None, required: bool, form: Stored, single: bool) -> Offer | None:
+    return choose(accepted(header, query, required), pixel_offers(form, single=single))
 
 
 async def _video(
@@ -157,9 +198,8 @@ async def _video(
     return single_part(request, item, etag, cache)
 
 
-async def _items(frames: "FrameSet", numbers: tuple[int, ...], content_type: str, location: str) -> AsyncIterator[Item]:
-    for number in numbers:
-        body = await frames.read(number)
+async def _items(read: ReadFrame, numbers: tuple[int, ...], content_type: str, location: str) -> AsyncIterator[Item]:
+    async for number, body in frames_ahead(read, numbers):
         yield Item(content_type, f"{location}{number}", len(body), InMemory(body))
 
 

@@ -4,15 +4,20 @@ Facts this module keeps:
 
 - One file per part, by series number and instance number; a single instance may come without multipart, which is what
   `*/*` gets, so that curl and browsers receive a file.
-- Files come as stored, byte for byte, except that implicit VR, big endian, deflated and headless ones are re-encoded
-  to Explicit VR Little Endian, which the Standard wants on the wire (8.7.3).
+- Files come as stored, byte for byte, where that is asked for or nothing need change; implicit VR, big endian, deflated
+  and headless ones are re-encoded to Explicit VR Little Endian, which the Standard wants on the wire (8.7.3).
+- Without `transfer-syntax` they are decompressed, or compressed otherwise when another one is named (8.7.3.4).
 - Each file is negotiated on its own, before the first byte: when one of them cannot be had as asked, the whole request
-  is a 406 that says how many and why, never a shorter study (checklist D-009, D-010, A-114).
+  is a 406 that says how many and why, never a shorter study (checklist D-009, D-010, A-114). A file that is found to be
+  damaged while a study is sent cuts the connection.
 - `type="application/octet-stream"` asks for the bulk data of all instances (Table 10.4.4-1 note 2).
 """
 
-from collections import Counter
-from collections.abc import AsyncIterator
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -20,16 +25,17 @@ from starlette.responses import Response
 
 from dicomweb.conditional import entity_tag
 from dicomweb.failures import NotAcceptable
-from dicomweb.media_types import DICOM, OCTET_STREAM, Offer, available
+from dicomweb.media_types import DICOM, OCTET_STREAM, MediaRange, Offer, available
 from dicomweb.urls import base_url, instance_url
 from dicomweb.wado_body import Item, boundary_of, multipart, multipart_length, not_modified, one_item, single_part
 from dicomweb.wado_bulkdata import retrieve_bulkdata
+from dicomweb.wado_forms import Stored, file_offers, stored_form
 from dicomweb.wado_request import (
     accept_key,
     accepted,
     cache_control,
     choose,
-    file_offers,
+    made_on_request,
     refuse,
     syntax_label,
     target_uids,
@@ -37,7 +43,12 @@ from dicomweb.wado_request import (
 
 if TYPE_CHECKING:
     from storage.archive import Archive
-    from storage.instance_file import InstanceFile, PartFile
+    from storage.instance_file import InstanceFile
+
+AHEAD = 3
+"""Files that are opened, and decoded if need be, before they are wanted."""
+
+_ANY_SYNTAX = {"transfer-syntax": "*"}
 
 BULK_DATA = Offer(OCTET_STREAM, multipart=True, default=True)
 
@@ -53,66 +64,112 @@ async def retrieve_instances(request: Request) -> Response:
     ranges = accepted(*accept_key(request))
     archive: Archive = request.app.state.archive
     files = await archive.instances(study, series, instance)
-    kinds = Counter(syntax_label(file.retrieved_transfer_syntax_uid) for file in files)
+    kinds = Counter(map(stored_form, files))
     single = instance is not None
-    chosen = {uid: choose(ranges, file_offers(uid, single=single)) for uid in kinds}
+    chosen = {kind: _choose(ranges, kind, single) for kind in kinds}
     if None in chosen.values():
         if choose(ranges, [BULK_DATA]) is not None:
             return await retrieve_bulkdata(request)
-        raise _refuse(kinds, [uid for uid, offer in chosen.items() if offer is None], single)
+        raise _refuse(kinds, [kind for kind, offer in chosen.items() if offer is None], single)
+    wanted = _Wanted({kind: offer for kind, offer in chosen.items() if offer is not None}, single)
     base = base_url(request)
-    offers = [str(offer) for _, offer in sorted(chosen.items())]
-    as_multipart = any(offer is not None and offer.multipart for offer in chosen.values())
+    as_multipart = any(offer.multipart for offer in wanted.offers.values())
+    offers = sorted(f"{kind.transfer_syntax_uid} {offer}" for kind, offer in wanted.offers.items())
     hashes = [file.sha256 for file in files]
     etag = entity_tag(*offers, *([base] if as_multipart else []), *hashes)
     cache = cache_control(request, can_be_corrected=True)
     unchanged = not_modified(request, etag, cache)
     if unchanged is not None:
         return unchanged
-    if len(files) == 1:
-        item = _item(files[0], await archive.part10(files[0]), base)
-        if as_multipart:
-            length = multipart_length(boundary_of(etag), [item])
-            return multipart(DICOM, one_item(item), etag, cache, length)
-        disposition = f'attachment; filename="{files[0].sop_instance_uid}.dcm"'
-        return single_part(request, item, etag, cache, [(b"content-disposition", disposition.encode())])
-    return multipart(DICOM, _items(archive, files, base), etag, cache, _length(files, base, etag))
+    length = wanted.length(files, base, etag)
+    if len(files) != 1 or request.method == "HEAD":
+        return multipart(DICOM, wanted.items(archive, files, base), etag, cache, length)
+    item = await wanted.item(archive, files[0], base)
+    if as_multipart:
+        return multipart(DICOM, one_item(item), etag, cache, multipart_length(boundary_of(etag), [item]))
+    disposition = f'attachment; filename="{files[0].sop_instance_uid}.dcm"'
+    return single_part(request, item, etag, cache, [(b"content-disposition", disposition.encode())])
 
 
-def _refuse(kinds: Counter[str], refused: list[str], single: bool) -> NotAcceptable:
-    offers = [offer for uid in kinds for offer in file_offers(uid, single=single)]
-    count = sum(kinds[uid] for uid in refused)
+def _choose(ranges: Sequence[MediaRange], kind: Stored, single: bool) -> Offer | None:
+    offers = file_offers(kind, single=single)
+    chosen = choose(ranges, offers)
+    if chosen is None and not kind.tag:
+        chosen = choose([replace(entry, parameters={**entry.parameters, **_ANY_SYNTAX}) for entry in ranges], offers)
+    return chosen
+
+
+def _refuse(kinds: Counter[Stored], refused: list[Stored], single: bool) -> NotAcceptable:
+    offers = [offer for kind in kinds for offer in file_offers(kind, single=single)]
+    count = sum(kinds[kind] for kind in refused)
     what = "The instance" if single else f"{count} of {kinds.total()} instances"
-    error = refuse(refused[0], offers, what)
+    error = refuse(refused[0].transfer_syntax_uid, offers, what)
     return NotAcceptable(error.detail, available([*offers, BULK_DATA]))
 
 
-async def _items(archive: "Archive", files: "list[InstanceFile]", base: str) -> AsyncIterator[Item]:
-    for file in files:
-        yield _item(file, await archive.part10(file), base)
+class _Wanted:
+    """The form chosen for each kind of instance there is in the target."""
 
+    def __init__(self, offers: dict[Stored, Offer], single: bool) -> None:
+        self.offers = offers
+        self._single = single
 
-def _item(file: "InstanceFile", part: "PartFile", base: str) -> Item:
-    return Item(_content_type(file), _location(file, base), part.length, part.stream)
+    def transfer_syntax(self, file: "InstanceFile") -> str | None:
+        """Return the transfer syntax an instance is to be transcoded to, None for the stored one."""
+        kind = stored_form(file)
+        uid = self.offers[kind].transfer_syntax
+        return uid if uid != kind.transfer_syntax_uid else None
 
+    async def items(
+        self, archive: "Archive", files: "list[InstanceFile]", base: str
+    ) -> AsyncIterator[Item]:
+        """Yield the parts in their order; the next few files are prepared while one is sent."""
+        ahead: deque[asyncio.Task[Item]] = deque()
+        rest = iter(files)
+        try:
+            while True:
+                ahead.extend(
+                    asyncio.ensure_future(self.item(archive, file, base)) for file in islice(rest, AHEAD - len(ahead))
+                )
+                if not ahead:
+                    return
+                yield await ahead.popleft()
+        finally:
+            for task in ahead:
+                task.cancel()
 
-def _length(files: "list[InstanceFile]", base: str, etag: str) -> int | None:
-    """Return the length of the multipart body in bytes while it is known without opening the files."""
-    if not all(file.given_out_as_stored for file in files):
-        return None
-    items = (Item(_content_type(file), _location(file, base), file.size, _nothing) for file in files)
-    return multipart_length(boundary_of(etag), items)
+    async def item(self, archive: "Archive", file: "InstanceFile", base: str) -> Item:
+        """Open one file.
+
+        Raises
+        ------
+        NotAcceptable
+            Its pixel data turned out not to be decodable.
+        """
+        kind = stored_form(file)
+        offers = file_offers(kind, single=self._single)
+        with made_on_request(kind.transfer_syntax_uid, offers, f"The instance {file.sop_instance_uid}"):
+            part = await archive.part10(file, self.transfer_syntax(file))
+        return Item(self.content_type(file), _location(file, base), part.length, part.stream)
+
+    def content_type(self, file: "InstanceFile") -> str:
+        """Name the transfer syntax that the file meta information of what is sent names (8.7.9)."""
+        uid = self.transfer_syntax(file)
+        if uid is None:
+            uid = file.transfer_syntax_uid if file.given_out_as_stored else file.retrieved_transfer_syntax_uid
+        return f"{DICOM}; transfer-syntax={syntax_label(uid)}"
+
+    def length(self, files: "list[InstanceFile]", base: str, etag: str) -> int | None:
+        """Return the length of the multipart body in bytes while it is known without opening the files."""
+        if not all(file.given_out_as_stored and self.transfer_syntax(file) is None for file in files):
+            return None
+        items = (Item(self.content_type(file), _location(file, base), file.size, _nothing) for file in files)
+        return multipart_length(boundary_of(etag), items)
 
 
 async def _nothing(offset: int, length: int | None) -> AsyncIterator[bytes]:
     return
     yield b""
-
-
-def _content_type(file: "InstanceFile") -> str:
-    """Name the transfer syntax that the file meta information of what is sent names (8.7.9)."""
-    uid = file.transfer_syntax_uid if file.given_out_as_stored else file.retrieved_transfer_syntax_uid
-    return f"{DICOM}; transfer-syntax={syntax_label(uid)}"
 
 
 def _location(file: "InstanceFile", base: str) -> str:

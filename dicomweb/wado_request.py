@@ -6,22 +6,20 @@ Facts this module keeps:
 - No Accept header means `*/*` unless `require_accept` says otherwise (checklist A-020, A-021).
 - A wildcard leaves the transfer syntax to the server: the stored bytes (PS3.18 8.7.3.5.2). A named media type without
   `transfer-syntax` means that type's default (PS3.18 8.7.3.4), except where only a lossy form exists (8.7.3).
-- Nothing is decoded or encoded yet: what would need it is a 406 that says so and lists what can be had.
+- Which forms there are to choose from is said in `wado_forms`.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
 from dicomweb.failures import NotAcceptable, RequestRefused
 from dicomweb.media_types import (
-    DICOM,
     EXPLICIT_VR_LITTLE_ENDIAN,
-    OCTET_STREAM,
     MediaRange,
     Offer,
     available,
@@ -29,22 +27,18 @@ from dicomweb.media_types import (
     parse_accept,
     select,
 )
+from storage.errors import LimitExceeded
+from storage.pixel_decoders import UndecodablePixelData
+from storage.pixel_encoders import UnencodablePixelData
+from storage.transfer_syntax import TRANSFER_SYNTAXES, decodable
 
-if TYPE_CHECKING:
-    from storage.layout import Layout
-
-NATIVE = frozenset(("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"))
+NATIVE = frozenset(uid for uid, syntax in TRANSFER_SYNTAXES.items() if syntax.native)
 """Transfer syntaxes whose pixel data is not compressed; all of them are given out as Explicit VR Little Endian."""
 
-_FAMILY = "1.2.840.10008.1.2.4."
-LOSSY = frozenset(_FAMILY + suffix for suffix in ("50", "51", "81", "91", "93", "203", "111", "112"))
+LOSSY = frozenset(uid for uid, syntax in TRANSFER_SYNTAXES.items() if syntax.lossy)
 """Transfer syntaxes that may hold the only copy there is in lossy form (PS3.18 8.7.3)."""
 
-VIDEO = frozenset(
-    _FAMILY + number + fragmentable
-    for number in ("100", "101", "102", "103", "104", "105", "106", "107", "108")
-    for fragmentable in ("", ".1")
-)
+VIDEO = frozenset(uid for uid, syntax in TRANSFER_SYNTAXES.items() if syntax.media_type.startswith("video/"))
 """Transfer syntaxes whose pixel data is one stream, not a series of frames (PS3.18 8.7.3.3.2)."""
 
 _UID = re.compile(r"[0-9.]{1,64}\Z")
@@ -102,15 +96,13 @@ def choose(ranges: Sequence[MediaRange], offers: Sequence[Offer]) -> Offer | Non
     --------
     PS3.18 8.7.3.5.2, 8.7.8.1.
     """
-    chosen = select(ranges, offers)
-    if chosen is not None:
-        return chosen
-    open_ranges = [
+    opened = [
         replace(entry, parameters={**entry.parameters, "transfer-syntax": "*"})
+        if entry.content.endswith("/*") and entry.transfer_syntax is None
+        else entry
         for entry in ranges
-        if entry.q and entry.content.endswith("/*") and entry.transfer_syntax is None
     ]
-    return select(open_ranges, offers) if open_ranges else None
+    return select(opened, offers)
 
 
 def refuse(stored: str, offers: Sequence[Offer], what: str) -> NotAcceptable:
@@ -120,76 +112,31 @@ def refuse(stored: str, offers: Sequence[Offer], what: str) -> NotAcceptable:
     --------
     PS3.18 8.5, 8.7.8.1; checklist A-035, D-059.
     """
-    if stored in NATIVE:
-        detail = f"{what}: to be had as listed under `available` only; nothing is compressed in this release."
-    else:
-        detail = (
-            f"{what}: stored in transfer syntax {stored}; decompression is not available in this release. "
-            "Accept it with transfer-syntax=* to get it as stored."
-        )
+    detail = f"{what}: stored in transfer syntax {stored}; to be had as listed under `available` only."
+    if not decodable(stored):
+        detail += " There is no decoder for it; accept it with transfer-syntax=* to get it as stored."
     return NotAcceptable(detail, available(offers))
 
 
-@lru_cache(maxsize=256)
-def file_offers(transfer_syntax_uid: str, *, single: bool) -> tuple[Offer, ...]:
-    """Return the forms a stored DICOM file can be had in; the first is what `*/*` gets.
-
-    Parameters
-    ----------
-    transfer_syntax_uid : str
-        Of the file as it would be given out.
-    single : bool
-        Whether the resource is one instance, which may come without multipart.
+@contextmanager
+def made_on_request(stored: str, offers: Sequence[Offer], what: str) -> Iterator[None]:
+    """Turn the failure to decode or encode `what`, stored in the transfer syntax `stored`, into a 406.
 
     Standard
     --------
-    PS3.18 Table 10.4.4-1, 8.7.3.4.
+    PS3.18 8.7.8.1; checklist D-010, D-059.
     """
-    default = True if transfer_syntax_uid in LOSSY or transfer_syntax_uid in VIDEO else None
-    forms = (False, True) if single else (True,)
-    return tuple(Offer(DICOM, multipart, transfer_syntax_uid, default) for multipart in forms)
-
-
-@lru_cache(maxsize=256)
-def pixel_offers(transfer_syntax_uid: str, *, single: bool, multipart_first: bool = True) -> tuple[Offer, ...]:
-    """Return the forms stored frames or pixel data can be had in; the first is what `*/*` gets.
-
-    Parameters
-    ----------
-    transfer_syntax_uid : str
-        As stored.
-    single : bool
-        Whether it is one part, which may come without multipart.
-    multipart_first : bool
-        What `*/*` gets when both are possible.
-
-    Standard
-    --------
-    PS3.18 Tables 8.7.3-4, 8.7.3-5, 10.4.4-1; checklist D-043 to D-047.
-    """
-    forms: tuple[bool, ...] = (True, False) if multipart_first else (False, True)
-    if not single:
-        forms = (True,)
-    if transfer_syntax_uid in NATIVE:
-        return tuple(Offer(OCTET_STREAM, multipart, EXPLICIT_VR_LITTLE_ENDIAN) for multipart in forms)
-    media_type = media_type_of(transfer_syntax_uid)
-    default = True if transfer_syntax_uid in LOSSY or transfer_syntax_uid in VIDEO else None
-    named = [Offer(media_type, multipart, transfer_syntax_uid, default) for multipart in forms]
-    # Viewers ask for octet-stream with transfer-syntax=* and read the true type from the part.
-    opaque = [Offer(OCTET_STREAM, multipart, transfer_syntax_uid, False) for multipart in forms]
-    return (*named, *opaque)
+    try:
+        yield
+    except (UndecodablePixelData, UnencodablePixelData, LimitExceeded) as error:
+        detail = f"{what}: stored in transfer syntax {stored}. {error} Accept it with transfer-syntax=* to get it as stored."
+        raise NotAcceptable(detail, available([offer for offer in offers if offer.transfer_syntax == stored])) from error
 
 
 def pixel_content_type(offer: Offer) -> str:
     """Return the Content-Type of a frame or pixel data part given as `offer` (checklist A-084, D-045)."""
     transfer_syntax_uid = offer.transfer_syntax or EXPLICIT_VR_LITTLE_ENDIAN
     return f"{media_type_of(transfer_syntax_uid)}; transfer-syntax={transfer_syntax_uid}"
-
-
-def stored_pixel_syntax(transfer_syntax_uid: str, layout: "Layout") -> str:
-    """Return the transfer syntax the pixel data is truly in: native pixels in a compressed file are native."""
-    pixel = layout.pixel_data
-    return syntax_label(transfer_syntax_uid) if pixel is not None and pixel.encapsulated else EXPLICIT_VR_LITTLE_ENDIAN
 
 
 @lru_cache(maxsize=256)

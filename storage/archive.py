@@ -101,7 +101,8 @@ class Archive:
             One of them does not; the message says which.
         """
         try:
-            await self.pool.fetchval("SELECT 1", timeout=5)
+            async with self.pool.acquire(timeout=5) as connection:
+                await connection.fetchval("SELECT 1", timeout=5)
         except Exception as error:
             raise Unavailable("The database does not answer.") from error
         try:

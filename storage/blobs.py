@@ -77,6 +77,10 @@ class Blob(Protocol):
         """No row will name it."""
         ...
 
+    def abandon(self) -> None:
+        """Nobody knows whether a row will name it."""
+        ...
+
 
 class StagedBlob:
     """A file on its way in: written and hashed, then published or discarded. Its methods block.
@@ -146,6 +150,11 @@ class StagedBlob:
             _remove(self._root / self.name)
         _remove(self._path)
 
+    def abandon(self) -> None:
+        """Leave what was published, and its staging link, to the next sweep; remove what was not."""
+        if not self._published:
+            self.discard()
+
 
 class FoundBlob:
     """A published blob that has no row yet, to be indexed (again); never removed, whatever is decided about it."""
@@ -162,6 +171,9 @@ class FoundBlob:
         """Nothing to do: it has no staging link."""
 
     def discard(self) -> None:
+        """Leave the file alone; a person decides."""
+
+    def abandon(self) -> None:
         """Leave the file alone; a person decides."""
 
 

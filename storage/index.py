@@ -144,13 +144,21 @@ class Index:
         try:
             rows = await _rows_of(self._pool, arrivals)
         except Exception:  # whatever it is, those who wait must be answered
-            return {arrival: Verdict("failed", error) for arrival in arrivals}  # the next sweep decides about the blobs
-        verdicts = {
-            arrival: Verdict("stored") if _is_row_of(rows.get(arrival.key), arrival) else Verdict("failed", error)
-            for arrival in arrivals
-        }
-        await self._settle(verdicts)
-        return verdicts
+            rows = {}
+        stored = [arrival for arrival in arrivals if _is_row_of(rows.get(arrival.key), arrival)]
+        unknown = isinstance(error, Unavailable)  # the database may still commit what it was sent
+
+        def let_go() -> None:
+            for arrival in arrivals:
+                if arrival in stored:
+                    arrival.blob.settle()
+                elif unknown:
+                    arrival.blob.abandon()
+                else:
+                    arrival.blob.discard()
+
+        await self._blobs.run(let_go)
+        return {a: Verdict("stored") if a in stored else Verdict("failed", error) for a in arrivals}
 
     async def _store(self, arrivals: list[Arrival]) -> dict[Arrival, Verdict]:
         rows = await retrying(lambda: _rows_of(self._pool, arrivals))

@@ -1,0 +1,374 @@
+"""Retrieve rendered: `/rendered` of a study, a series, an instance and frames (PS3.18 10.4.3.3.3, 8.7.4).
+
+Facts this module keeps:
+
+- One frame is a JPEG unless something else is accepted. An instance of many frames is an animated GIF, a multipart
+  body with a part a frame, or, in any other single image, its first frame (D-092, D-093). A list of frames is never
+  cut down to its first one. Studies and series come in multipart only (D-096).
+- A presentation state is a picture of every image it is for (D-113).
+- What has no picture, text or document is a 406 that says what it is.
+- Pictures depend on the attributes, which can be corrected, and on this program: clients ask again and get a 304.
+- Parameters of pictures are read for pictures only; for others they mean nothing (D-115).
+"""
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from dicomweb import rendered_documents as documents
+from dicomweb.conditional import entity_tag
+from dicomweb.encoders import GIF, MEDIA_TYPES
+from dicomweb.failures import NotAcceptable, RequestRefused
+from dicomweb.media_types import DICOM, DICOM_JSON, DICOM_XML, OCTET_STREAM, MediaRange, Offer, available, select
+from dicomweb.presentation_state import SOP_CLASSES as PRESENTATION_STATES
+from dicomweb.renderer import Look, Renderer, StoredState, uids_of
+from dicomweb.rendering_parameters import RenderingParameters, parse_rendering_parameters
+from dicomweb.report import is_report
+from dicomweb.report_values import kind_of
+from dicomweb.urls import base_url, instance_url
+from dicomweb.version import program_version
+from dicomweb.wado_body import Headers, InMemory, Item, multipart, not_modified, one_item, single_part
+from dicomweb.wado_forms import VIDEO
+from dicomweb.wado_frames import frame_numbers
+from dicomweb.wado_request import accept_key, accepted, cache_control, target_uids
+from storage.errors import NotFound
+
+if TYPE_CHECKING:
+    from storage.archive import Archive
+    from storage.instance_file import InstanceFile
+
+_NOT_RENDERED = frozenset((DICOM, DICOM_JSON, DICOM_XML, OCTET_STREAM))
+_UNQUOTABLE = re.compile(r"[^ !#-\[\]-~]")
+_INSTANCE = "/studies/{study}/series/{series}/instances/{instance}"
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What pictures are made of: frames of one or more instances, under the location they are asked for at.
+
+    Attributes
+    ----------
+    rows : sequence of (InstanceFile, sequence of int)
+        Instances with the numbers of their frames, in order.
+    location : str
+        URL of the resource.
+    named : bool
+        Whether the frames were asked for by number, so that none may be left out.
+    state : StoredState or None
+        The presentation state they are shown with.
+    """
+
+    rows: "Sequence[tuple[InstanceFile, Sequence[int]]]"
+    location: str
+    named: bool = False
+    state: StoredState | None = None
+
+    @property
+    def count(self) -> int:
+        """How many frames there are."""
+        return sum(len(numbers) for _, numbers in self.rows)
+
+    @property
+    def first(self) -> "tuple[InstanceFile, int]":
+        """The first frame."""
+        instance, numbers = self.rows[0]
+        return instance, numbers[0]
+
+    def tag(self, *pieces: str) -> str:
+        """Return the entity tag of a representation (A-117)."""
+        rows = [*self.rows, (self.state.instance, ())] if self.state else self.rows
+        hashes = b"".join(instance.sha256 + b"%d;" % instance.version for instance, _ in rows)
+        named = " ".join(",".join(map(str, numbers)) for _, numbers in rows)
+        return entity_tag(program_version(), hashes, named, *pieces)
+
+
+async def retrieve_rendered_frames(request: Request) -> Response:
+    """Answer with pictures of the frames asked for.
+
+    Standard
+    --------
+    PS3.18 10.4.1.6, 10.4.3.3.3; checklist D-090 to D-092.
+    """
+    study, series, instance = target_uids(request)
+    assert series is not None and instance is not None
+    text = request.path_params["frames"]
+    numbers = frame_numbers(text)
+    frames = await archive_of(request).frames(study, series, instance, numbers)
+    location = f"{instance_url(base_url(request), study, series, instance)}/frames/{text}/rendered"
+    ranges = accepted_renderings(request)
+    if frames.instance.transfer_syntax_uid in VIDEO:
+        return await answer_instance(request, frames.instance, ranges, location)
+    return await answer_pictures(request, Pictures([(frames.instance, numbers)], location, named=True), ranges)
+
+
+async def retrieve_rendered_instance(request: Request) -> Response:
+    """Answer with a picture, an animation, a text or the document or video of an instance.
+
+    Standard
+    --------
+    PS3.18 10.4.3.3.3, Table 8.7.4-1; checklist D-090 to D-116.
+    """
+    target = target_uids(request)
+    (instance,) = await archive_of(request).instances(*target)
+    location = f"{instance_url(base_url(request), *uids_of(instance))}/rendered"
+    return await answer_instance(request, instance, accepted_renderings(request), location)
+
+
+async def retrieve_rendered_instances(request: Request) -> Response:
+    """Answer with pictures of every image of a study or a series.
+
+    Standard
+    --------
+    PS3.18 Table 10.3-2, 10.4.4 note 3; checklist D-090, D-096.
+    """
+    instances = await archive_of(request).instances(*target_uids(request))
+    images = [(instance, all_frames(instance)) for instance in instances if is_image(instance)]
+    ranges = accepted_renderings(request)
+    if not images:
+        kinds = ", ".join(sorted({kind_of(instance.sop_class_uid) for instance in instances}))
+        raise NotAcceptable(f"There is no image to be rendered here, only: {kinds}. Its instances have /rendered.", [])
+    study, series, _ = target_uids(request)
+    location = f"{base_url(request)}/studies/{study}{f'/series/{series}' if series else ''}/rendered"
+    pictures = Pictures(images, location)
+    offer = _chosen(ranges, tuple(Offer(kind, multipart=True) for kind in MEDIA_TYPES), "These pictures")
+    return _many(request, pictures, offer, parse_rendering_parameters(request.query_params))
+
+
+async def answer_instance(
+    request: Request,
+    instance: "InstanceFile",
+    ranges: Sequence[MediaRange],
+    location: str,
+    parameters: RenderingParameters | None = None,
+) -> Response:
+    """Answer with an instance as whatever it can be rendered to.
+
+    Parameters
+    ----------
+    request : Request
+        Asks for it.
+    instance : InstanceFile
+        The target.
+    ranges : sequence of MediaRange
+        What is accepted.
+    location : str
+        URL of the representation.
+    parameters : RenderingParameters, optional
+        What the client asks for, when it is not read from the query.
+
+    Raises
+    ------
+    NotAcceptable
+        It cannot be had in an accepted form.
+    """
+    if is_image(instance):
+        return await answer_pictures(
+            request, Pictures([(instance, all_frames(instance))], location), ranges, parameters
+        )
+    if instance.sop_class_uid in PRESENTATION_STATES:
+        pictures = await presented(request, instance, location)
+        return await answer_pictures(request, pictures, ranges, parameters)
+    archive = archive_of(request)
+    if instance.transfer_syntax_uid in VIDEO and instance.layout.pixel_data is not None:
+        offer = _chosen(ranges, documents.video_offers(instance), "This video")
+        item = await documents.video_item(archive, instance, location)
+        return _one(request, item, offer, Pictures([(instance, ())], location), [documents.EMBEDDABLE])
+    attributes = await renderer_of(request).attributes(instance)
+    mime = documents.document_type(attributes)
+    if mime is not None:
+        offer = _chosen(ranges, (Offer(mime), Offer(mime, multipart=True)), "This document")
+        item, headers = await documents.document_item(archive, instance, attributes, location)
+        return _one(request, item, offer, Pictures([(instance, ())], location), headers)
+    if is_report(attributes):
+        kinds = (documents.HTML, documents.PLAIN_TEXT)
+        offer = _chosen(ranges, tuple(Offer(kind, form) for form in (False, True) for kind in kinds), "This report")
+        given = {name: value for name, value in request.query_params.items() if name == "charset"}
+        charset = parse_rendering_parameters(given).charset
+        item, headers = await documents.report_item(request, attributes, offer.media_type, charset, location)
+        return _one(request, item, offer, Pictures([(instance, ())], location), headers)
+    raise NotAcceptable(
+        f"This is no image, report, document or video but of the kind {kind_of(instance.sop_class_uid)}; "
+        "retrieve the instance or its metadata.",
+        [],
+    )
+
+
+async def answer_pictures(
+    request: Request,
+    pictures: Pictures,
+    ranges: Sequence[MediaRange],
+    parameters: RenderingParameters | None = None,
+) -> Response:
+    """Answer with pictures of one instance, or of what a presentation state is for.
+
+    Raises
+    ------
+    NotAcceptable
+        They cannot be had in an accepted form.
+    InvalidQuery
+        A parameter is wrong.
+    """
+    if parameters is None:
+        has_state = pictures.state is not None
+        parameters = parse_rendering_parameters(request.query_params, presentation_state=has_state)
+    several = pictures.count > 1
+    offer = _chosen(ranges, picture_offers(several, pictures.named), "These pictures" if several else "This picture")
+    if offer.multipart:
+        return _many(request, pictures, offer, parameters)
+    etag = pictures.tag(str(offer), repr(parameters), pictures.location)
+    cache = cache_control(request, can_be_corrected=True)
+    unchanged = not_modified(request, etag, cache)
+    if unchanged is not None:
+        return unchanged
+    renderer = renderer_of(request)
+    look = Look(offer.media_type, parameters, pictures.state)
+    instance, number = pictures.first
+    if several and offer.media_type == GIF and len(pictures.rows) == 1:
+        body = await renderer.animation(request, instance, pictures.rows[0][1], look)
+    else:
+        body = await renderer.picture(request, instance, number, look)
+    item = Item(offer.media_type, pictures.location, len(body), InMemory(body))
+    return single_part(request, item, etag, cache, _warnings(request, parameters))
+
+
+async def presented(request: Request, instance: "InstanceFile", location: str) -> Pictures:
+    """Return what a presentation state shows: the images it is for, as far as they are in the archive (D-113).
+
+    Raises
+    ------
+    NotFound
+        None of them is.
+    """
+    stored = await renderer_of(request).state(instance)
+    rows: list[tuple[InstanceFile, Sequence[int]]] = []
+    for reference in stored.state.references():
+        try:
+            (image,) = await archive_of(request).instances(
+                instance.study_instance_uid, reference.series_instance_uid or None, reference.sop_instance_uid
+            )
+        except NotFound:
+            continue
+        there = all_frames(image) if is_image(image) else range(0)
+        numbers = [number for number in reference.frame_numbers if number in there] or there
+        if numbers:
+            rows.append((image, numbers))
+    if not rows:
+        raise NotFound("None of the images this presentation state is for is in the archive.")
+    return Pictures(rows, location, state=stored)
+
+
+@lru_cache(maxsize=8)
+def picture_offers(several: bool, named: bool) -> tuple[Offer, ...]:
+    """Return the forms pictures can be had in; the first is what `*/*` gets.
+
+    Parameters
+    ----------
+    several : bool
+        Whether there is more than one.
+    named : bool
+        Whether they were asked for by number, so that none may be left out.
+
+    Standard
+    --------
+    PS3.18 Table 8.7.4-1; checklist D-091 to D-093.
+    """
+    single = tuple(Offer(kind) for kind in MEDIA_TYPES)
+    multiple = tuple(Offer(kind, multipart=True) for kind in MEDIA_TYPES)
+    return (*multiple, Offer(GIF)) if several and named else single + multiple
+
+
+def accepted_renderings(request: Request) -> Sequence[MediaRange]:
+    """Return what a client accepts; 400 when it names both rendered and DICOM media types (8.7.5; A-030)."""
+    ranges = accepted(*accept_key(request))
+    named = {entry.content for entry in ranges if entry.q and "*" not in entry.content}
+    if named & _NOT_RENDERED and named - _NOT_RENDERED:
+        raise RequestRefused(400, "DICOM and rendered media types cannot be accepted in one request (PS3.18 8.7.5).")
+    return ranges
+
+
+def is_image(instance: "InstanceFile") -> bool:
+    """Whether an instance has frames that can be decoded one by one."""
+    pixel = instance.layout.pixel_data
+    return pixel is not None and pixel.frames > 0 and instance.transfer_syntax_uid not in VIDEO
+
+
+def all_frames(instance: "InstanceFile") -> range:
+    """Return the numbers of all frames of an instance."""
+    pixel = instance.layout.pixel_data
+    return range(1, (pixel.frames if pixel else 0) + 1)
+
+
+def renderer_of(request: Request) -> Renderer:
+    """Return the renderer of this worker process."""
+    renderer: Renderer = request.app.state.renderer
+    return renderer
+
+
+def archive_of(request: Request) -> "Archive":
+    """Return the archive."""
+    archive: Archive = request.app.state.archive
+    return archive
+
+
+def _chosen(ranges: Sequence[MediaRange], offers: tuple[Offer, ...], what: str) -> Offer:
+    offer = select(ranges, offers)
+    if offer is None:
+        raise NotAcceptable(f"{what} cannot be had in an accepted form.", available(offers))
+    return offer
+
+
+def _one(request: Request, item: Item, offer: Offer, target: Pictures, headers: Headers) -> Response:
+    """Answer with what is no picture."""
+    etag = target.tag(str(offer), item.content_type, item.location, base_url(request))
+    cache = cache_control(request, can_be_corrected=True)
+    unchanged = not_modified(request, etag, cache)
+    if unchanged is not None:
+        return unchanged
+    if offer.multipart:
+        return multipart(offer.media_type, one_item(item), etag, cache)
+    return single_part(request, item, etag, cache, headers)
+
+
+def _many(request: Request, pictures: Pictures, offer: Offer, parameters: RenderingParameters) -> Response:
+    """Answer with a part a frame."""
+    etag = pictures.tag(str(offer), repr(parameters), base_url(request))
+    cache = cache_control(request, can_be_corrected=True)
+    unchanged = not_modified(request, etag, cache)
+    if unchanged is not None:
+        return unchanged
+    look = Look(offer.media_type, parameters, pictures.state)
+    answer = multipart(offer.media_type, _items(request, pictures, look), etag, cache)
+    answer.raw_headers += _warnings(request, parameters)
+    return answer
+
+
+async def _items(request: Request, pictures: Pictures, look: Look) -> AsyncIterator[Item]:
+    base, renderer = base_url(request), renderer_of(request)
+    patient = False
+    for instance, numbers in pictures.rows:
+        url = instance_url(base, *uids_of(instance))
+        for number in numbers:
+            body = await renderer.picture(request, instance, number, look, patient=patient)
+            patient = True  # the first part decides whether there is an answer; then it is finished
+            yield Item(look.media_type, f"{url}/frames/{number}/rendered", len(body), InMemory(body))
+
+
+def _warnings(request: Request, parameters: RenderingParameters) -> Headers:
+    """Return a Warning header for each parameter that was ignored (PS3.18 8.3.5.1.1; A-112)."""
+    base = base_url(request)
+    return [(b"warning", f'299 {base} "{_UNQUOTABLE.sub("?", text)}"'.encode()) for text in parameters.warnings]
+
+
+ROUTES: list[Route] = [
+    Route(_INSTANCE + "/frames/{frames}/rendered", retrieve_rendered_frames),
+    Route(_INSTANCE + "/rendered", retrieve_rendered_instance),
+    Route("/studies/{study}/series/{series}/rendered", retrieve_rendered_instances),
+    Route("/studies/{study}/rendered", retrieve_rendered_instances),
+]
+"""Relative to the DICOMweb root."""

@@ -1,0 +1,171 @@
+"""WADO-URI: one instance by query parameters, at `/wado` (PS3.18 chapter 9).
+
+Facts this module keeps:
+
+- `contentType` says what is accepted; without it the Accept header does, and without that a rendered picture (9.3).
+  It carries no parameters of its own, and application/dicom stands alone in it (9.1.2.2.1).
+- A file comes in Explicit VR Little Endian unless `transferSyntax` names another; `*` is as stored (9.4.2.4).
+- Pictures are those of `/rendered`: single part only; many frames are an animation if a GIF is asked for, else the
+  first frame.
+- Nothing is ever anonymised: asking for it is a 501, never a file that was not (9.4.2.3).
+- Parameters of pictures mean nothing for a file, but a window there is an error (9.1.2.2.1).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from dicomweb.conditional import entity_tag
+from dicomweb.failures import NotAcceptable, RequestRefused
+from dicomweb.media_types import DICOM, EXPLICIT_VR_LITTLE_ENDIAN, MediaRange, Offer, parse_accept, select
+from dicomweb.presentation_state import SOP_CLASSES as PRESENTATION_STATES
+from dicomweb.rendered import Pictures, answer_instance, answer_pictures, archive_of, is_image, renderer_of
+from dicomweb.renderer import uids_of
+from dicomweb.rendering_parameters import RenderingParameters, UriParameters, parse_uri_parameters
+from dicomweb.urls import base_url, instance_url
+from dicomweb.wado_body import Item, not_modified, single_part
+from dicomweb.wado_request import cache_control, syntax_label
+from storage.errors import InvalidQuery, NotFound
+
+if TYPE_CHECKING:
+    from storage.instance_file import InstanceFile
+
+_UID = re.compile(r"[0-9.]{1,64}\Z")
+_TARGET = ("studyUID", "seriesUID", "objectUID")
+_OF_PICTURES_ONLY = ("windowCenter", "windowWidth", "presentationUID", "presentationSeriesUID")
+
+
+async def retrieve_by_query(request: Request) -> Response:
+    """Answer with the instance the query names, as a file or rendered.
+
+    Standard
+    --------
+    PS3.18 9.1, 9.4, 9.5; checklist E-001 to E-017.
+    """
+    given: Mapping[str, str] = request.query_params
+    if given.get("requestType") != "WADO":
+        raise InvalidQuery("requestType must be WADO")
+    uids = [_uid(given, name) for name in _TARGET]
+    _refuse_anonymization(given)
+    ranges = _accepted(request)
+    (instance,) = await archive_of(request).instances(*uids)
+    if select(ranges, [Offer(DICOM)]) is not None and not select(ranges, [Offer("image/jpeg"), Offer("text/html")]):
+        return await _file(request, instance)
+    return await _rendered(request, instance, ranges)
+
+
+def _uid(given: Mapping[str, str], name: str) -> str:
+    uid = given.get(name, "")
+    if not _UID.match(uid):
+        raise InvalidQuery(f"{name} must be a UID")
+    return uid
+
+
+def _refuse_anonymization(given: Mapping[str, str]) -> None:
+    if given.get("anonymize", "yes") != "yes":
+        raise InvalidQuery("anonymize may only be yes")
+    if "anonymize" in given:
+        raise RequestRefused(501, "Nothing is anonymised here; without anonymize the instance comes as it is.")
+
+
+def _accepted(request: Request) -> list[MediaRange]:
+    """Return what is accepted: what `contentType` names, else what the Accept header does.
+
+    Standard
+    --------
+    PS3.18 9.1.2.2.1, 9.3; checklist E-004 to E-006.
+    """
+    content_type = request.query_params.get("contentType", "").replace("dicom json", "dicom+json")
+    if not content_type.strip():
+        return parse_accept(request.headers.get("accept"))
+    ranges = parse_accept(content_type)
+    for entry in ranges:
+        if entry.parameters:
+            raise InvalidQuery("contentType takes no parameters; transferSyntax and charset have their own")
+        if entry.multipart:
+            raise InvalidQuery("contentType cannot be multipart: this resource is one instance or picture")
+    if not ranges or (len(ranges) > 1 and DICOM in {entry.content for entry in ranges}):
+        raise InvalidQuery("contentType must be application/dicom alone, or a list of rendered media types")
+    return ranges
+
+
+async def _file(request: Request, instance: "InstanceFile") -> Response:
+    """Answer with the DICOM file.
+
+    Standard
+    --------
+    PS3.18 9.4.1.2, 9.4.2.4; checklist E-007, E-008, E-013.
+    """
+    given = request.query_params
+    for name in _OF_PICTURES_ONLY:
+        if name in given:
+            raise InvalidQuery(f"{name} cannot be given together with application/dicom")
+    wanted = given.get("transferSyntax", EXPLICIT_VR_LITTLE_ENDIAN)
+    if wanted != "*" and not _UID.match(wanted):
+        raise InvalidQuery("transferSyntax must be a UID, or * for the file as stored")
+    stored = instance.retrieved_transfer_syntax_uid
+    if wanted not in ("*", stored):
+        available = [f"{DICOM}; transfer-syntax={syntax_label(stored)}"]
+        raise NotAcceptable("The instance cannot be had in this transfer syntax; * gets it as stored.", available)
+    part = await archive_of(request).part10(instance)
+    uid = syntax_label(part.transfer_syntax_uid)
+    etag = entity_tag(instance.sha256, f"wado {instance.version} {uid}")
+    cache = cache_control(request, can_be_corrected=True)
+    unchanged = not_modified(request, etag, cache)
+    if unchanged is not None:
+        return unchanged
+    location = instance_url(base_url(request), *uids_of(instance))
+    item = Item(f"{DICOM}; transfer-syntax={uid}", location, part.length, part.stream)
+    disposition = f'attachment; filename="{instance.sop_instance_uid}.dcm"'
+    return single_part(request, item, etag, cache, [(b"content-disposition", disposition.encode())])
+
+
+async def _rendered(request: Request, instance: "InstanceFile", ranges: list[MediaRange]) -> Response:
+    location = f"{instance_url(base_url(request), *uids_of(instance))}/rendered"
+    has_pictures = is_image(instance) or instance.sop_class_uid in PRESENTATION_STATES
+    if not has_pictures:
+        return await answer_instance(request, instance, ranges, location)
+    asked = parse_uri_parameters(request.query_params)
+    if not is_image(instance):
+        if asked.rendering.window or asked.region or asked.presentation or asked.frame_number:
+            raise InvalidQuery("a presentation state has its own window, region and images")
+        return await answer_instance(request, instance, ranges, location, asked.rendering)
+    pixel = instance.layout.pixel_data
+    assert pixel is not None
+    numbers = range(1, pixel.frames + 1)
+    if asked.frame_number is not None:
+        if asked.frame_number not in numbers:
+            raise InvalidQuery(f"frameNumber: the instance has {pixel.frames} frame(s), counted from 1")
+        numbers = range(asked.frame_number, asked.frame_number + 1)
+    parameters = _parameters(asked, pixel.columns, pixel.rows)
+    state = None
+    if asked.presentation is not None:
+        state = await renderer_of(request).state(await _presentation_state(request, instance, asked.presentation))
+    return await answer_pictures(request, Pictures([(instance, numbers)], location, state=state), ranges, parameters)
+
+
+def _parameters(asked: UriParameters, columns: int, rows: int) -> RenderingParameters:
+    if asked.region and asked.presentation:
+        raise InvalidQuery("region cannot be given together with presentationUID")
+    return replace(asked.rendering, viewport=asked.viewport_for(columns, rows))
+
+
+async def _presentation_state(request: Request, image: "InstanceFile", uids: tuple[str, str]) -> "InstanceFile":
+    """Return the presentation state a query names; an unknown one is a 400 (PS3.18 9.5.1.2.7; E-015)."""
+    try:
+        if all(map(_UID.match, uids)):
+            (instance,) = await archive_of(request).instances(image.study_instance_uid, *uids)
+            if instance.sop_class_uid in PRESENTATION_STATES:
+                return instance
+    except NotFound:
+        pass
+    raise InvalidQuery("presentationUID names no presentation state of this study that is in the archive")
+
+
+ROUTES: list[Route] = [Route("/wado", retrieve_by_query)]
+"""Relative to the root of the server."""
