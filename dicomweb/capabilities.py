@@ -15,8 +15,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from dicomweb.conditional import entity_tag
+from dicomweb.encoders import MEDIA_TYPES
 from dicomweb.failures import NotAcceptable
 from dicomweb.media_types import Offer, available, select
+from dicomweb.rendering_parameters import PARAMETERS
 from dicomweb.urls import MOUNT, base_url
 from dicomweb.wado_body import WholeBody, not_modified
 from dicomweb.wado_request import accept_key, accepted
@@ -69,6 +71,8 @@ _PIXELS = tuple(
     )
 )
 _BULK = ("application/octet-stream", 'multipart/related; type="application/octet-stream"')
+_PICTURES = (*MEDIA_TYPES, *(f'multipart/related; type="{media_type}"' for media_type in MEDIA_TYPES))
+_RENDERING = ("accept", *PARAMETERS)
 _SEARCH = Description(
     "Search", _JSON_OR_XML, (), ("accept", "{attributeID}", "includefield", "fuzzymatching", "limit", "offset")
 )
@@ -90,6 +94,21 @@ DESCRIPTIONS: Mapping[str, Description] = {
     "retrieve_bulkdata_value": Description("Retrieve bulk data", _BULK),
     "retrieve_bulkdata": Description("Retrieve bulk data", _PIXELS[:1]),
     "retrieve_pixeldata": Description("Retrieve pixel data", _PIXELS),
+    "retrieve_rendered_frames": Description("Retrieve rendered frames", _PICTURES, (), _RENDERING),
+    "retrieve_rendered_instance": Description(
+        "Retrieve rendered instance",
+        (*_PICTURES, "text/html", "text/plain", "text/xml", "application/pdf", "video/mpeg", "video/mp4", "video/H265"),
+        (),
+        _RENDERING,
+    ),
+    "retrieve_rendered_instances": Description(
+        "Retrieve rendered instances", _PICTURES[len(MEDIA_TYPES) :], (), _RENDERING
+    ),
+    "retrieve_thumbnail": Description("Retrieve thumbnail", MEDIA_TYPES[:3], (), ("accept", "viewport")),
+    "retrieve_frame_thumbnail": Description("Retrieve thumbnail", MEDIA_TYPES[:3], (), ("accept", "viewport")),
+    "retrieve_by_query": Description(
+        "Retrieve by query (WADO-URI)", (*MEDIA_TYPES, "text/html", "text/plain", "text/xml", "application/dicom")
+    ),
     "retrieve_capabilities": Description("Retrieve capabilities", (WADL, JSON), (), ()),
 }
 """Handler name to description; handlers named `search_...` and `store_...` share one each."""

@@ -16,20 +16,20 @@ Facts and clauses this module keeps:
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from storage.transfer_syntax import EXPLICIT_LE, OCTET_STREAM, TRANSFER_SYNTAXES, syntaxes_by_media_type
+from storage.transfer_syntax import EXPLICIT_LE, TRANSFER_SYNTAXES, syntaxes_by_media_type
+from storage.transfer_syntax import OCTET_STREAM as NATIVE_FRAMES
 
 EXPLICIT_VR_LITTLE_ENDIAN = EXPLICIT_LE
 DICOM = "application/dicom"
 DICOM_JSON = "application/dicom+json"
 DICOM_XML = "application/dicom+xml"
+OCTET_STREAM = NATIVE_FRAMES
 MULTIPART_RELATED = "multipart/related"
 
 TRANSFER_SYNTAXES_OF_MEDIA_TYPE: Mapping[str, tuple[str, ...]] = syntaxes_by_media_type()
 """Media type of a frame or bulk data part -> the transfer syntaxes it may have, the default first."""
 
-MEDIA_TYPE_OF_TRANSFER_SYNTAX: Mapping[str, str] = {
-    uid: syntax.media_type for uid, syntax in TRANSFER_SYNTAXES.items()
-}
+MEDIA_TYPE_OF_TRANSFER_SYNTAX: Mapping[str, str] = {uid: syntax.media_type for uid, syntax in TRANSFER_SYNTAXES.items()}
 """Transfer syntax UID -> media type of a frame in it; one that is not listed is application/octet-stream."""
 
 DEFAULT_TRANSFER_SYNTAX: Mapping[str, str] = {

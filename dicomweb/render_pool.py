@@ -57,7 +57,7 @@ class RenderPool:
         request : Request
             Whose client must still be there.
         patient : bool
-            Whether to wait however many do: for an answer that has begun.
+            Whether to wait however many do: for an answer that has begun, which ends when its client goes away.
 
         Raises
         ------
@@ -66,16 +66,16 @@ class RenderPool:
         RequestRefused
             The client went away.
         """
-        if self._places.locked():
-            if self._waiting >= self._queue and not patient:
+        if patient or not self._places.locked():
+            await self._places.acquire()
+        else:
+            if self._waiting >= self._queue:
                 raise RenderQueueFull("As many pictures as allowed are being made; try again in a moment.")
             self._waiting += 1
             try:
                 await self._turn(request)
             finally:
                 self._waiting -= 1
-        else:
-            await self._places.acquire()
         try:
             yield
         finally:

@@ -13,6 +13,7 @@ Facts this module keeps:
 
 import re
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ from dicomweb.encoders import GIF, MEDIA_TYPES
 from dicomweb.failures import NotAcceptable, RequestRefused
 from dicomweb.media_types import DICOM, DICOM_JSON, DICOM_XML, OCTET_STREAM, MediaRange, Offer, available, select
 from dicomweb.presentation_state import SOP_CLASSES as PRESENTATION_STATES
+from dicomweb.read_ahead import read_ahead
 from dicomweb.renderer import Look, Renderer, StoredState, uids_of
 from dicomweb.rendering_parameters import RenderingParameters, parse_rendering_parameters
 from dicomweb.report import is_report
@@ -38,6 +40,7 @@ from dicomweb.wado_forms import VIDEO
 from dicomweb.wado_frames import frame_numbers
 from dicomweb.wado_request import accept_key, accepted, cache_control, target_uids
 from storage.errors import NotFound
+from storage.transfer_syntax import decodable
 
 if TYPE_CHECKING:
     from storage.archive import Archive
@@ -133,6 +136,9 @@ async def retrieve_rendered_instances(request: Request) -> Response:
     if not images:
         kinds = ", ".join(sorted({kind_of(instance.sop_class_uid) for instance in instances}))
         raise NotAcceptable(f"There is no image to be rendered here, only: {kinds}. Its instances have /rendered.", [])
+    hidden = sum(_is_hidden(instance) for instance, _ in images)
+    if hidden:
+        raise NotAcceptable(f"{hidden} of {len(images)} images are in a transfer syntax without a decoder.", [])
     study, series, _ = target_uids(request)
     location = f"{base_url(request)}/studies/{study}{f'/series/{series}' if series else ''}/rendered"
     pictures = Pictures(images, location)
@@ -186,15 +192,15 @@ async def answer_instance(
         item, headers = await documents.document_item(archive, instance, attributes, location)
         return _one(request, item, offer, Pictures([(instance, ())], location), headers)
     if is_report(attributes):
-        kinds = (documents.HTML, documents.PLAIN_TEXT)
+        kinds = (documents.HTML, documents.PLAIN_TEXT, documents.XML)
         offer = _chosen(ranges, tuple(Offer(kind, form) for form in (False, True) for kind in kinds), "This report")
         given = {name: value for name, value in request.query_params.items() if name == "charset"}
         charset = parse_rendering_parameters(given).charset
         item, headers = await documents.report_item(request, attributes, offer.media_type, charset, location)
         return _one(request, item, offer, Pictures([(instance, ())], location), headers)
     raise NotAcceptable(
-        f"This is no image, report, document or video but of the kind {kind_of(instance.sop_class_uid)}; "
-        "retrieve the instance or its metadata.",
+        "There is no image, report, document or video in this instance, which is of the kind "
+        f"{kind_of(instance.sop_class_uid)}; retrieve it or its metadata.",
         [],
     )
 
@@ -298,6 +304,11 @@ def is_image(instance: "InstanceFile") -> bool:
     return pixel is not None and pixel.frames > 0 and instance.transfer_syntax_uid not in VIDEO
 
 
+def _is_hidden(image: "InstanceFile") -> bool:
+    pixel = image.layout.pixel_data
+    return pixel is not None and pixel.encapsulated and not decodable(image.transfer_syntax_uid)
+
+
 def all_frames(instance: "InstanceFile") -> range:
     """Return the numbers of all frames of an instance."""
     pixel = instance.layout.pixel_data
@@ -349,14 +360,21 @@ def _many(request: Request, pictures: Pictures, offer: Offer, parameters: Render
 
 
 async def _items(request: Request, pictures: Pictures, look: Look) -> AsyncIterator[Item]:
+    """Yield a part for each frame; a few are made at once."""
     base, renderer = base_url(request), renderer_of(request)
-    patient = False
-    for instance, numbers in pictures.rows:
-        url = instance_url(base, *uids_of(instance))
-        for number in numbers:
-            body = await renderer.picture(request, instance, number, look, patient=patient)
-            patient = True  # the first part decides whether there is an answer; then it is finished
-            yield Item(look.media_type, f"{url}/frames/{number}/rendered", len(body), InMemory(body))
+
+    async def made(given: "tuple[int, InstanceFile, int]") -> Item:
+        place, instance, number = given
+        # Whether the first can be made decides whether there is an answer; one that has begun is finished.
+        body = await renderer.picture(request, instance, number, look, patient=place > 0)
+        url = f"{instance_url(base, *uids_of(instance))}/frames/{number}/rendered"
+        return Item(look.media_type, url, len(body), InMemory(body))
+
+    frames = ((instance, number) for instance, numbers in pictures.rows for number in numbers)
+    given = ((place, *frame) for place, frame in enumerate(frames))
+    async with aclosing(read_ahead(made, given, renderer.pool.threads + 1)) as items:
+        async for item in items:
+            yield item
 
 
 def _warnings(request: Request, parameters: RenderingParameters) -> Headers:

@@ -5,7 +5,8 @@ Facts this module keeps:
 - An Encapsulated Document and a video are given out as stored, by range too (D-095); anything but a PDF in a sandbox,
   since it was written by a stranger and is served from the archive's own origin.
 - A page that is isolated from other origins embeds only what asks for it too: Cross-Origin-Embedder-Policy.
-- A report is HTML or plain text; HTML forbids scripts twice, in the page and in a header (D-116).
+- A report is HTML, plain text, or the Native DICOM Model in XML; HTML forbids scripts twice, in the page and in a
+  header (D-116).
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import binascii
 import re
 from typing import TYPE_CHECKING, Final
 
+import orjson
 from starlette.requests import Request
 
 from dicomweb.attribute_values import Attributes, integer, key_of, text
@@ -23,7 +25,9 @@ from dicomweb.report_html import CONTENT_SECURITY_POLICY, report_html
 from dicomweb.report_text import report_text
 from dicomweb.urls import base_url, instance_url
 from dicomweb.wado_body import Headers, InMemory, Item
+from dicomweb.wado_metadata import with_urls
 from dicomweb.wado_video import VideoStream
+from storage import dicomxml
 from storage.errors import NotFound
 
 if TYPE_CHECKING:
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 PDF: Final = "application/pdf"
 HTML: Final = "text/html"
 PLAIN_TEXT: Final = "text/plain"
+XML: Final = "text/xml"
 SANDBOX: Final = (b"content-security-policy", b"sandbox; default-src 'none'; style-src 'unsafe-inline'")
 
 EMBEDDABLE: Final = (b"cross-origin-embedder-policy", b"require-corp")
@@ -104,7 +109,7 @@ async def video_item(archive: "Archive", instance: "InstanceFile", location: str
 async def report_item(
     request: Request, attributes: Attributes, media_type: str, charset: str | None, location: str
 ) -> tuple[Item, Headers]:
-    """Return a report as HTML or plain text, and headers to go with it.
+    """Return a report as HTML, plain text or XML, and headers to go with it.
 
     Standard
     --------
@@ -117,12 +122,20 @@ async def report_item(
         uids = reference.study_instance_uid, reference.series_instance_uid, reference.sop_instance_uid
         return f"{instance_url(base, *uids)}/rendered" if all(map(_UID.match, uids)) else None
 
+    if media_type == XML:
+        charset = "utf-8"
+
     def written() -> bytes:
+        if media_type == XML:
+            url = location.removesuffix("/rendered")
+            return dicomxml.encode(orjson.loads(with_urls(orjson.dumps(attributes), url)))
         report = report_of(attributes)
         return report_html(report, link, charset) if media_type == HTML else report_text(report, charset)
 
     body = await asyncio.to_thread(written)
     headers: Headers = [EMBEDDABLE]
+    if media_type == XML:
+        headers.append(SANDBOX)
     if media_type == HTML:
         headers.append((b"content-security-policy", CONTENT_SECURITY_POLICY.encode()))
     return Item(f"{media_type}; charset={charset}", location, len(body), InMemory(body)), headers

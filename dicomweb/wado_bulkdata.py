@@ -12,7 +12,8 @@ Facts this module keeps:
 """
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import orjson
@@ -22,8 +23,11 @@ from starlette.responses import Response
 from dicomweb.conditional import entity_tag
 from dicomweb.failures import NotAcceptable
 from dicomweb.media_types import EXPLICIT_VR_LITTLE_ENDIAN, OCTET_STREAM, MediaRange, Offer, available
+from dicomweb.read_ahead import read_ahead
 from dicomweb.urls import base_url, instance_url
 from dicomweb.wado_body import Headers, InMemory, Item, multipart, not_modified, one_item, single_part
+from dicomweb.wado_forms import Stored, pixel_offers, stored_form
+from dicomweb.wado_frames import AHEAD, reader_of
 from dicomweb.wado_metadata import PLACEHOLDER
 from dicomweb.wado_request import (
     VIDEO,
@@ -31,10 +35,9 @@ from dicomweb.wado_request import (
     accepted,
     cache_control,
     choose,
+    made_on_request,
     pixel_content_type,
-    pixel_offers,
     refuse,
-    syntax_label,
     target_uids,
 )
 from dicomweb.wado_video import VideoStream
@@ -71,8 +74,8 @@ async def retrieve_bulkdata_value(request: Request) -> Response:
     archive: Archive = request.app.state.archive
     value = await archive.bulk_data(study, series, instance, path)
     location = f"{instance_url(base_url(request), study, series, instance)}/bulkdata/{path}"
-    if _compressed_path(value.instance) == path:
-        return await _compressed_pixels(request, archive, value, location)
+    if _pixel_path(value.instance) == path:
+        return await _pixels(request, archive, value, location)
     mime, length = await _document(archive, value) if path == ENCAPSULATED_DOCUMENT else ("", value.length)
     offers = [Offer(OCTET_STREAM, multipart, EXPLICIT_VR_LITTLE_ENDIAN) for multipart in (False, True)]
     if mime:
@@ -116,41 +119,68 @@ def _answer(request: Request, value: "BulkValue", item: Item, offer: Offer, extr
     return single_part(request, item, etag, cache, extra)
 
 
-async def _compressed_pixels(request: Request, archive: "Archive", value: "BulkValue", location: str) -> Response:
-    """Answer with compressed Pixel Data: a part per frame, or the stream of a video or of the only frame."""
+async def _pixels(request: Request, archive: "Archive", value: "BulkValue", location: str) -> Response:
+    """Answer with Pixel Data: one value when uncompressed, else a part per frame, or the stream of a video."""
     instance = value.instance
-    stored = _pixel_syntax(instance)
-    frames = _frame_count(instance)
-    is_video = stored in VIDEO
-    offers = pixel_offers(stored, single=frames == 1 or is_video, multipart_first=False)
+    form = stored_form(instance)
+    single = _frame_count(instance) == 1 or form.transfer_syntax_uid in VIDEO
+    offers = pixel_offers(form, single=single, multipart_first=False, one_value=True)
     offer = choose(accepted(*accept_key(request)), offers)
     if offer is None:
-        raise refuse(stored, offers, "The pixel data")
-    content_type = pixel_content_type(offer)
-    if is_video:
-        video = await VideoStream.open(value)
-        return _answer(request, value, Item(content_type, location, video.length, video.stream), offer, [])
-    if not offer.multipart:
-        only = (await archive.frames(*_key(instance), [1])).read(1)
-        body = await only
-        return _answer(request, value, Item(content_type, location, len(body), InMemory(body)), offer, [])
+        raise refuse(form.transfer_syntax_uid, offers, "The pixel data")
     etag = entity_tag(instance.sha256, str(offer), location)
     cache = cache_control(request, can_be_corrected=False)
-    items = _frame_items(archive, instance, content_type, location)
-    return not_modified(request, etag, cache) or multipart(offer.media_type, items, etag, cache)
+    unchanged = not_modified(request, etag, cache)
+    if unchanged is not None:
+        return unchanged
+    items = _pixel_items(archive, instance, offer, location)
+    if offer.multipart:
+        return multipart(pixel_content_type(offer).partition(";")[0], items, etag, cache)
+    return single_part(request, await anext(items), etag, cache)
 
 
-async def _frame_items(
-    archive: "Archive", instance: "InstanceFile", content_type: str, location: str
-) -> AsyncIterator[Item]:
-    """Yield every frame of an instance, all under the location of the pixel data they make up (8.6.1.2)."""
+async def _pixel_items(
+    archive: "Archive", instance: "InstanceFile", offer: Offer, location: str, *, patient: bool = False
+) -> AsyncGenerator[Item, None]:
+    """Yield the pixel data of an instance in a form, all under the one location it has (8.6.1.2).
+
+    Patiently means that the answer has begun, and cannot become a 503 any more.
+
+    Raises
+    ------
+    NotAcceptable
+        It turned out not to be decodable.
+    """
+    form = stored_form(instance)
+    content_type = pixel_content_type(offer)
+    stored = form.transfer_syntax_uid
+    is_native = offer.transfer_syntax == EXPLICIT_VR_LITTLE_ENDIAN
+    if is_native and stored != EXPLICIT_VR_LITTLE_ENDIAN:
+        with made_on_request(stored, pixel_offers(form, single=False), "The pixel data"):
+            decoded = await archive.decoded_pixel_data(instance, patient=patient)
+        yield Item(content_type, location, decoded.length, decoded.stream)
+    elif is_native or stored in VIDEO:
+        value = await archive.bulk_data(*_key(instance), _pixel_path(instance) or "")
+        sent = await VideoStream.open(value) if stored in VIDEO else value
+        yield Item(content_type, location, sent.length, sent.stream)
+    else:
+        async for body in _frames(archive, instance, offer, patient=patient):
+            yield Item(content_type, location, len(body), InMemory(body))
+
+
+async def _frames(archive: "Archive", instance: "InstanceFile", offer: Offer, *, patient: bool) -> AsyncIterator[bytes]:
+    """Yield every frame of an instance in a form."""
+    form = stored_form(instance)
     last = _frame_count(instance)
+    ahead = 1 if offer.transfer_syntax == form.transfer_syntax_uid else AHEAD
     for start in range(1, last + 1, FRAMES_AT_ONCE):
         numbers = range(start, min(start + FRAMES_AT_ONCE, last + 1))
         frames = await archive.frames(*_key(instance), numbers)
-        for number in numbers:
-            body = await frames.read(number)
-            yield Item(content_type, location, len(body), InMemory(body))
+        frames.patient = patient or start > 1
+        read = reader_of(frames, form, offer, single=False)
+        async with aclosing(read_ahead(read, numbers, ahead)) as bodies:
+            async for body in bodies:
+                yield body
 
 
 async def _document(archive: "Archive", value: "BulkValue") -> tuple[str, int]:
@@ -182,18 +212,18 @@ async def _retrieve_all(request: Request, *, pixels_only: bool) -> Response:
         if not instances:
             raise NotFound("None of the instances has pixel data.")
     ranges = accepted(*accept_key(request))
-    content_types = _content_types(ranges, instances)
+    forms = _choose(ranges, instances)
     base = base_url(request)
-    types = [f"{stored} {content_type}" for stored, content_type in sorted(content_types.items())]
+    types = sorted(f"{form.transfer_syntax_uid} {offer}" for form, offer in forms.items())
     hashes = [instance.sha256 for instance in instances]
     etag = entity_tag(str(pixels_only), base, *types, *hashes)
     cache = cache_control(request, can_be_corrected=False)
     unchanged = not_modified(request, etag, cache)
     if unchanged is not None:
         return unchanged
-    media_types = {content_type.partition(";")[0] for content_type in content_types.values()}
+    media_types = {pixel_content_type(offer).partition(";")[0] for offer in forms.values()}
     media_type = media_types.pop() if pixels_only and len(media_types) == 1 else OCTET_STREAM
-    items = _all_items(archive, instances, content_types, base, pixels_only=pixels_only)
+    items = _all_items(archive, instances, forms, base, pixels_only=pixels_only)
     first = await anext(items, None)
     if first is None:
         raise NotFound("The metadata names no bulk data.")
@@ -206,52 +236,45 @@ async def _followed_by(first: Item, items: AsyncIterator[Item]) -> AsyncIterator
         yield item
 
 
-def _content_types(ranges: Sequence[MediaRange], instances: "list[InstanceFile]") -> dict[str, str]:
-    """Choose the content type of the pixel data in each transfer syntax, and of other values (key "").
+def _choose(ranges: Sequence[MediaRange], instances: "list[InstanceFile]") -> dict[Stored, Offer]:
+    """Choose the form of the pixel data of each kind of instance.
 
     Raises
     ------
     NotAcceptable
         Some of it cannot be had in an accepted form.
     """
-    chosen: dict[str, str] = {}
-    for stored in {_pixel_syntax(instance) for instance in instances}:
-        offers = pixel_offers(stored or EXPLICIT_VR_LITTLE_ENDIAN, single=False)
+    chosen: dict[Stored, Offer] = {}
+    for form in set(map(stored_form, instances)):
+        offers = pixel_offers(form, single=False)
         offer = choose(ranges, offers)
         if offer is None:
-            raise refuse(stored or EXPLICIT_VR_LITTLE_ENDIAN, offers, "Bulk data")
-        chosen[stored] = pixel_content_type(offer) if stored else _OPAQUE
+            raise refuse(form.transfer_syntax_uid, offers, "Bulk data")
+        chosen[form] = offer
     return chosen
-
-
-def _pixel_syntax(instance: "InstanceFile") -> str:
-    """Return the transfer syntax of compressed pixel data, "" for an instance without."""
-    return syntax_label(instance.transfer_syntax_uid) if _compressed_path(instance) else ""
 
 
 async def _all_items(
     archive: "Archive",
     instances: "list[InstanceFile]",
-    content_types: dict[str, str],
+    forms: dict[Stored, Offer],
     base: str,
     *,
     pixels_only: bool,
 ) -> AsyncIterator[Item]:
+    begun = False
     for instance in instances:
         url = instance_url(base, *_key(instance)) + "/bulkdata/"
-        compressed = _compressed_path(instance)
         for path in await _paths(archive, instance, pixels_only=pixels_only):
-            if path != compressed:
+            if path != _pixel_path(instance):
                 value = await archive.bulk_data(*_key(instance), path)
                 yield Item(_OPAQUE, url + path, value.length, value.stream)
+                begun = True
                 continue
-            content_type = content_types[_pixel_syntax(instance)]
-            if instance.transfer_syntax_uid in VIDEO:
-                video = await VideoStream.open(await archive.bulk_data(*_key(instance), path))
-                yield Item(content_type, url + path, video.length, video.stream)
-                continue
-            async for item in _frame_items(archive, instance, content_type, url + path):
+            offer = forms[stored_form(instance)]
+            async for item in _pixel_items(archive, instance, offer, url + path, patient=begun):
                 yield item
+                begun = True
 
 
 async def _paths(archive: "Archive", instance: "InstanceFile", *, pixels_only: bool) -> list[str]:
@@ -264,9 +287,9 @@ async def _paths(archive: "Archive", instance: "InstanceFile", *, pixels_only: b
     return paths
 
 
-def _compressed_path(instance: "InstanceFile") -> str | None:
+def _pixel_path(instance: "InstanceFile") -> str | None:
     pixel = instance.layout.pixel_data
-    return f"{pixel.tag:08X}" if pixel is not None and pixel.encapsulated else None
+    return f"{pixel.tag:08X}" if pixel is not None else None
 
 
 def _frame_count(instance: "InstanceFile") -> int:

@@ -25,6 +25,8 @@ from storage.transfer_syntax import TRANSFER_SYNTAXES
 if TYPE_CHECKING:
     from storage.instance_file import InstanceFile
 
+__all__ = ["LOSSY", "VIDEO", "Stored", "file_offers", "made_forms", "pixel_offers", "stored_form"]
+
 _MADE = tuple(uid for uid, syntax in TRANSFER_SYNTAXES.items() if syntax.encode is not None)
 _LONGEST_VALUE = 0xFFFFFFFE
 

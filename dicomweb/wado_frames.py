@@ -11,12 +11,10 @@ Facts this module keeps:
   long ones would fill the memory.
 """
 
-import asyncio
 import re
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from functools import lru_cache
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -26,6 +24,7 @@ from dicomweb.conditional import entity_tag
 from dicomweb.failures import RequestRefused
 from dicomweb.media_types import Offer
 from dicomweb.multipart import PART_END, closing, part_head
+from dicomweb.read_ahead import read_ahead
 from dicomweb.urls import base_url, instance_url
 from dicomweb.wado_body import (
     Headers,
@@ -101,7 +100,7 @@ async def retrieve_instance_frames(request: Request) -> Response:
         return await _video(request, archive, frames, offer, location + named, etag, cache)
     read = reader_of(frames, form, offer, single=len(numbers) == 1)
     if len(numbers) > 1:
-        items = _items(read, numbers, content_type, location)
+        items = _items(read, numbers, content_type, location, 1 if offer.transfer_syntax == stored else AHEAD)
         return multipart(content_type.partition(";")[0], items, etag, cache)
     body = await read(numbers[0])
     if offer.multipart:
@@ -120,22 +119,6 @@ def reader_of(frames: "FrameSet", form: Stored, offer: Offer, *, single: bool) -
             return await frames.transcoded(number, uid)
 
     return transcoded
-
-
-async def frames_ahead(read: ReadFrame, numbers: Iterable[int]) -> AsyncIterator[tuple[int, bytes]]:
-    """Yield frames in order with their numbers; the next few are made while one is sent."""
-    ahead: deque[tuple[int, asyncio.Task[bytes]]] = deque()
-    rest = iter(numbers)
-    try:
-        while True:
-            ahead.extend((number, asyncio.ensure_future(read(number))) for number in islice(rest, AHEAD - len(ahead)))
-            if not ahead:
-                return
-            number, task = ahead.popleft()
-            yield number, await task
-    finally:
-        for _, task in ahead:
-            task.cancel()
 
 
 def frame_numbers(text: str) -> tuple[int, ...]:
@@ -198,9 +181,16 @@ async def _video(
     return single_part(request, item, etag, cache)
 
 
-async def _items(read: ReadFrame, numbers: tuple[int, ...], content_type: str, location: str) -> AsyncIterator[Item]:
-    async for number, body in frames_ahead(read, numbers):
-        yield Item(content_type, f"{location}{number}", len(body), InMemory(body))
+async def _items(
+    read: ReadFrame, numbers: tuple[int, ...], content_type: str, location: str, ahead: int
+) -> AsyncIterator[Item]:
+    async def item(number: int) -> Item:
+        body = await read(number)
+        return Item(content_type, f"{location}{number}", len(body), InMemory(body))
+
+    async with aclosing(read_ahead(item, numbers, ahead)) as items:
+        async for made in items:
+            yield made
 
 
 def _one_part(content_type: str, location: str, etag: str, cache: str, body: bytes) -> Response:

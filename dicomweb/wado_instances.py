@@ -13,11 +13,10 @@ Facts this module keeps:
 - `type="application/octet-stream"` asks for the bulk data of all instances (Table 10.4.4-1 note 2).
 """
 
-import asyncio
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -26,6 +25,7 @@ from starlette.responses import Response
 from dicomweb.conditional import entity_tag
 from dicomweb.failures import NotAcceptable
 from dicomweb.media_types import DICOM, OCTET_STREAM, MediaRange, Offer, available
+from dicomweb.read_ahead import read_ahead
 from dicomweb.urls import base_url, instance_url
 from dicomweb.wado_body import Item, boundary_of, multipart, multipart_length, not_modified, one_item, single_part
 from dicomweb.wado_bulkdata import retrieve_bulkdata
@@ -39,6 +39,7 @@ from dicomweb.wado_request import (
     refuse,
     syntax_label,
     target_uids,
+    while_waited_for,
 )
 
 if TYPE_CHECKING:
@@ -82,9 +83,12 @@ async def retrieve_instances(request: Request) -> Response:
     if unchanged is not None:
         return unchanged
     length = wanted.length(files, base, etag)
-    if len(files) != 1 or request.method == "HEAD":
+    if len(files) > 1:
         return multipart(DICOM, wanted.items(archive, files, base), etag, cache, length)
-    item = await wanted.item(archive, files[0], base)
+    if request.method == "HEAD" and wanted.transfer_syntax(files[0]) is not None:  # its length would have to be made
+        item = Item(wanted.content_type(files[0]), _location(files[0], base), None, _nothing)
+    else:
+        item = await while_waited_for(request, wanted.item(archive, files[0], base))
     if as_multipart:
         return multipart(DICOM, one_item(item), etag, cache, multipart_length(boundary_of(etag), [item]))
     disposition = f'attachment; filename="{files[0].sop_instance_uid}.dcm"'
@@ -120,26 +124,19 @@ class _Wanted:
         uid = self.offers[kind].transfer_syntax
         return uid if uid != kind.transfer_syntax_uid else None
 
-    async def items(
-        self, archive: "Archive", files: "list[InstanceFile]", base: str
-    ) -> AsyncIterator[Item]:
+    async def items(self, archive: "Archive", files: "list[InstanceFile]", base: str) -> AsyncIterator[Item]:
         """Yield the parts in their order; the next few files are prepared while one is sent."""
-        ahead: deque[asyncio.Task[Item]] = deque()
-        rest = iter(files)
-        try:
-            while True:
-                ahead.extend(
-                    asyncio.ensure_future(self.item(archive, file, base)) for file in islice(rest, AHEAD - len(ahead))
-                )
-                if not ahead:
-                    return
-                yield await ahead.popleft()
-        finally:
-            for task in ahead:
-                task.cancel()
 
-    async def item(self, archive: "Archive", file: "InstanceFile", base: str) -> Item:
-        """Open one file.
+        async def item(file: "InstanceFile") -> Item:
+            return await self.item(archive, file, base, patient=file is not files[0])
+
+        plain = all(kind.transfer_syntax_uid == offer.transfer_syntax for kind, offer in self.offers.items())
+        async with aclosing(read_ahead(item, files, 1 if plain else AHEAD)) as items:
+            async for made in items:
+                yield made
+
+    async def item(self, archive: "Archive", file: "InstanceFile", base: str, *, patient: bool = False) -> Item:
+        """Open one file; patiently when the answer has begun.
 
         Raises
         ------
@@ -149,7 +146,7 @@ class _Wanted:
         kind = stored_form(file)
         offers = file_offers(kind, single=self._single)
         with made_on_request(kind.transfer_syntax_uid, offers, f"The instance {file.sop_instance_uid}"):
-            part = await archive.part10(file, self.transfer_syntax(file))
+            part = await archive.part10(file, self.transfer_syntax(file), patient=patient)
         return Item(self.content_type(file), _location(file, base), part.length, part.stream)
 
     def content_type(self, file: "InstanceFile") -> str:

@@ -9,11 +9,13 @@ Facts this module keeps:
 - Which forms there are to choose from is said in `wado_forms`.
 """
 
+import asyncio
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 
@@ -27,6 +29,7 @@ from dicomweb.media_types import (
     parse_accept,
     select,
 )
+from dicomweb.render_pool import CLIENT_CLOSED_REQUEST, until_disconnected
 from storage.errors import LimitExceeded
 from storage.pixel_decoders import UndecodablePixelData
 from storage.pixel_encoders import UnencodablePixelData
@@ -44,6 +47,7 @@ VIDEO = frozenset(uid for uid, syntax in TRANSFER_SYNTAXES.items() if syntax.med
 _UID = re.compile(r"[0-9.]{1,64}\Z")
 _STRICT_UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*\Z")
 _NO_UID = re.compile(r"[^0-9.]")
+_T = TypeVar("_T")
 _LEVELS = ("study", "series", "instance")
 
 
@@ -129,8 +133,29 @@ def made_on_request(stored: str, offers: Sequence[Offer], what: str) -> Iterator
     try:
         yield
     except (UndecodablePixelData, UnencodablePixelData, LimitExceeded) as error:
-        detail = f"{what}: stored in transfer syntax {stored}. {error} Accept it with transfer-syntax=* to get it as stored."
-        raise NotAcceptable(detail, available([offer for offer in offers if offer.transfer_syntax == stored])) from error
+        detail = f"{what}: stored in transfer syntax {stored}. {error} With transfer-syntax=* it comes as stored."
+        as_stored = [offer for offer in offers if offer.transfer_syntax == stored]
+        raise NotAcceptable(detail, available(as_stored)) from error
+
+
+async def while_waited_for(request: Request, work: Coroutine[Any, Any, _T]) -> _T:
+    """Return what `work` returns; it is cancelled when the client goes away.
+
+    Raises
+    ------
+    RequestRefused
+        The client went away; nobody receives it.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(until_disconnected(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise RequestRefused(CLIENT_CLOSED_REQUEST, "The client went away.")
+        return task.result()
+    finally:
+        gone.cancel()
+        task.cancel()
 
 
 def pixel_content_type(offer: Offer) -> str:

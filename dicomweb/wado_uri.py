@@ -29,8 +29,10 @@ from dicomweb.renderer import uids_of
 from dicomweb.rendering_parameters import RenderingParameters, UriParameters, parse_uri_parameters
 from dicomweb.urls import base_url, instance_url
 from dicomweb.wado_body import Item, not_modified, single_part
+from dicomweb.wado_forms import made_forms, stored_form
 from dicomweb.wado_request import cache_control, syntax_label
 from storage.errors import InvalidQuery, NotFound
+from storage.transfer_syntax import TRANSFER_SYNTAXES
 
 if TYPE_CHECKING:
     from storage.instance_file import InstanceFile
@@ -105,14 +107,8 @@ async def _file(request: Request, instance: "InstanceFile") -> Response:
     for name in _OF_PICTURES_ONLY:
         if name in given:
             raise InvalidQuery(f"{name} cannot be given together with application/dicom")
-    wanted = given.get("transferSyntax", EXPLICIT_VR_LITTLE_ENDIAN)
-    if wanted != "*" and not _UID.match(wanted):
-        raise InvalidQuery("transferSyntax must be a UID, or * for the file as stored")
-    stored = instance.retrieved_transfer_syntax_uid
-    if wanted not in ("*", stored):
-        available = [f"{DICOM}; transfer-syntax={syntax_label(stored)}"]
-        raise NotAcceptable("The instance cannot be had in this transfer syntax; * gets it as stored.", available)
-    part = await archive_of(request).part10(instance)
+    archive = archive_of(request)
+    part = await archive.part10(instance, _transfer_syntax(instance, given.get("transferSyntax")))
     uid = syntax_label(part.transfer_syntax_uid)
     etag = entity_tag(instance.sha256, f"wado {instance.version} {uid}")
     cache = cache_control(request, can_be_corrected=True)
@@ -123,6 +119,24 @@ async def _file(request: Request, instance: "InstanceFile") -> Response:
     item = Item(f"{DICOM}; transfer-syntax={uid}", location, part.length, part.stream)
     disposition = f'attachment; filename="{instance.sop_instance_uid}.dcm"'
     return single_part(request, item, etag, cache, [(b"content-disposition", disposition.encode())])
+
+
+def _transfer_syntax(instance: "InstanceFile", wanted: str | None) -> str | None:
+    """Return the transfer syntax to write an instance in, None for its own (checklist E-007, E-008)."""
+    if wanted is not None and wanted != "*" and not _UID.match(wanted):
+        raise InvalidQuery("transferSyntax must be a UID, or * for the file as stored")
+    made = made_forms(stored_form(instance))
+    if wanted is None:  # what cannot be decoded, such as a video, comes as it is
+        return EXPLICIT_VR_LITTLE_ENDIAN if EXPLICIT_VR_LITTLE_ENDIAN in made else None
+    if wanted in ("*", instance.retrieved_transfer_syntax_uid):
+        return None
+    if instance.layout.pixel_data is None and wanted in TRANSFER_SYNTAXES:
+        return None
+    if wanted not in made:
+        syntaxes = (syntax_label(instance.retrieved_transfer_syntax_uid), *made)
+        available = [f"{DICOM}; transfer-syntax={uid}" for uid in syntaxes]
+        raise NotAcceptable("The instance cannot be had in this transfer syntax; * gets it as stored.", available)
+    return wanted
 
 
 async def _rendered(request: Request, instance: "InstanceFile", ranges: list[MediaRange]) -> Response:

@@ -24,6 +24,7 @@ from dicomweb.metrics import Metrics
 from dicomweb.settings import Settings
 from storage.archive import Archive
 from storage.errors import ArchiveError
+from storage.pixel_threads import PixelThreads
 
 logger = logging.getLogger("dicomweb.worker")  # run as __main__
 
@@ -91,6 +92,7 @@ async def serve(orders: Orders) -> None:
         settings.policy(),
         connections=settings.database_connections,
         patience=DATABASE_PATIENCE,
+        pixel_threads=PixelThreads(settings.render_threads, settings.render_queue),
     )
     try:
         config = uvicorn.Config(

@@ -159,7 +159,7 @@ class Archive:
         return files
 
     async def part10(
-        self, instance: InstanceFile, transfer_syntax_uid: str | None = None
+        self, instance: InstanceFile, transfer_syntax_uid: str | None = None, *, patient: bool = False
     ) -> PartFile | TranscodedFile:
         """Open an instance as a DICOM file.
 
@@ -170,6 +170,8 @@ class Archive:
         transfer_syntax_uid : str, optional
             In which it is wanted. Without one it comes as stored, or in Explicit VR Little Endian where PS3.18 8.7.3
             lets nothing else out. Bytes that need not change are not touched.
+        patient : bool
+            Whether to wait for threads however much is waiting: for an answer that has begun.
 
         Raises
         ------
@@ -184,11 +186,11 @@ class Archive:
         """
         if transfer_syntax_uid is None or transfer_syntax_uid == instance.retrieved_transfer_syntax_uid:
             return await PartFile(self.blobs, instance).open()
-        return await TranscodedFile.open(self.blobs, instance, self.pixel_threads, transfer_syntax_uid)
+        return await TranscodedFile.open(self.blobs, instance, self.pixel_threads, transfer_syntax_uid, patient=patient)
 
-    async def decoded_pixel_data(self, instance: InstanceFile) -> DecodedPixelData:
+    async def decoded_pixel_data(self, instance: InstanceFile, *, patient: bool = False) -> DecodedPixelData:
         """Return the compressed pixel data of an instance as one uncompressed value; raises as `part10` does."""
-        return await DecodedPixelData.open(self.blobs, instance, self.pixel_threads)
+        return await DecodedPixelData.open(self.blobs, instance, self.pixel_threads, patient=patient)
 
     async def metadata(self, study: str, series: str | None = None, instance: str | None = None) -> MetadataSet:
         """Return the metadata of a study, a series or an instance; raises NotFound."""

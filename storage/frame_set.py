@@ -24,6 +24,8 @@ class FrameSet:
         Their shape and number.
     frame_numbers : sequence of int
         As asked for, counted from 1.
+    patient : bool
+        Whether to wait for threads however much is waiting: for an answer that has begun.
 
     Raises
     ------
@@ -50,6 +52,7 @@ class FrameSet:
         self._entries = dict(zip(frame_numbers, entries, strict=True))
         self._reader = reader_of(blobs, instance)
         self._threads = threads
+        self.patient = False
 
     async def read(self, frame_number: int) -> bytes:
         """Return one frame: the compressed stream, or native samples in little endian, from a byte boundary."""
@@ -73,5 +76,8 @@ class FrameSet:
         """
         frame = await self.read(frame_number)
         stored = self.instance.transfer_syntax_uid
-        encoded = await self._threads.run(transcode_frame, frame, self.pixel_data, stored, transfer_syntax_uid)
+        # A list whose first frame was admitted is not refused in its middle.
+        patient, self.patient = self.patient, True
+        work = (transcode_frame, frame, self.pixel_data, stored, transfer_syntax_uid)
+        encoded = await self._threads.run(*work, patient=patient)
         return encoded.data

@@ -43,25 +43,26 @@ class PixelThreads:
         self._most = count + queue
         self._admitted = 0
 
-    async def run(self, function: Callable[..., _T], *args: Any) -> _T:
+    async def run(self, function: Callable[..., _T], *args: Any, patient: bool = False) -> _T:
         """Run the work on one frame in a thread; what was not begun when the caller is cancelled never is.
 
-        Raises
-        ------
-        Unavailable
-            Too much is waiting already.
-        """
-        return await self._admit(self.frames, function, *args)
-
-    async def run_file(self, function: Callable[..., _T], *args: Any) -> _T:
-        """Run work that may hand single frames to `frames` and wait for them.
+        Parameters
+        ----------
+        function : callable
+            The work; its arguments follow.
+        patient : bool
+            Whether to wait however much is waiting: for an answer that has begun.
 
         Raises
         ------
         Unavailable
             Too much is waiting already.
         """
-        return await self._admit(self._files, function, *args)
+        return await self._admit(self.frames, patient, function, *args)
+
+    async def run_file(self, function: Callable[..., _T], *args: Any, patient: bool = False) -> _T:
+        """Run work that may hand single frames to `frames` and wait for them; otherwise as `run`."""
+        return await self._admit(self._files, patient, function, *args)
 
     async def steps(self, items: Iterator[_T]) -> AsyncIterator[_T]:
         """Yield from an iterator whose steps may wait for frames; it was admitted before, so that it is not refused."""
@@ -82,8 +83,8 @@ class PixelThreads:
         self.frames.shutdown(cancel_futures=True)
         self._files.shutdown(cancel_futures=True)
 
-    async def _admit(self, pool: ThreadPoolExecutor, function: Callable[..., _T], *args: Any) -> _T:
-        if self._admitted >= self._most:
+    async def _admit(self, pool: ThreadPoolExecutor, patient: bool, function: Callable[..., _T], *args: Any) -> _T:
+        if self._admitted >= self._most and not patient:
             raise Unavailable("Too many images are being made at once; try again later.")
         self._admitted += 1
         try:

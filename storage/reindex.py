@@ -44,7 +44,7 @@ async def reindex(archive: Archive, *, processes: int = 2) -> AsyncIterator[Rein
             for result in await _index(archive, batch, done):
                 yield result
             batch = following
-    await archive.pool.execute("ANALYZE", timeout=None)  # searches are planned for what is there
+    await archive.pool.execute("VACUUM (ANALYZE)", timeout=ADMINISTRATIVE)  # searches are planned for what is there
 
 
 def _take(names: Iterator[str]) -> list[str]:

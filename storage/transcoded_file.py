@@ -7,7 +7,9 @@ Facts kept here:
 - What was prepared is dropped when the stream ends, or is closed because the client left.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterator
+from threading import Event
 
 from storage.blobs import LocalBlobs
 from storage.elements import Limits
@@ -38,9 +40,26 @@ class TranscodedFile:
 
     @classmethod
     async def open(
-        cls, blobs: LocalBlobs, instance: InstanceFile, threads: PixelThreads, transfer_syntax_uid: str
+        cls,
+        blobs: LocalBlobs,
+        instance: InstanceFile,
+        threads: PixelThreads,
+        transfer_syntax_uid: str,
+        *,
+        patient: bool = False,
     ) -> "TranscodedFile":
-        """Prepare the file.
+        """Prepare the file; when the caller is cancelled the work ends with the frame it is at.
+
+        Parameters
+        ----------
+        blobs, instance : LocalBlobs, InstanceFile
+            What is stored.
+        threads : PixelThreads
+            Where frames are made.
+        transfer_syntax_uid : str
+            In which it is wanted.
+        patient : bool
+            Whether to wait for threads however much is waiting.
 
         Raises
         ------
@@ -51,7 +70,7 @@ class TranscodedFile:
         OutOfSpace
             There is no room for the temporary file.
         """
-        return cls(await threads.run_file(_prepared, blobs, instance, threads, transfer_syntax_uid), threads)
+        return cls(await _prepared(blobs, instance, threads, transfer_syntax_uid, patient), threads)
 
     async def stream(self, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
         """Yield `length` bytes from `offset` (all by default) in chunks of at most 1 MiB, once."""
@@ -82,9 +101,11 @@ class DecodedPixelData:
         self.length = transcoded.pixel_data[1]
 
     @classmethod
-    async def open(cls, blobs: LocalBlobs, instance: InstanceFile, threads: PixelThreads) -> "DecodedPixelData":
+    async def open(
+        cls, blobs: LocalBlobs, instance: InstanceFile, threads: PixelThreads, *, patient: bool = False
+    ) -> "DecodedPixelData":
         """Prepare the value; raises as `TranscodedFile.open` does."""
-        return cls(await threads.run_file(_prepared, blobs, instance, threads, EXPLICIT_LE), threads)
+        return cls(await _prepared(blobs, instance, threads, EXPLICIT_LE, patient), threads)
 
     async def stream(self, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
         """Yield `length` bytes from `offset` (all by default), once; frames before `offset` are not decoded."""
@@ -100,6 +121,26 @@ class DecodedPixelData:
         return chunks(self._transcoded.source, start + offset, length)
 
 
-def _prepared(blobs: LocalBlobs, instance: InstanceFile, threads: PixelThreads, transfer_syntax_uid: str) -> Transcoded:
-    header, source = read_header(FileSource(blobs.path(instance.blob)), Limits())
-    return transcode(source, header, transfer_syntax_uid, executor=threads.frames, folder=blobs.root / ".staging")
+class _CallerGoneError(Exception):
+    """Nobody waits for the file any more."""
+
+
+async def _prepared(
+    blobs: LocalBlobs, instance: InstanceFile, threads: PixelThreads, transfer_syntax_uid: str, patient: bool
+) -> Transcoded:
+    is_gone = Event()
+
+    def check(_frame: int) -> None:
+        if is_gone.is_set():
+            raise _CallerGoneError
+
+    def prepare() -> Transcoded:
+        header, source = read_header(FileSource(blobs.path(instance.blob)), Limits())
+        folder = blobs.root / ".staging"
+        return transcode(source, header, transfer_syntax_uid, executor=threads.frames, folder=folder, on_frame=check)
+
+    try:
+        return await threads.run_file(prepare, patient=patient)
+    except asyncio.CancelledError:
+        is_gone.set()
+        raise

@@ -98,7 +98,7 @@ async def insert_studies(database_url: str, count: int, first: int = 0) -> None:
         rows = await connection.fetch("SELECT study_instance_uid, id FROM studies")
         ids = {row["study_instance_uid"]: row["id"] for row in rows}
         await _copy(connection, "series", (_series_row(dataset, ids) for dataset in made))
-        await connection.execute("ANALYZE")
+        await connection.execute("VACUUM (ANALYZE)")
     finally:
         await connection.close()
 

@@ -69,7 +69,7 @@ async def test_values_at_any_depth_are_little_endian(
 
 
 async def test_compressed_pixel_data_is_one_part_per_frame(archive: Any, client: httpx2.AsyncClient) -> None:
-    """All frames under the location of the pixel data; uncompressed is a 406 (D-074, D-059)."""
+    """All frames under the location of the pixel data; what cannot be uncompressed is a 406 (D-074, D-059)."""
     frames = [b"first!", b"second"]
     (path,) = await stored(archive, encapsulated(frames, transfer_syntax=JPEG_LS))
     for headers in (STORED, {}, {"Accept": 'multipart/related; type="image/jls"'}):

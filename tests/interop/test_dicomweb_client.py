@@ -10,6 +10,7 @@ import pydicom
 import pytest
 import requests
 from dicomweb_client import DICOMwebClient
+from PIL import Image
 from pydicom.dataset import Dataset
 
 from tests.builders import JPEG_BASELINE, ct_slice, dicom_file, encapsulated, multi_frame, new_uid
@@ -32,6 +33,9 @@ CALLS = {
     "iter_instance_frames",
     "retrieve_bulkdata",
     "iter_bulkdata",
+    "retrieve_series_rendered",
+    "retrieve_instance_rendered",
+    "retrieve_instance_frames_rendered",
 }
 """What is offered; each has its test below."""
 
@@ -39,9 +43,6 @@ NOT_OFFERED = {
     "delete_study": 405,
     "delete_series": 405,
     "delete_instance": 405,
-    "retrieve_series_rendered": 404,
-    "retrieve_instance_rendered": 404,
-    "retrieve_instance_frames_rendered": 404,
 }
 """What is not offered, with the status that says so."""
 
@@ -275,14 +276,37 @@ def test_retrieve_bulkdata(stored: Stored) -> None:
     assert len(client.retrieve_bulkdata(compressed, media_types=(("image/jpeg", JPEG_BASELINE),))) == 2
 
 
+def test_retrieve_rendered(stored: Stored) -> None:
+    """Instances and frames as pictures, in each media type of the client and without one (D-090 to D-093)."""
+    client, uids = stored.client, stored.uids(stored.slices[0])
+    for media_type, form in {
+        "image/jpeg": "JPEG",
+        "image/png": "PNG",
+        "image/gif": "GIF",
+        "image/jp2": "JPEG2000",
+    }.items():
+        for rendered in (
+            client.retrieve_instance_rendered(*uids, media_types=(media_type,)),
+            client.retrieve_instance_frames_rendered(*uids, [1], media_types=(media_type,)),
+        ):
+            opened = Image.open(io.BytesIO(rendered))
+            assert (opened.format, opened.size) == (form, (32, 32))
+    assert client.retrieve_instance_rendered(*uids) == client.retrieve_instance_frames_rendered(*uids, [1])
+    parameters = {"window": "40,400,linear", "viewport": "16,16", "quality": 50}
+    small = client.retrieve_instance_rendered(*uids, media_types=("image/jpeg",), params=parameters)
+    assert Image.open(io.BytesIO(small)).size == (16, 16)
+    several = client.retrieve_instance_frames_rendered(*stored.uids(stored.cine), [1, 2, 3], media_types=("image/gif",))
+    assert Image.open(io.BytesIO(several)).format == "GIF"
+    assert client.retrieve_series_rendered(stored.study, stored.ct).count(b"Content-Type: image/jpeg") == 3
+
+
 @pytest.mark.parametrize("name", NOT_OFFERED)
 def test_what_is_not_offered_says_so(stored: Stored, name: str) -> None:
-    """Deleting is 405 with Allow, renderings are 404, and neither changes anything (A-104)."""
+    """Deleting is 405 with Allow and changes nothing (A-104)."""
     call = getattr(stored.client, name)
-    levels = {"study": 1, "series": 2}.get(name.removesuffix("_rendered").rpartition("_")[2], 3)
-    frames = [[1]] if "frames" in name else []
+    levels = {"study": 1, "series": 2}.get(name.rpartition("_")[2], 3)
     with pytest.raises(requests.HTTPError) as refused:
-        call(*stored.uids(stored.cine)[:levels], *frames)
+        call(*stored.uids(stored.cine)[:levels])
     assert refused.value.response.status_code == NOT_OFFERED[name]
-    assert ("Allow" in refused.value.response.headers) == (NOT_OFFERED[name] == 405)
+    assert "Allow" in refused.value.response.headers
     assert stored.client.retrieve_instance(*stored.uids(stored.cine)) == read(stored.cine)
