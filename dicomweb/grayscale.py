@@ -97,6 +97,9 @@ class Grayscale:
         Whether the least value is white.
     padding : Padding or None
         What is drawn as background.
+    lossy : bool
+        Whether a lossy codec made the samples: it may go beyond the values of the bits stored, and these are then
+        the nearest ones, where other samples have foreign bits (overlays) there.
     """
 
     bits_stored: int = 0
@@ -108,6 +111,7 @@ class Grayscale:
     inverted: bool = False
     padding: Padding | None = None
     bits_allocated: int = 0
+    lossy: bool = False
 
     def stored_values(self, sample_bytes: int) -> Floats:
         """Return the stored value of every sample of 1 or 2 bytes, indexed by its bits as an unsigned number."""
@@ -165,7 +169,10 @@ def value_range(samples: Samples, grayscale: Grayscale) -> tuple[float, float]:
         values, background = _domain(replace(grayscale, voi=None, presentation=None), raw.dtype.itemsize)
         present = np.bincount(raw.ravel(), minlength=len(values)) > 0
         kept = values[present & ~background]
-    return (float(kept.min()), float(kept.max())) if kept.size else (0.0, 0.0)
+    if not kept.size:
+        return 0.0, 0.0
+    low, high = float(kept.min()), float(kept.max())
+    return (low - 1 if low == high and grayscale.padding else low), high  # what is left beside padding is to be seen
 
 
 def window_of_range(limits: tuple[float, float]) -> Window:
@@ -224,11 +231,23 @@ def _stored(samples: Samples, grayscale: Grayscale) -> Floats:
     whole = not 0 < grayscale.bits_stored < width or grayscale.bits_allocated not in (0, width)
     bits = width if whole else grayscale.bits_stored
     shift = grayscale.high_bit + 1 - bits if bits <= grayscale.high_bit < width else 0
+    if grayscale.lossy and not shift:
+        return _nearest(samples, bits, width, signed=grayscale.signed)
     value = (samples.astype(np.int64) >> shift) & ((1 << bits) - 1)
     if grayscale.signed:
         sign = 1 << (bits - 1)
         value = (value ^ sign) - sign
     return value.astype(np.float64)
+
+
+def _nearest(samples: Samples, bits: int, width: int, *, signed: bool) -> Floats:
+    """Return the values of whole samples of `width` bits, brought into the range of `bits` bits."""
+    value = samples.astype(np.int64) & ((1 << width) - 1)
+    if not signed:
+        return np.asarray(np.minimum(value, (1 << bits) - 1), np.float64)
+    sign = 1 << (width - 1)
+    limit = 1 << (bits - 1)
+    return np.asarray(np.clip((value ^ sign) - sign, -limit, limit - 1), np.float64)
 
 
 def _levels(values: Floats, background: npt.NDArray[np.bool_], grayscale: Grayscale) -> Levels:

@@ -10,6 +10,7 @@ Facts and clauses this module keeps:
 - Pure: no I/O.
 """
 
+import re
 from dataclasses import replace
 
 from dicomweb.attribute_values import (
@@ -36,6 +37,7 @@ from dicomweb.grayscale import (
     window_of_range,
 )
 from dicomweb.lookup_tables import LookupTable, table_of_item
+from storage.transfer_syntax import TRANSFER_SYNTAXES
 
 _PROJECTIONS = frozenset(f"1.2.840.10008.5.1.4.1.1.12.{kind}" for kind in ("1", "1.1", "2", "2.1"))
 _PADDING = (
@@ -80,7 +82,14 @@ def stored_values_of(attributes: Attributes) -> Grayscale:
         high_bit=integer(attributes, "HighBit", bits - 1),
         bits_allocated=integer(attributes, "BitsAllocated"),
         signed=integer(attributes, "PixelRepresentation") == 1,
+        lossy=_is_lossy(attributes),
     )
+
+
+def _is_lossy(attributes: Attributes) -> bool:
+    """Whether a lossy codec made the samples and no overlay is kept in bits that the values leave free."""
+    stored = TRANSFER_SYNTAXES.get(text(attributes, "AvailableTransferSyntaxUID"))
+    return stored is not None and stored.lossy and not any(re.fullmatch("60..0102", tag) for tag in attributes)
 
 
 def modality_of(attributes: Attributes, bulk: BulkData, *, signed: bool) -> Rescale | LookupTable:

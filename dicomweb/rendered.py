@@ -23,6 +23,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from dicomweb import rendered_documents as documents
+from dicomweb.attribute_values import key_of
 from dicomweb.conditional import entity_tag
 from dicomweb.encoders import GIF, MEDIA_TYPES
 from dicomweb.failures import NotAcceptable, RequestRefused
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from storage.archive import Archive
     from storage.instance_file import InstanceFile
 
+_PIXEL_DATA = {key_of(keyword) for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")}
 _NOT_RENDERED = frozenset((DICOM, DICOM_JSON, DICOM_XML, OCTET_STREAM))
 _UNQUOTABLE = re.compile(r"[^ !#-\[\]-~]")
 _INSTANCE = "/studies/{study}/series/{series}/instances/{instance}"
@@ -198,6 +200,8 @@ async def answer_instance(
         charset = parse_rendering_parameters(given).charset
         item, headers = await documents.report_item(request, attributes, offer.media_type, charset, location)
         return _one(request, item, offer, Pictures([(instance, ())], location), headers)
+    if not _PIXEL_DATA.isdisjoint(attributes):
+        raise NotAcceptable("The pixel data of this instance is empty or cut short; no frame of it is whole.", [])
     raise NotAcceptable(
         "There is no image, report, document or video in this instance, which is of the kind "
         f"{kind_of(instance.sop_class_uid)}; retrieve it or its metadata.",

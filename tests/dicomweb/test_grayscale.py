@@ -220,3 +220,19 @@ def test_nonsense_in_the_attributes_is_lived_with() -> None:
     }
     assert levels(replace(frame, attributes=broken)) == [0, 255]
     assert attributes_of(Rows=1) == {"00280010": {"vr": "US", "Value": [1]}}
+
+
+@pytest.mark.parametrize(("syntax", "expected"), [("1.2.840.10008.1.2.4.91", 255), ("1.2.840.10008.1.2.1", 0)])
+def test_overshoot_of_a_lossy_codec_is_white_not_black(syntax: str, expected: int) -> None:
+    """A lossy decoder may go beyond Bits Stored: the nearest value is shown; bits of other samples are foreign."""
+    described = {"BitsAllocated": 16, "BitsStored": 12, "HighBit": 11, "WindowCenter": 2048, "WindowWidth": 4096}
+    samples = np.array([[0, 4095, 4098]], np.uint16)
+    attributes = attributes_of(AvailableTransferSyntaxUID=syntax, **described)
+    frame = replace(grey_frame([0, 1, 2]), samples=samples, attributes=attributes)
+    assert levels(frame) == [0, 255, expected]
+
+
+def test_the_only_value_beside_padding_is_seen() -> None:
+    """A label map of one label on padding is no black picture."""
+    frame = grey_frame([0, 3, 3, 0], PixelPaddingValue=0)
+    assert levels(frame) == [0, 255, 255, 0]
