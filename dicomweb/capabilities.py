@@ -15,10 +15,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from dicomweb.conditional import entity_tag
-from dicomweb.encoders import MEDIA_TYPES
 from dicomweb.failures import NotAcceptable
 from dicomweb.media_types import Offer, available, select
-from dicomweb.rendering_parameters import PARAMETERS
+from dicomweb.rendering.encoders import MEDIA_TYPES
+from dicomweb.rendering.rendering_parameters import PARAMETERS
 from dicomweb.urls import MOUNT, base_url
 from dicomweb.wado_body import WholeBody, not_modified
 from dicomweb.wado_request import accept_key, accepted

@@ -23,17 +23,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from dicomweb import rendered_documents as documents
-from dicomweb.attribute_values import key_of
 from dicomweb.conditional import entity_tag
-from dicomweb.encoders import GIF, MEDIA_TYPES
 from dicomweb.failures import NotAcceptable, RequestRefused
 from dicomweb.media_types import DICOM, DICOM_JSON, DICOM_XML, OCTET_STREAM, MediaRange, Offer, available, select
-from dicomweb.presentation_state import SOP_CLASSES as PRESENTATION_STATES
 from dicomweb.read_ahead import read_ahead
 from dicomweb.renderer import Look, Renderer, StoredState, uids_of
-from dicomweb.rendering_parameters import RenderingParameters, parse_rendering_parameters
-from dicomweb.report import is_report
-from dicomweb.report_values import kind_of
+from dicomweb.rendering.attribute_values import key_of
+from dicomweb.rendering.encoders import GIF, MEDIA_TYPES
+from dicomweb.rendering.presentation_state import SOP_CLASSES as PRESENTATION_STATES
+from dicomweb.rendering.rendering_parameters import RenderingParameters, parse_rendering_parameters
+from dicomweb.rendering.report import is_report
+from dicomweb.rendering.report_values import kind_of
 from dicomweb.urls import base_url, instance_url
 from dicomweb.version import program_version
 from dicomweb.wado_body import Headers, InMemory, Item, multipart, not_modified, one_item, single_part

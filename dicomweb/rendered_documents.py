@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Final
 import orjson
 from starlette.requests import Request
 
-from dicomweb.attribute_values import Attributes, integer, key_of, text
 from dicomweb.media_types import Offer, media_type_of
-from dicomweb.report import ReportReference, report_of
-from dicomweb.report_html import CONTENT_SECURITY_POLICY, report_html
-from dicomweb.report_text import report_text
+from dicomweb.rendering.attribute_values import Attributes, integer, key_of, text
+from dicomweb.rendering.report import ReportReference, report_of
+from dicomweb.rendering.report_html import CONTENT_SECURITY_POLICY, report_html
+from dicomweb.rendering.report_text import report_text
 from dicomweb.urls import base_url, instance_url
 from dicomweb.wado_body import Headers, InMemory, Item
 from dicomweb.wado_metadata import with_urls

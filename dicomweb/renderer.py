@@ -18,16 +18,16 @@ from typing import Any, Final
 import orjson
 from starlette.requests import Request
 
-from dicomweb.attribute_values import Attributes, text
 from dicomweb.byte_cache import ByteCache
-from dicomweb.encoders import GIF, Picture, animated_gif, encode
 from dicomweb.failures import RequestRefused
-from dicomweb.presentation_state import PresentationState, render_presentation
 from dicomweb.render_pool import CLIENT_CLOSED_REQUEST, RenderPool, until_disconnected
-from dicomweb.rendering import Frame, frame_durations, needed_bulk_data, render, shared_range
-from dicomweb.rendering_parameters import RenderingParameters
-from dicomweb.thumbnail import QUALITY, icon, thumbnail
-from dicomweb.viewport import Viewport
+from dicomweb.rendering.attribute_values import Attributes, text
+from dicomweb.rendering.encoders import GIF, Picture, animated_gif, encode
+from dicomweb.rendering.pipeline import Frame, frame_durations, needed_bulk_data, render, shared_range
+from dicomweb.rendering.presentation_state import PresentationState, render_presentation
+from dicomweb.rendering.rendering_parameters import RenderingParameters
+from dicomweb.rendering.thumbnail import QUALITY, icon, thumbnail
+from dicomweb.rendering.viewport import Viewport
 from storage.archive import Archive
 from storage.errors import ArchiveError, LimitExceeded, NotFound
 from storage.frame_set import FrameSet

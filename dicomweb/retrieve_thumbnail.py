@@ -17,12 +17,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from dicomweb.conditional import entity_tag
-from dicomweb.encoders import GIF, JPEG, PNG
 from dicomweb.failures import NotAcceptable
 from dicomweb.media_types import Offer, available, select
 from dicomweb.rendered import archive_of, is_image, renderer_of
-from dicomweb.rendering_parameters import parse_rendering_parameters
-from dicomweb.thumbnail import middle
+from dicomweb.rendering.encoders import GIF, JPEG, PNG
+from dicomweb.rendering.rendering_parameters import parse_rendering_parameters
+from dicomweb.rendering.thumbnail import middle
 from dicomweb.urls import MOUNT, base_url
 from dicomweb.version import program_version
 from dicomweb.wado_body import InMemory, Item, not_modified, single_part

@@ -23,10 +23,10 @@ from starlette.routing import Route
 from dicomweb.conditional import entity_tag
 from dicomweb.failures import NotAcceptable, RequestRefused
 from dicomweb.media_types import DICOM, EXPLICIT_VR_LITTLE_ENDIAN, MediaRange, Offer, parse_accept, select
-from dicomweb.presentation_state import SOP_CLASSES as PRESENTATION_STATES
 from dicomweb.rendered import Pictures, answer_instance, answer_pictures, archive_of, is_image, renderer_of
 from dicomweb.renderer import uids_of
-from dicomweb.rendering_parameters import RenderingParameters, UriParameters, parse_uri_parameters
+from dicomweb.rendering.presentation_state import SOP_CLASSES as PRESENTATION_STATES
+from dicomweb.rendering.rendering_parameters import RenderingParameters, UriParameters, parse_uri_parameters
 from dicomweb.urls import base_url, instance_url
 from dicomweb.wado_body import Item, not_modified, single_part
 from dicomweb.wado_forms import made_forms, stored_form

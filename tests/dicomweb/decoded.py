@@ -10,7 +10,7 @@ from pydicom import dcmread
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.pixels import pixel_array
 
-from dicomweb.rendering import Frame, needed_bulk_data
+from dicomweb.rendering.pipeline import Frame, needed_bulk_data
 from storage import dicomjson
 from storage.part10 import read_header
 from storage.source import BytesSource

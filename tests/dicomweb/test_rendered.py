@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dicomweb.encoders import encode
-from dicomweb.grayscale import Window
-from dicomweb.presentation_state import PresentationState, render_presentation
 from dicomweb.render_pool import RenderPool, RenderQueueFull
-from dicomweb.rendering import render
-from dicomweb.rendering_parameters import RenderingParameters
-from dicomweb.viewport import Viewport
+from dicomweb.rendering.encoders import encode
+from dicomweb.rendering.grayscale import Window
+from dicomweb.rendering.pipeline import render
+from dicomweb.rendering.presentation_state import PresentationState, render_presentation
+from dicomweb.rendering.rendering_parameters import RenderingParameters
+from dicomweb.rendering.viewport import Viewport
 from tests.builders import ct_slice, dicom_file, encapsulated, multi_frame, new_uid
 from tests.corpus import corpus_files
 from tests.dicomweb.decoded import attributes_in, frame_in

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dicomweb.encoders import encode
-from dicomweb.thumbnail import QUALITY, SIZE, icon, thumbnail
-from dicomweb.viewport import Viewport
+from dicomweb.rendering.encoders import encode
+from dicomweb.rendering.thumbnail import QUALITY, SIZE, icon, thumbnail
+from dicomweb.rendering.viewport import Viewport
 from tests.builders import ct_slice, dicom_file, encapsulated, multi_frame, new_uid
 from tests.corpus import corpus_files, wheel_files
 from tests.dicomweb.decoded import frame_in

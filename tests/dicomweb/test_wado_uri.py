@@ -10,10 +10,10 @@ import pydicom
 import pytest
 from PIL import Image
 
-from dicomweb.encoders import encode
-from dicomweb.presentation_state import PresentationState, render_presentation
-from dicomweb.rendering import render
-from dicomweb.rendering_parameters import parse_rendering_parameters
+from dicomweb.rendering.encoders import encode
+from dicomweb.rendering.pipeline import render
+from dicomweb.rendering.presentation_state import PresentationState, render_presentation
+from dicomweb.rendering.rendering_parameters import parse_rendering_parameters
 from storage.pixel_data import encode_frame
 from tests.builders import IMPLICIT_LE, ct_slice, dicom_file, encapsulated, multi_frame
 from tests.corpus import corpus_files
