@@ -33,9 +33,11 @@ from storage.source import Source
 from storage.transcoded_pixels import EncapsulatedPixels, FrameQueue, NativePixels, group_of
 from storage.transfer_syntax import (
     EXPLICIT_LE,
+    HTJ2K,
     JPEG_2000,
     JPEG_BASELINE,
     JPEG_EXTENDED,
+    JPEG_LS_NEAR_LOSSLESS,
     RLE_LOSSLESS,
     TRANSFER_SYNTAXES,
 )
@@ -49,7 +51,13 @@ _TOTAL_LENGTH = tag_of("EncapsulatedPixelDataValueTotalLength")
 _LOSSY = tag_of("LossyImageCompression")
 _LOSSY_RATIO, _LOSSY_METHOD = tag_of("LossyImageCompressionRatio"), tag_of("LossyImageCompressionMethod")
 
-_METHODS: Final = {JPEG_BASELINE: "ISO_10918_1", JPEG_EXTENDED: "ISO_10918_1", JPEG_2000: "ISO_15444_1"}
+_METHODS: Final = {
+    JPEG_BASELINE: "ISO_10918_1",
+    JPEG_EXTENDED: "ISO_10918_1",
+    JPEG_LS_NEAR_LOSSLESS: "ISO_14495_1",
+    JPEG_2000: "ISO_15444_1",
+    HTJ2K: "ISO_15444_15",
+}
 """Lossy Image Compression Method by the transfer syntax that loses (PS3.3 C.7.6.1.1.5.1)."""
 _MOST_ICON_BYTES: Final = 1 << 24
 
@@ -279,6 +287,10 @@ def _native_description(header: Header, pixel: PixelLayout, first: DecodedFrame)
             changes |= _number(header, tag, value)
     if first.lossy and _stated(header, _LOSSY) != "01":
         changes |= _text(_LOSSY, "01")
+        method = _METHODS.get(first.transfer_syntax_uid)
+        if method and pixel.length and not _stated(header, _LOSSY_RATIO):
+            ratio = pixel.frames * pixel.frame_bits / 8 / pixel.length
+            changes |= _text(_LOSSY_RATIO, f"{ratio:.2f}") | _text(_LOSSY_METHOD, method)
     return changes
 
 

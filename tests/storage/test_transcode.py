@@ -260,6 +260,8 @@ def test_loss_is_never_forgotten() -> None:
     stream = encode_frame(image, JPEG_BASELINE, photometric_interpretation="MONOCHROME2").data
     silent = dataset_of(transcoded(encapsulated([stream]), EXPLICIT_LE))
     assert silent.LossyImageCompression == "01"
+    assert silent.LossyImageCompressionRatio > 0
+    assert silent.LossyImageCompressionMethod.startswith("ISO_")
     recorded = encapsulated([stream], LossyImageCompression="01", LossyImageCompressionRatio="7.5")
     dataset = dataset_of(transcoded(recorded, JPEG_2000_LOSSLESS))
     assert (dataset.LossyImageCompression, dataset.LossyImageCompressionRatio) == ("01", 7.5)
