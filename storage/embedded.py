@@ -132,7 +132,6 @@ class EmbeddedPostgres:
             _initialise(self.folder, programs)
         _require_major_version(self.folder, major)
         stop_orphans(self.folder)
-        self._socket_folder = _socket_folder(self.folder, programs)
         _configure(self.folder, programs)
         try:
             self._start_patiently(programs, self._settings, timeout)
@@ -153,6 +152,7 @@ class EmbeddedPostgres:
             time.sleep(0.5)
 
     def _start(self, programs: Programs, settings: dict[str, str], timeout: float) -> None:
+        self._socket_folder = _socket_folder(self.folder, programs)  # a start that failed has removed it
         here = "/proc/self/cwd" if ON_LINUX else str(self.folder)
         socket = "." if self._socket_folder == self.folder else str(self._socket_folder)
         arguments = ["-D", here, "-k", socket]

@@ -429,7 +429,7 @@ JSON = st.recursive(
 VRS = st.sampled_from(["LO", "PN", "US", "FL", "FD", "DS", "IS", "AT", "UV", "SQ", "OB", "UN", "LT", "UI"])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     st.dictionaries(
         st.sampled_from(["00100010", "00091001", "00280008", "7FE00010", "00420011", "00080005", "x"]),

@@ -1,6 +1,7 @@
 """The embedded PostgreSQL: starts anywhere, keeps what was committed, goes away with us, comes back after any death."""
 
 import asyncio
+import contextlib
 import os
 import pwd
 import random
@@ -234,9 +235,8 @@ def test_stale_lock_files_with_a_living_foreign_process(make: Callable[..., Embe
             path = server.folder / name
             path.write_text("\n".join([str(stranger.pid), *lines[1:]]) + "\n")
             os.chown(path, owner, -1)
-        left = socket.socket(socket.AF_UNIX)
-        left.bind(str(server.folder / ".s.PGSQL.5432"))
-        left.close()
+        with socket.socket(socket.AF_UNIX) as left, contextlib.chdir(server.folder):  # its whole path may be too long
+            left.bind(".s.PGSQL.5432")
         assert run(server.start(), "SELECT 42") == 42
         assert stranger.poll() is None
         stranger.kill()
@@ -334,11 +334,12 @@ def test_failure_shows_what_postgresql_said(make: Callable[..., EmbeddedPostgres
         damaged.start()
 
 
+@pytest.mark.parametrize("depth", [0, 3])
 def test_too_little_shared_memory_is_made_do_with(
-    make: Callable[..., EmbeddedPostgres], caplog: pytest.LogCaptureFixture
+    make: Callable[..., EmbeddedPostgres], caplog: pytest.LogCaptureFixture, tmp_path: Path, depth: int
 ) -> None:
-    """When the usual shared memory cannot be had, the server starts with little."""
-    server = make()
+    """When the usual shared memory cannot be had, the server starts with little, also where its socket lies apart."""
+    server = make(tmp_path.joinpath(*["a-folder-with-a-long-name"] * depth) / "postgres")
     run(server.start(), "ALTER SYSTEM SET shared_buffers = '7TB'", "SELECT 1")
     server.stop()
     assert run(server.start(), "SHOW shared_buffers") == "16MB"
