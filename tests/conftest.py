@@ -14,12 +14,17 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import httpx2
 import pytest
+from hypothesis import HealthCheck, settings
 
 from storage import embedded
 from storage.migrate import migrate
 from tests.live_server import LiveServer, running_server
 
 TEMPLATE = "template_of_tests"
+
+# How long an example takes says something about the machine that day, not about the code.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -182,7 +182,7 @@ WHOLE = zip_of({"one": ct_slice(rows=8, columns=8), "two.txt": b"two"})
 
 
 @given(st.integers(min_value=0, max_value=len(WHOLE) - 1), st.binary(min_size=1, max_size=4))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 async def test_damage_anywhere_is_an_error_of_the_client(
     tmp_path_factory: pytest.TempPathFactory, position: int, noise: bytes
 ) -> None:

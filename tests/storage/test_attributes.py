@@ -127,7 +127,7 @@ _elements = (
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.dictionaries(
         st.sampled_from([a.tag for a in ATTRIBUTES if a.column or a.keyword == "RequestAttributesSequence"]), _elements

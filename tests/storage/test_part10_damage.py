@@ -137,7 +137,7 @@ def damaged_files(draw: st.DrawFn) -> bytes:
 class TestDamage:
     """Whatever the bytes are, the answer is a header or one of our errors."""
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(damaged_files())
     def test_damaged_files_are_read_or_refused(self, data: bytes) -> None:
         """Only InvalidDicom and LimitExceeded come out, and all positions lie in the file (design 1.7)."""
@@ -149,7 +149,7 @@ class TestDamage:
             assert element.offset >= 0
             assert element.offset + element.length <= source.length
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(st.binary(max_size=400), st.booleans())
     def test_random_bytes_are_read_or_refused(self, data: bytes, with_meta: bool) -> None:
         """The same for noise, with and without file meta information (design 1.7)."""
