@@ -53,6 +53,7 @@ FAILURES: Mapping[type[Exception], Failure] = {
     errors.LimitExceeded: Failure(413, 0xA700, 0xA700),
     errors.ConflictingInstance: Failure(409, 0x0111, 0x0111),
     errors.StudyMismatch: Failure(409, 0xA901, 0xA900),
+    errors.InstanceMismatch: Failure(409, 0xA900, 0xA900),
     errors.SopClassRefused: Failure(409, 0x0122, 0x0122),
     errors.TransferSyntaxRefused: Failure(409, 0xC122, 0xC122),
     errors.OutOfSpace: Failure(507, 0xA700, 0xA700),
@@ -60,6 +61,7 @@ FAILURES: Mapping[type[Exception], Failure] = {
     errors.InvalidQuery: Failure(400, 0xC000, 0xA900),
     errors.QueryTooBroad: Failure(413, 0xA700, 0xA700),
     errors.Unavailable: Failure(503, 0xA700, 0xA700),
+    errors.Busy: Failure(503, 0xA700, 0xA700),
     UndecodablePixelData: Failure(406, 0xC000, 0xC000),
     UnencodablePixelData: Failure(406, 0xC000, 0xC000),
     errors.InUse: Failure(503, 0xA700, 0xA700),
@@ -159,10 +161,11 @@ def phrase(status: int) -> str:
 
 
 async def answer_archive_error(request: Request, error: Exception) -> Response:
-    """Answer an error the archive raised on purpose."""
+    """Answer an error the archive raised on purpose; being busy is no fault, however often it is said."""
     status = failure_of(error).http_status
     if status >= 500:
-        logger.error("%s %s: %s", request.method, masked_path(request.scope["path"], request.app), error)
+        level = logging.WARNING if isinstance(error, errors.Busy) else logging.ERROR
+        logger.log(level, "%s %s: %s", request.method, masked_path(request.scope["path"], request.app), error)
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None
     return problem(status, "", str(error) or phrase(status), headers=headers)
 

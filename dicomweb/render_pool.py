@@ -17,16 +17,12 @@ from typing import TypeVar
 from starlette.requests import Request
 
 from dicomweb.failures import RequestRefused
-from storage.errors import Unavailable
+from storage.errors import Busy
 
 _Result = TypeVar("_Result")
 
 CLIENT_CLOSED_REQUEST = 499
 """Status in the log of a request whose client did not wait; nobody receives it."""
-
-
-class RenderQueueFull(Unavailable):
-    """As many pictures as allowed are waited for already."""
 
 
 class RenderPool:
@@ -61,7 +57,7 @@ class RenderPool:
 
         Raises
         ------
-        RenderQueueFull
+        Busy
             Too many wait already.
         RequestRefused
             The client went away.
@@ -70,7 +66,7 @@ class RenderPool:
             await self._places.acquire()
         else:
             if self._waiting >= self._queue:
-                raise RenderQueueFull("As many pictures as allowed are being made; try again in a moment.")
+                raise Busy("As many pictures as allowed are being made; try again in a moment.")
             self._waiting += 1
             try:
                 await self._turn(request)

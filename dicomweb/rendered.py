@@ -24,6 +24,7 @@ from starlette.routing import Route
 
 from dicomweb import rendered_documents as documents
 from dicomweb.conditional import entity_tag
+from dicomweb.encapsulated_document import document_type
 from dicomweb.failures import NotAcceptable, RequestRefused
 from dicomweb.media_types import DICOM, DICOM_JSON, DICOM_XML, OCTET_STREAM, MediaRange, Offer, available, select
 from dicomweb.read_ahead import read_ahead
@@ -188,7 +189,7 @@ async def answer_instance(
         item = await documents.video_item(archive, instance, location)
         return _one(request, item, offer, Pictures([(instance, ())], location), [documents.EMBEDDABLE])
     attributes = await renderer_of(request).attributes(instance)
-    mime = documents.document_type(attributes)
+    mime = document_type(attributes)
     if mime is not None:
         offer = _chosen(ranges, (Offer(mime), Offer(mime, multipart=True)), "This document")
         item, headers = await documents.document_item(archive, instance, attributes, location)

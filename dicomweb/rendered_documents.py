@@ -2,24 +2,29 @@
 
 Facts this module keeps:
 
-- An Encapsulated Document and a video are given out as stored, by range too (D-095); anything but a PDF in a sandbox,
-  since it was written by a stranger and is served from the archive's own origin.
+- An Encapsulated Document and a video are given out as stored, by range too (D-095).
 - A page that is isolated from other origins embeds only what asks for it too: Cross-Origin-Embedder-Policy.
 - A report is HTML, plain text, or the Native DICOM Model in XML; HTML forbids scripts twice, in the page and in a
   header (D-116).
 """
 
 import asyncio
-import base64
-import binascii
 import re
 from typing import TYPE_CHECKING, Final
 
 import orjson
 from starlette.requests import Request
 
+from dicomweb.encapsulated_document import (
+    ENCAPSULATED_DOCUMENT,
+    PDF,
+    SANDBOX,
+    document_length,
+    document_type,
+    inline_document,
+)
 from dicomweb.media_types import Offer, media_type_of
-from dicomweb.rendering.attribute_values import Attributes, integer, key_of, text
+from dicomweb.rendering.attribute_values import Attributes
 from dicomweb.rendering.report import ReportReference, report_of
 from dicomweb.rendering.report_html import CONTENT_SECURITY_POLICY, report_html
 from dicomweb.rendering.report_text import report_text
@@ -34,52 +39,29 @@ if TYPE_CHECKING:
     from storage.archive import Archive
     from storage.instance_file import InstanceFile
 
-PDF: Final = "application/pdf"
 HTML: Final = "text/html"
 PLAIN_TEXT: Final = "text/plain"
 XML: Final = "text/xml"
-SANDBOX: Final = (b"content-security-policy", b"sandbox; default-src 'none'; style-src 'unsafe-inline'")
 
 EMBEDDABLE: Final = (b"cross-origin-embedder-policy", b"require-corp")
 """For what viewers show in a frame of an isolated page."""
 
-_DOCUMENT = key_of("EncapsulatedDocument")
-_MIME = re.compile(r"[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}\Z")
 _UID = re.compile(r"[0-9.]{1,64}\Z")
-
-
-def document_type(attributes: Attributes) -> str | None:
-    """Return the media type of an Encapsulated Document, None when there is none or it says nothing of its type."""
-    mime = text(attributes, "MIMETypeOfEncapsulatedDocument").strip().lower()
-    return mime if _DOCUMENT in attributes and _MIME.match(mime) else None
 
 
 async def document_item(
     archive: "Archive", instance: "InstanceFile", attributes: Attributes, location: str
 ) -> tuple[Item, Headers]:
-    """Return an Encapsulated Document without its pad byte, and headers to go with it (PS3.3 C.24.2)."""
+    """Return an Encapsulated Document without its pad byte, and headers to go with it."""
     mime = document_type(attributes) or ""
     headers: Headers = [EMBEDDABLE] if mime == PDF else [EMBEDDABLE, SANDBOX]
-    inline = attributes[_DOCUMENT].get("InlineBinary")
-    if inline is not None:
-        try:
-            body = base64.b64decode(inline)
-        except (binascii.Error, TypeError, ValueError):
-            body = b""
-        length = _true_length(attributes, mime, len(body), body[-1:])
-        return Item(mime, location, length, InMemory(body[:length])), headers
+    body = inline_document(attributes)
+    if body is not None:
+        return Item(mime, location, len(body), InMemory(body)), headers
     value = await archive.bulk_data(
-        instance.study_instance_uid, instance.series_instance_uid, instance.sop_instance_uid, _DOCUMENT
+        instance.study_instance_uid, instance.series_instance_uid, instance.sop_instance_uid, ENCAPSULATED_DOCUMENT
     )
-    last = b"".join([chunk async for chunk in value.stream(value.length - 1, 1)]) if value.length else b""
-    return Item(mime, location, _true_length(attributes, mime, value.length, last), value.stream), headers
-
-
-def _true_length(attributes: Attributes, mime: str, length: int, last: bytes) -> int:
-    stated = integer(attributes, "EncapsulatedDocumentLength", -1)
-    if stated in (length - 1, length):
-        return stated
-    return length - (last == b"\0" and mime == PDF)
+    return Item(mime, location, await document_length(attributes, value), value.stream), headers
 
 
 def video_offers(instance: "InstanceFile") -> tuple[Offer, ...]:

@@ -193,7 +193,7 @@ class Renderer:
             There is no such frame.
         UndecodablePixelData
             The frame cannot be decoded.
-        RenderQueueFull
+        Busy
             Too many wait already.
         """
 

@@ -6,8 +6,7 @@ Facts this module keeps:
   opaque. `*/*` gets it in a single part, which browsers and OHIF's `singlepart` can use; `multipart/related` gets one.
 - Values are little endian. Compressed pixel data is one part per frame, uncompressed one value (8.7.3.3), a video one
   stream that can be read by range.
-- An Encapsulated Document comes under its own media type, without its pad byte, so that browsers show it; anything but
-  a PDF in a sandbox, since it was written by a stranger and is served from the archive's own origin.
+- An Encapsulated Document comes under its own media type, without its pad byte, so that browsers show it.
 - `/bulkdata` is every value the metadata names, `/pixeldata` the top-level pixel data elements only.
 """
 
@@ -21,9 +20,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dicomweb.conditional import entity_tag
+from dicomweb.encapsulated_document import ENCAPSULATED_DOCUMENT, PDF, SANDBOX, document_length, document_type
 from dicomweb.failures import NotAcceptable
 from dicomweb.media_types import EXPLICIT_VR_LITTLE_ENDIAN, OCTET_STREAM, MediaRange, Offer, available
 from dicomweb.read_ahead import read_ahead
+from dicomweb.rendering.attribute_values import Attributes
 from dicomweb.urls import base_url, instance_url
 from dicomweb.wado_body import Headers, InMemory, Item, multipart, not_modified, one_item, single_part
 from dicomweb.wado_forms import Stored, pixel_offers, stored_form
@@ -48,15 +49,12 @@ if TYPE_CHECKING:
     from storage.bulk_value import BulkValue
     from storage.instance_file import InstanceFile
 
-ENCAPSULATED_DOCUMENT = "00420011"
 FRAMES_AT_ONCE = 1000
 """Frames whose places are looked up together."""
 
 _PATH = re.compile(r"[0-9A-F]{8}(?:/[1-9][0-9]*/[0-9A-F]{8})*\Z")
 _NAMED = re.compile(re.escape(PLACEHOLDER) + rb'([0-9A-F/]+)"')
-_MIME = re.compile(r"[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}\Z")
 _OPAQUE = f"{OCTET_STREAM}; transfer-syntax={EXPLICIT_VR_LITTLE_ENDIAN}"
-_SANDBOX = (b"content-security-policy", b"sandbox; default-src 'none'; style-src 'unsafe-inline'")
 
 
 async def retrieve_bulkdata_value(request: Request) -> Response:
@@ -84,7 +82,7 @@ async def retrieve_bulkdata_value(request: Request) -> Response:
     if offer is None:
         raise NotAcceptable("This bulk data value cannot be had in an accepted form.", available(offers))
     content_type = mime if mime and offer.media_type == mime else _OPAQUE
-    extra: Headers = [] if content_type in (_OPAQUE, "application/pdf") else [_SANDBOX]
+    extra: Headers = [] if content_type in (_OPAQUE, PDF) else [SANDBOX]
     return _answer(request, value, Item(content_type, location, length, value.stream), offer, extra)
 
 
@@ -184,24 +182,11 @@ async def _frames(archive: "Archive", instance: "InstanceFile", offer: Offer, *,
 
 
 async def _document(archive: "Archive", value: "BulkValue") -> tuple[str, int]:
-    """Return the media type and true length in bytes of an Encapsulated Document (PS3.3 C.24.2)."""
-    dataset: dict[str, dict[str, list[object]]] = {}
+    """Return the media type of an Encapsulated Document, "" when it does not tell, and its true length in bytes."""
+    attributes: Attributes = {}
     async for metadata in await archive.metadata(*_key(value.instance)):
-        dataset = orjson.loads(metadata.json)
-    mime = str(_first_value(dataset, "00420012") or "").strip().lower()
-    stated = _first_value(dataset, "00420015")
-    length = value.length
-    if isinstance(stated, int) and stated in (length - 1, length):
-        length = stated
-    elif mime == "application/pdf" and length:
-        async for last in value.stream(length - 1, 1):
-            length -= last == b"\0"
-    return (mime if _MIME.match(mime) else ""), length
-
-
-def _first_value(dataset: dict[str, dict[str, list[object]]], tag: str) -> object:
-    values = dataset.get(tag, {}).get("Value") or [None]
-    return values[0]
+        attributes = orjson.loads(metadata.json)
+    return document_type(attributes) or "", await document_length(attributes, value)
 
 
 async def _retrieve_all(request: Request, *, pixels_only: bool) -> Response:

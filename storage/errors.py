@@ -28,6 +28,10 @@ class StudyMismatch(ArchiveError):
     """The instance does not belong to the study named by the request (PS3.18 10.5.1)."""
 
 
+class InstanceMismatch(ArchiveError):
+    """The data set is another instance, or of another class, than its sender said (PS3.4 B.2.3)."""
+
+
 class SopClassRefused(ArchiveError):
     """The SOP class is refused by configuration."""
 
@@ -54,6 +58,10 @@ class QueryTooBroad(ArchiveError):
 
 class Unavailable(ArchiveError):
     """The database or the storage does not answer now; trying again later may succeed."""
+
+
+class Busy(Unavailable):
+    """More work is waiting than is taken on; trying again in a moment will succeed."""
 
 
 class InUse(ArchiveError):

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from storage.errors import Unavailable
+from storage.errors import Busy
 
 _T = TypeVar("_T")
 _END = object()
@@ -55,7 +55,7 @@ class PixelThreads:
 
         Raises
         ------
-        Unavailable
+        Busy
             Too much is waiting already.
         """
         return await self._admit(self.frames, patient, function, *args)
@@ -85,7 +85,7 @@ class PixelThreads:
 
     async def _admit(self, pool: ThreadPoolExecutor, patient: bool, function: Callable[..., _T], *args: Any) -> _T:
         if self._admitted >= self._most and not patient:
-            raise Unavailable("Too many images are being made at once; try again later.")
+            raise Busy("Too many images are being made at once; try again later.")
         self._admitted += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(pool, function, *args)

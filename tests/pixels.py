@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from storage.elements import Header
 from storage.errors import ArchiveError
-from storage.frame_table import frame_table
+from storage.frame_table import FrameTable, frame_table
 from storage.layout import PixelLayout, frame_bytes, frame_span, layout_of
-from storage.part10 import FileSource, read_header
+from storage.part10 import BytesSource, FileSource, read_header
 from storage.pixel_data import (
     DecodedFrame,
     decode_frame,
     encode_frame,
 )
+from storage.source import Source
 from storage.transfer_syntax import (
     DEFLATED_IMAGE_FRAME,
     HTJ2K_LOSSLESS,
@@ -34,7 +36,7 @@ from storage.vr import PIXEL_DATA
 from tests.corpus import corpus_folder
 
 Pixels = NDArray[Any]
-
+RawFrames = tuple[FrameTable, PixelLayout, tuple[bytes, ...]]
 
 LOSSLESS = [
     RLE_LOSSLESS,
@@ -47,6 +49,25 @@ LOSSLESS = [
 ]
 
 
+def opened(data: bytes) -> tuple[Header, Source]:
+    """Read a file in memory."""
+    return read_header(BytesSource(data))
+
+
+def raw_frames(header: Header, source: Source, most: int | None = None) -> RawFrames | None:
+    """Return the frame table, the layout and the first frames of a file, as stored; None when it has none."""
+    table = frame_table(source, header)
+    layout = layout_of(header, table)
+    if table is None or layout.pixel_data is None or not table.frames:
+        return None
+    found = []
+    for index in range(table.frames)[:most]:
+        entry = table.table[16 * index : 16 * index + 16] if table.table else None
+        span = frame_span(layout.pixel_data, index, entry)
+        found.append(frame_bytes(span, source.read(span.offset, span.length), layout))
+    return table, layout.pixel_data, tuple(found)
+
+
 @cache
 def frames_of(path: Path, most: int = 1) -> tuple[str, PixelLayout, tuple[bytes, ...]] | None:
     """Return the transfer syntax, the layout and the first frames of a file; None when it has none."""
@@ -54,16 +75,8 @@ def frames_of(path: Path, most: int = 1) -> tuple[str, PixelLayout, tuple[bytes,
         header, source = read_header(FileSource(path))
     except ArchiveError:
         return None
-    table = frame_table(source, header)
-    layout = layout_of(header, table)
-    if table is None or layout.pixel_data is None or not table.frames:
-        return None
-    found = []
-    for index in range(min(most, table.frames)):
-        entry = table.table[16 * index : 16 * index + 16] if table.table else None
-        span = frame_span(layout.pixel_data, index, entry)
-        found.append(frame_bytes(span, source.read(span.offset, span.length), layout))
-    return header.transfer_syntax_uid, layout.pixel_data, tuple(found)
+    found = raw_frames(header, source, most)
+    return None if found is None else (header.transfer_syntax_uid, *found[1:])
 
 
 def decoded(path: Path) -> DecodedFrame:
@@ -130,11 +143,13 @@ def picture(
     return (samples - (1 << (bits - 1)) if signed else samples).astype(f"{'i' if signed else 'u'}{size // 8}")
 
 
+def gray_frame(image: Pixels, uid: str, **options: Any) -> bytes:
+    """Return samples of a MONOCHROME2 image encoded in a transfer syntax."""
+    return encode_frame(image, uid, photometric_interpretation="MONOCHROME2", **options).data
+
+
 def small_frames() -> dict[str, bytes]:
     """Return a frame of 32 x 32 samples of 12 bits in every syntax that is decoded, by transfer syntax UID."""
     image = picture((32, 32), bits=12)
-    made = {
-        uid: encode_frame(image, uid, photometric_interpretation="MONOCHROME2", bits_stored=12).data
-        for uid in (*LOSSLESS, JPEG_EXTENDED, JPEG_2000)
-    }
+    made = {uid: gray_frame(image, uid, bits_stored=12) for uid in (*LOSSLESS, JPEG_EXTENDED, JPEG_2000)}
     return made | {JPEG_XL_LOSSLESS: bytes(imagecodecs.jpegxl_encode(image, lossless=True))}

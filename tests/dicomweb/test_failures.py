@@ -67,15 +67,31 @@ def test_a_problem_says_what_is_available() -> None:
     }
 
 
-async def test_the_log_of_a_failure_does_not_tell_the_path(caplog: pytest.LogCaptureFixture) -> None:
-    """A name in place of a UID is masked when the archive does not answer (PS3.18 8.5)."""
+async def answer_to(error: Exception) -> httpx2.Response:
+    """Return the answer to a request for a study that ends in an error."""
 
     async def fails(request: Request) -> Response:
-        raise errors.Unavailable("The database does not answer.")
+        raise error
 
     app = assemble(None, Settings(), [Route("/studies/{study}", fails)])  # type: ignore[arg-type]
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://a.test") as client:
+        return await client.get("/dicom-web/studies/SMITH^JOHN")
+
+
+async def test_the_log_of_a_failure_does_not_tell_the_path(caplog: pytest.LogCaptureFixture) -> None:
+    """A name in place of a UID is masked when the archive does not answer (PS3.18 8.5)."""
     with caplog.at_level(logging.ERROR):
-        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://a.test") as client:
-            assert (await client.get("/dicom-web/studies/SMITH^JOHN")).status_code == 503
+        assert (await answer_to(errors.Unavailable("The database does not answer."))).status_code == 503
     assert "GET /dicom-web/studies/*: The database" in caplog.text
     assert "SMITH" not in caplog.text
+
+
+@pytest.mark.parametrize(("kind", "level"), [(errors.Busy, logging.WARNING), (errors.Unavailable, logging.ERROR)])
+async def test_being_busy_is_no_error_in_the_log(
+    kind: type[Exception], level: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both are a 503 with Retry-After; only what does not answer at all is an error (A-109)."""
+    with caplog.at_level(logging.WARNING):
+        answer = await answer_to(kind("Try again."))
+    assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
+    assert [record.levelno for record in caplog.records if record.name == "dicomweb.failures"] == [level]

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dicomweb.render_pool import RenderPool, RenderQueueFull
+from dicomweb.render_pool import RenderPool
 from dicomweb.rendering.encoders import encode
 from dicomweb.rendering.grayscale import Window
 from dicomweb.rendering.pipeline import render
 from dicomweb.rendering.presentation_state import PresentationState, render_presentation
 from dicomweb.rendering.rendering_parameters import RenderingParameters
 from dicomweb.rendering.viewport import Viewport
+from storage.errors import Busy
 from tests.builders import ct_slice, dicom_file, encapsulated, multi_frame, new_uid
 from tests.corpus import corpus_files
 from tests.dicomweb.decoded import attributes_in, frame_in
@@ -309,7 +310,7 @@ async def test_work_nobody_waits_for_is_dropped() -> None:
     async with pool.place(NEVER_GONE), pool.place(NEVER_GONE):
         waiting = asyncio.ensure_future(one(leaving))
         await asyncio.sleep(0)
-        with pytest.raises(RenderQueueFull):
+        with pytest.raises(Busy):
             await one(NEVER_GONE)
         leaving.gone.set()
         with pytest.raises(Exception, match="went away"):

@@ -1,10 +1,9 @@
-"""Other programs read what the archive transcodes: DCMTK, dicom3tools and dicomweb-client."""
+"""Other programs read what the archive transcodes: DCMTK and dicomweb-client."""
 
 import io
 import shutil
 import subprocess
 from collections.abc import Iterator
-from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,9 +43,6 @@ LOSSLESS = {
     HTJ2K_LOSSLESS: "",
 }
 """What every image is transcoded to, and DCMTK's program that decodes it, if there is one."""
-
-NOT_KNOWN = {HTJ2K_LOSSLESS}
-"""Transfer syntaxes that are younger than dciodvfy, which cannot read files in them."""
 
 
 class Image(NamedTuple):
@@ -123,7 +119,7 @@ def files() -> dict[str, Path]:
 def said(program: str, *arguments: str | Path) -> list[str]:
     """Run a program and return what it says on standard error, and that it failed if it did."""
     if shutil.which(program) is None:
-        pytest.skip(f"needs {program} (Debian packages dcmtk and dicom3tools)")
+        pytest.skip(f"needs {program} (Debian package dcmtk)")
     ran = subprocess.run([program, *map(str, arguments)], capture_output=True, check=False)
     lines = ran.stderr.decode(errors="replace").splitlines()
     return [*lines, f"{program} ended with {ran.returncode}"] if ran.returncode else lines
@@ -169,27 +165,6 @@ def test_dcmtk_decodes_a_lossy_jpeg_to_nearly_the_same(live: Live, tmp_path: Pat
     decoded = pixel_array(pydicom.dcmread(tmp_path / "native.dcm"))
     off = np.abs(decoded.astype(int) - live.images["RGB"].samples().astype(int))
     assert off.mean() < 3
-
-
-def errors(path: Path) -> set[str]:
-    """The errors dciodvfy finds in an object."""
-    if shutil.which("dciodvfy") is None:
-        pytest.skip("needs dciodvfy (Debian package dicom3tools)")
-    ran = subprocess.run(["dciodvfy", str(path)], capture_output=True, check=False)
-    lines = (ran.stdout + ran.stderr).decode(errors="replace").splitlines()
-    assert lines and ran.returncode >= 0, "dciodvfy says nothing at all"
-    return {line for line in lines if line.startswith("Error")}
-
-
-@pytest.mark.parametrize(
-    ("name", "uid"), [*product((*NAMES, *COMPRESSED), sorted(LOSSLESS.keys() - NOT_KNOWN)), ("RGB", JPEG_BASELINE)]
-)
-def test_dciodvfy_finds_no_new_errors_after_transcoding(live: Live, tmp_path: Path, name: str, uid: str) -> None:
-    """The attributes that follow the pixels keep the object's definition (D-013; PS3.3 C.7.6.3)."""
-    before, after = tmp_path / "before.dcm", tmp_path / "after.dcm"
-    before.write_bytes(live.images[name].data)
-    after.write_bytes(live.retrieve(name, uid))
-    assert errors(after) - errors(before) == set()
 
 
 DECODERS = {

@@ -72,7 +72,9 @@ def test_lock_is_not_inherited_by_programs_we_start(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path)
     with subprocess.Popen(["sleep", "30"], close_fds=False) as child:
         folder.close()
-        DataFolder(tmp_path).close()
+        with DataFolder(tmp_path) as again:
+            assert child.poll() is None
+            assert (again.path / "lock").read_text() == f"{os.getpid()}\n"
         child.kill()
 
 
@@ -80,10 +82,11 @@ def test_asking_does_not_disturb_a_starter(tmp_path: Path) -> None:
     """A guest looking at an unheld folder over and over does not make a starter believe that it is held."""
     DataFolder(tmp_path).close()
     done = threading.Event()
+    told = []
 
     def ask() -> None:
         while not done.is_set():
-            DataFolder.running(tmp_path)
+            told.append(DataFolder.running(tmp_path))
 
     guest = threading.Thread(target=ask)
     guest.start()
@@ -93,6 +96,7 @@ def test_asking_does_not_disturb_a_starter(tmp_path: Path) -> None:
     finally:
         done.set()
         guest.join()
+    assert told and not any(told), "nobody has published anything"
 
 
 def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from storage.transfer_syntax import (
     RLE_LOSSLESS,
     TRANSFER_SYNTAXES,
 )
-from tests.pixels import LOSSLESS, layout, picture
+from tests.pixels import LOSSLESS, gray_frame, layout, picture
 
 KINDS = [
     pytest.param(1, 1, False, (37, 50), id="1-bit"),
@@ -89,8 +89,8 @@ def test_lossless_means_every_bit(uid: str, allocated: int, stored: int, signed:
 def test_bits_above_bits_stored_survive(uid: str) -> None:
     """An overlay in the high bits of the cells is not lost by lossless compression (PS3.5 8.1.2)."""
     image = picture(bits=12) | np.uint16(0x8000)
-    encoded = encode_frame(image, uid, photometric_interpretation="MONOCHROME2", bits_stored=12)
-    assert np.array_equal(decode_frame(encoded.data, layout(image.shape, bits=16, stored=12), uid).pixels, image)
+    data = gray_frame(image, uid, bits_stored=12)
+    assert np.array_equal(decode_frame(data, layout(image.shape, bits=16, stored=12), uid).pixels, image)
 
 
 @pytest.mark.parametrize("uid", [uid for uid in LOSSLESS if uid != DEFLATED_IMAGE_FRAME])
@@ -109,7 +109,7 @@ def test_ybr_full_is_kept_by_lossless_codecs(uid: str) -> None:
 def test_streams_say_the_bits_stored(uid: str, signed: bool) -> None:
     """The stream is consistent with Bits Stored and Pixel Representation (PS3.5 8.2.4), and OpenJPEG reads it so."""
     image = picture(bits=12, signed=signed)
-    data = encode_frame(image, uid, photometric_interpretation="MONOCHROME2", bits_stored=12).data
+    data = gray_frame(image, uid, bits_stored=12)
     header = image_header(data)
     assert header is not None
     assert (header.bits_stored, header.signed) == (12, signed)
@@ -118,9 +118,7 @@ def test_streams_say_the_bits_stored(uid: str, signed: bool) -> None:
 
 def test_rpcl_streams_have_what_the_syntax_asks_for() -> None:
     """HTJ2K RPCL: progression by resolution, TLM, and a smallest resolution of 64 pixels at most (PS3.5 8.2.14)."""
-    data = encode_frame(
-        np.zeros((80, 4000), np.uint8), HTJ2K_LOSSLESS_RPCL, photometric_interpretation="MONOCHROME2"
-    ).data
+    data = gray_frame(np.zeros((80, 4000), np.uint8), HTJ2K_LOSSLESS_RPCL)
     style = data[data.index(b"\xff\x52") :]
     assert style[5] == 2
     assert 4000 >> style[9] <= 64
@@ -150,9 +148,7 @@ def test_quality_matters() -> None:
     for uid in (JPEG_2000, JPEG_EXTENDED):
         sizes, errors = [], []
         for quality in (30, 90):
-            data = encode_frame(
-                image, uid, photometric_interpretation="MONOCHROME2", bits_stored=12, quality=quality
-            ).data
+            data = gray_frame(image, uid, bits_stored=12, quality=quality)
             result = decode_frame(data, layout(image.shape, bits=16, stored=12), uid).pixels
             sizes.append(len(data))
             errors.append(np.abs(result.astype(int) - image).mean())
@@ -190,6 +186,6 @@ def test_black_at_the_end_of_an_image_is_no_damage(uid: str) -> None:
             image = picture(bits=bits, signed=signed)
             for value in (low, high, (low + high + 1) // 2):
                 image[20:] = value
-                data = encode_frame(image, uid, photometric_interpretation="MONOCHROME2", bits_stored=bits).data
+                data = gray_frame(image, uid, bits_stored=bits)
                 pixel = layout(image.shape, bits=8 if bits == 8 else 16, stored=bits, signed=signed)
                 assert np.array_equal(decode_frame(data, pixel, uid).pixels, image)

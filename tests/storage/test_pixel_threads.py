@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from storage.errors import Unavailable
+from storage.errors import Busy
 from storage.pixel_threads import PixelThreads
 from storage.transcoded_file import TranscodedFile
 from storage.transfer_syntax import JPEG_LS_LOSSLESS
@@ -21,7 +21,7 @@ async def test_a_full_queue_refuses_all_but_the_patient() -> None:
     first = asyncio.ensure_future(threads.run(free.wait))
     second = asyncio.ensure_future(threads.run(int, "2"))
     await asyncio.sleep(0)
-    with pytest.raises(Unavailable):
+    with pytest.raises(Busy):
         await threads.run(int, "3")
     patient = asyncio.ensure_future(threads.run(int, "4", patient=True))
     await asyncio.sleep(0)

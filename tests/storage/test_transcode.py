@@ -14,20 +14,15 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from storage import transcoded_pixels
-from storage.elements import Header
 from storage.errors import ArchiveError
 from storage.frame_table import FrameTable, frame_table
-from storage.layout import PixelLayout, frame_bytes, frame_span, layout_of
-from storage.part10 import BytesSource, read_header
+from storage.layout import PixelLayout
 from storage.pixel_data import UndecodablePixelData, UnencodablePixelData, decode_frame, encode_frame
 from storage.reencode import explicit_little_endian
-from storage.source import Source
 from storage.transcode import transcode
 from storage.transfer_syntax import (
-    DEFLATED_IMAGE_FRAME,
     EXPLICIT_LE,
     HTJ2K_LOSSLESS,
-    HTJ2K_LOSSLESS_RPCL,
     JPEG_2000,
     JPEG_2000_LOSSLESS,
     JPEG_BASELINE,
@@ -37,24 +32,10 @@ from storage.transfer_syntax import (
     RLE_LOSSLESS,
 )
 from tests.builders import BIG_ENDIAN, DEFLATED, IMPLICIT_LE, ct_slice, dicom_file, encapsulated, multi_frame
-from tests.corpus import corpus_folder, wheel_file
+from tests.corpus import wheel_file
+from tests.pixels import LOSSLESS, corpus_file, gray_frame, opened, raw_frames
 
-LOSSLESS = [
-    EXPLICIT_LE,
-    RLE_LOSSLESS,
-    DEFLATED_IMAGE_FRAME,
-    JPEG_LOSSLESS_SV1,
-    JPEG_LS_LOSSLESS,
-    JPEG_2000_LOSSLESS,
-    HTJ2K_LOSSLESS,
-    HTJ2K_LOSSLESS_RPCL,
-]
 PIXEL_DESCRIPTION = {"PhotometricInterpretation", "PlanarConfiguration", "PixelData"}
-
-
-def opened(data: bytes) -> tuple[Header, Source]:
-    """Read a file in memory."""
-    return read_header(BytesSource(data))
 
 
 def transcoded(data: bytes, uid: str, **options: Any) -> bytes:
@@ -71,14 +52,12 @@ def frames_of(data: bytes) -> tuple[PixelLayout, list[NDArray[Any]]]:
     header, source = opened(data)
     assert header.warnings == []
     assert header.has_preamble
-    table = frame_table(source, header)
-    layout = layout_of(header, table)
-    assert table is not None and layout.pixel_data is not None
+    raw = raw_frames(header, source)
+    assert raw is not None
+    table, pixel, frames = raw
     assert table.warnings == []
-    pixel, found = layout.pixel_data, []
-    for index in range(table.frames):
-        span = frame_span(pixel, index, table.table[16 * index : 16 * index + 16] if table.table else None)
-        frame = frame_bytes(span, source.read(span.offset, span.length), layout)
+    found = []
+    for frame in frames:
         result = decode_frame(frame, pixel, header.transfer_syntax_uid)
         assert result.transfer_syntax_uid in (header.transfer_syntax_uid, EXPLICIT_LE)
         found.append(result.pixels)
@@ -118,7 +97,7 @@ SOURCES = {
 }
 
 
-@pytest.mark.parametrize("uid", LOSSLESS)
+@pytest.mark.parametrize("uid", [EXPLICIT_LE, *LOSSLESS])
 @pytest.mark.parametrize("name", SOURCES)
 def test_compressing_and_decompressing_changes_no_pixel_and_no_element(name: str, uid: str) -> None:
     """Any lossless syntax and back: equal samples; all else as it was but the description of the pixels (D-013)."""
@@ -213,7 +192,7 @@ def test_the_vr_of_pixel_data_follows_the_cells() -> None:
 def test_cells_grow_where_the_stream_holds_more_than_is_stated() -> None:
     """Bits Allocated, Bits Stored and High Bit tell what is really there (PS3.5 8.2)."""
     image = np.arange(64, dtype=np.uint16).reshape(8, 8) * 60
-    stream = encode_frame(image, JPEG_2000_LOSSLESS, photometric_interpretation="MONOCHROME2", bits_stored=12).data
+    stream = gray_frame(image, JPEG_2000_LOSSLESS, bits_stored=12)
     data = encapsulated([stream], transfer_syntax=JPEG_2000_LOSSLESS)
     for uid in (EXPLICIT_LE, JPEG_LS_LOSSLESS):
         dataset = dataset_of(transcoded(data, uid))
@@ -223,7 +202,7 @@ def test_cells_grow_where_the_stream_holds_more_than_is_stated() -> None:
 
 def test_offset_tables_are_those_of_the_new_encoding() -> None:
     """The Extended Offset Table and the total length go; a Basic Offset Table comes (PS3.3 C.7.6.3.1.8, PS3.5 A.4)."""
-    stream = encode_frame(np.zeros((8, 8), np.uint8), RLE_LOSSLESS, photometric_interpretation="MONOCHROME2").data
+    stream = gray_frame(np.zeros((8, 8), np.uint8), RLE_LOSSLESS)
     data = encapsulated(
         [stream] * 3,
         transfer_syntax=RLE_LOSSLESS,
@@ -257,7 +236,7 @@ def test_offsets_beyond_32_bits_go_to_the_extended_table(monkeypatch: pytest.Mon
 def test_loss_is_never_forgotten() -> None:
     """Decompressing keeps the record of loss, and makes one where a lossy stream came without (D-015)."""
     image = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    stream = encode_frame(image, JPEG_BASELINE, photometric_interpretation="MONOCHROME2").data
+    stream = gray_frame(image, JPEG_BASELINE)
     silent = dataset_of(transcoded(encapsulated([stream]), EXPLICIT_LE))
     assert silent.LossyImageCompression == "01"
     assert silent.LossyImageCompressionRatio > 0
@@ -307,7 +286,7 @@ ICON = {
 def _with_icon(stream: bytes) -> bytes:
     """Return a JPEG-LS file whose icon is compressed too."""
     image = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    frame = encode_frame(image, JPEG_LS_LOSSLESS, photometric_interpretation="MONOCHROME2").data
+    frame = gray_frame(image, JPEG_LS_LOSSLESS)
     dataset = dataset_of(encapsulated([frame], transfer_syntax=JPEG_LS_LOSSLESS, IconImageSequence=[ICON]))
     icon = dataset.IconImageSequence[0]
     icon.add_new("PixelData", "OB", pydicom.encaps.encapsulate([stream]))
@@ -320,7 +299,7 @@ def _with_icon(stream: bytes) -> bytes:
 def test_compressed_icons_are_decoded_with_the_image() -> None:
     """A file in one syntax has no pixel data of another one in its sequences (PS3.5 A.4)."""
     image = np.arange(64, dtype=np.uint8)[::-1].reshape(8, 8)
-    stream = encode_frame(image, JPEG_LS_LOSSLESS, photometric_interpretation="MONOCHROME2").data
+    stream = gray_frame(image, JPEG_LS_LOSSLESS)
     for uid in (EXPLICIT_LE, RLE_LOSSLESS):
         dataset = dataset_of(transcoded(_with_icon(stream), uid))
         assert dataset.IconImageSequence[0].PixelData == image.tobytes()
@@ -336,7 +315,7 @@ def test_an_icon_that_cannot_be_decoded_is_left_out() -> None:
 def test_frames_that_cannot_be_compressed_fail_before_anything_is_sent() -> None:
     """A compressed file is ready when it is given out: a damaged last frame is an error, not a broken transfer."""
     image = np.zeros((8, 8), np.uint8)
-    good = encode_frame(image, JPEG_LS_LOSSLESS, photometric_interpretation="MONOCHROME2").data
+    good = gray_frame(image, JPEG_LS_LOSSLESS)
     data = encapsulated([good, good, good[:20]], transfer_syntax=JPEG_LS_LOSSLESS)
     header, source = opened(data)
     with pytest.raises(UndecodablePixelData):
@@ -350,8 +329,7 @@ def test_frames_that_cannot_be_compressed_fail_before_anything_is_sent() -> None
 def test_frames_of_different_kinds_are_refused() -> None:
     """One header cannot describe frames of different depth."""
     shallow, deep = np.zeros((8, 8), np.uint8), np.full((8, 8), 4000, np.uint16)
-    options = {"photometric_interpretation": "MONOCHROME2"}
-    frames = [encode_frame(image, JPEG_LS_LOSSLESS, **options).data for image in (shallow, deep)]  # type: ignore[arg-type]
+    frames = [gray_frame(image, JPEG_LS_LOSSLESS) for image in (shallow, deep)]
     header, source = opened(encapsulated(frames, transfer_syntax=JPEG_LS_LOSSLESS))
     with pytest.raises(UndecodablePixelData, match="Frame 2 differs"):
         transcode(source, header, RLE_LOSSLESS)
@@ -432,19 +410,13 @@ def _native_frames(data: bytes, count: int) -> Iterator[bytes]:
 @pytest.mark.parametrize("uid", [EXPLICIT_LE, RLE_LOSSLESS, HTJ2K_LOSSLESS])
 def test_real_files_keep_their_pixels(path: str, uid: str) -> None:
     """Files of real makers come out in other syntaxes with equal samples and no stranger elements."""
-    folder = corpus_folder()
-    if folder is None:
-        pytest.skip("no corpus")
-    data = (folder / path).read_bytes()
+    data = corpus_file(path).read_bytes()
     header, source = opened(data)
-    table = frame_table(source, header)
-    pixel = layout_of(header, table).pixel_data
-    assert table is not None and pixel is not None
+    raw = raw_frames(header, source, 1)
+    assert raw is not None
+    table, pixel, (first,) = raw
+    expected = decode_frame(first, pixel, header.transfer_syntax_uid)
     result = transcoded(data, uid)
-    entry = table.table[:16] if table.table else None
-    span = frame_span(pixel, 0, entry)
-    raw = frame_bytes(span, source.read(span.offset, span.length), layout_of(header, table))
-    expected = decode_frame(raw, pixel, header.transfer_syntax_uid)
     _, found = frames_of(result)
     assert len(found) == table.frames
     assert np.array_equal(found[0], expected.pixels)
@@ -464,7 +436,7 @@ def test_a_file_of_many_frames_goes_through_in_constant_memory() -> None:
 def test_a_stream_that_lies_about_its_syntax_gets_a_true_label() -> None:
     """JPEG baseline stored as JPEG lossless is decoded; the loss is recorded (PS3.5 8.2)."""
     image = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    stream = encode_frame(image, JPEG_BASELINE, photometric_interpretation="MONOCHROME2").data
+    stream = gray_frame(image, JPEG_BASELINE)
     data = encapsulated([stream], transfer_syntax=JPEG_LOSSLESS_SV1)
     dataset = dataset_of(transcoded(data, JPEG_LS_LOSSLESS))
     assert dataset.file_meta.TransferSyntaxUID == JPEG_LS_LOSSLESS

@@ -11,22 +11,17 @@ import pytest
 from storage import transcoded_pixels
 from storage.elements import Header
 from storage.errors import OutOfSpace
-from storage.part10 import BytesSource, read_header
 from storage.source import Source
 from storage.transcode import transcode
 from storage.transcoded_pixels import AHEAD, FrameQueue, NativePixels
 from storage.transfer_syntax import EXPLICIT_LE, RLE_LOSSLESS
 from tests.builders import multi_frame
+from tests.pixels import opened
 
 SOURCES = {
     "frames": multi_frame(5, rows=12, columns=17, bits=16),
     "bits": multi_frame(11, rows=5, columns=7, bits=1),
 }
-
-
-def opened(data: bytes) -> tuple[Header, Source]:
-    """Read a file in memory."""
-    return read_header(BytesSource(data))
 
 
 def compressed(name: str) -> tuple[Header, Source]:
