@@ -19,10 +19,11 @@ from storage.bulk_parts import BulkPart, Piece, Span, length_of, stream
 from storage.dicomjson import SPECIFIC_CHARACTER_SET, UTF_8, Attribute, integer_string, key_of
 from storage.elements import Limits
 from storage.errors import InvalidDicom, LimitExceeded, MissingIdentifier
+from storage.json_attribute import normalised, shown, stated_value
 from storage.part10 import EXPLICIT_LE, file_meta_bytes
 from storage.pixel_parts import OCTET_STREAM, PixelValue, pixel_value
-from storage.value_field import inline_binary, padding, value_field
-from storage.vr import LONG_VR, SHORT_VR, standard_vr, tag_of
+from storage.value_field import inline_binary, value_field
+from storage.vr import SHORT_VR, padding, tag_of
 
 __all__ = ["BulkPart", "Composed", "Resolve", "compose"]
 
@@ -39,8 +40,6 @@ NUMBER_OF_FRAMES: Final = key_of(tag_of("NumberOfFrames"))
 SOP_CLASS: Final = key_of(tag_of("SOPClassUID"))
 SOP_INSTANCE: Final = key_of(tag_of("SOPInstanceUID"))
 CHARACTER_SET: Final = key_of(SPECIFIC_CHARACTER_SET)
-VRS: Final = frozenset((*SHORT_VR.values(), *LONG_VR.values()))
-FORMS: Final = ("Value", "InlineBinary", "BulkDataURI")
 UNDEFINED: Final = 0xFFFFFFFF
 MAX_SHORT: Final = 0xFFFE
 ITEM: Final = bytes.fromhex("feff00e0ffffffff")
@@ -103,7 +102,7 @@ def compose(dataset: Mapping[str, Any], resolve: Resolve) -> Composed:
     --------
     PS3.18 10.5.1.4 and 10.5.2; PS3.10 7.1.
     """
-    attributes = _normalised(dataset)
+    attributes = normalised(dataset)
     if CHARACTER_SET in attributes or _beyond_ascii(attributes):
         attributes[CHARACTER_SET] = UTF_8
     writer = _Writer(resolve)
@@ -123,25 +122,6 @@ def compose(dataset: Mapping[str, Any], resolve: Resolve) -> Composed:
     return Composed(length_of(pieces), stream(pieces), syntax, writer.temporary)
 
 
-def _normalised(dataset: Any) -> dict[str, Attribute]:
-    """Return the attributes that are written, by their keys in upper case."""
-    if not isinstance(dataset, Mapping):
-        raise InvalidDicom("a data set must be a JSON object (PS3.18 F.2.2)")
-    attributes: dict[str, Attribute] = {}
-    for name, attribute in dataset.items():
-        try:
-            tag = int(name, 16) if len(name) == 8 and name.isalnum() and name.isascii() else -1
-        except (TypeError, ValueError):
-            tag = -1
-        if tag < 0:
-            raise InvalidDicom(f"{str(name)[:40]!r} is no tag of 8 hexadecimal digits (PS3.18 F.2.2)")
-        if not isinstance(attribute, Mapping):
-            raise InvalidDicom(f"{_shown(key_of(tag))}: an attribute must be a JSON object (PS3.18 F.2.2)")
-        if tag & 0xFFFF and tag >> 16 != 2:
-            attributes[key_of(tag)] = dict(attribute)
-    return attributes
-
-
 def _beyond_ascii(attributes: dict[str, Attribute]) -> bool:
     try:
         return not orjson.dumps(attributes).isascii()
@@ -152,17 +132,13 @@ def _beyond_ascii(attributes: dict[str, Attribute]) -> bool:
 def _identifier(attributes: dict[str, Attribute], key: str, name: str) -> str:
     uid = _first(attributes, key)
     if not isinstance(uid, str) or not uid.strip():
-        raise MissingIdentifier(f"the metadata has no {name} {_shown(key)}")
+        raise MissingIdentifier(f"the metadata has no {name} {shown(key)}")
     return uid.strip()
 
 
 def _first(attributes: dict[str, Attribute], key: str) -> Any:
     values = attributes.get(key, {}).get("Value")
     return values[0] if isinstance(values, list) and values else None
-
-
-def _shown(key: str) -> str:
-    return f"({key[:4]},{key[4:]})"
 
 
 class _Writer:
@@ -188,28 +164,16 @@ class _Writer:
             try:
                 pieces += self._attribute(key, attributes[key], depth)
             except ValueError as error:
-                raise InvalidDicom(f"{_shown(key)}: {error}") from None
+                raise InvalidDicom(f"{shown(key)}: {error}") from None
         return pieces
 
     def _attribute(self, key: str, attribute: Attribute, depth: int) -> list[Piece]:
-        vr = attribute.get("vr") or standard_vr(int(key, 16))
-        if not isinstance(vr, str) or vr not in VRS:
-            raise ValueError("its vr is missing or none of PS3.5 Table 6.2-1")
-        forms = [form for form in FORMS if attribute.get(form) is not None]
-        if len(forms) > 1:
-            raise ValueError(f"only one of {' and '.join(forms)} may be there (PS3.18 F.2.2)")
-        values = attribute["Value"] if forms == ["Value"] else []
-        if not isinstance(values, list):
-            raise ValueError("Value must be an array (PS3.18 F.2.2)")
+        vr, form, value = stated_value(key, attribute)
         if vr == "SQ":
-            if forms not in ([], ["Value"]):
-                raise ValueError("a sequence must have its items in Value (PS3.18 F.2.2)")
-            return self._sequence(key, values, depth)
-        if forms == ["BulkDataURI"]:
-            return _element(key, vr, self._bulk(key, attribute["BulkDataURI"]))
-        raw = inline_binary(attribute["InlineBinary"], vr) if forms == ["InlineBinary"] else b""
-        if values:
-            raw = value_field(vr, values)
+            return self._sequence(key, value, depth)
+        if form == "BulkDataURI":
+            return _element(key, vr, self._bulk(key, value))
+        raw = inline_binary(value, vr) if form == "InlineBinary" else value_field(vr, value) if value else b""
         return _element(key, vr, [raw] if raw else [])
 
     def _sequence(self, key: str, items: list[Any], depth: int) -> list[Piece]:
@@ -217,23 +181,23 @@ class _Writer:
             raise LimitExceeded(f"sequences are nested more than {MAX_DEPTH} levels deep")
         pieces: list[Piece] = []
         for item in items:
-            attributes = _normalised({} if item is None else item)
+            attributes = normalised({} if item is None else item)
             attributes.pop(CHARACTER_SET, None)  # the whole data set is in the character set of its top level
             pieces += [ITEM, *self.dataset(attributes, depth + 1), ITEM_END]
         return _element(key, "SQ", [*pieces, SEQUENCE_END] if items else [], undefined=bool(items))
 
     def _parts(self, key: str, uri: Any) -> list[BulkPart]:
         if not isinstance(uri, str):
-            raise InvalidDicom(f"{_shown(key)}: BulkDataURI must be a string (PS3.18 F.2.2)")
+            raise InvalidDicom(f"{shown(key)}: BulkDataURI must be a string (PS3.18 F.2.2)")
         parts = self._resolve(uri)
         if not parts:
-            raise InvalidDicom(f"{_shown(key)}: the request has no part for its BulkDataURI (PS3.18 10.5.1.4)")
+            raise InvalidDicom(f"{shown(key)}: the request has no part for its BulkDataURI (PS3.18 10.5.1.4)")
         return parts
 
     def _bulk(self, key: str, uri: Any) -> list[Piece]:
         parts = self._parts(key, uri)
         if len(parts) > 1:
-            raise InvalidDicom(f"{_shown(key)}: more than one part for its BulkDataURI (PS3.18 10.5.1.4)")
+            raise InvalidDicom(f"{shown(key)}: more than one part for its BulkDataURI (PS3.18 10.5.1.4)")
         return [Span(parts[0].path, 0, parts[0].length)]
 
     def _pixels(self, attributes: dict[str, Attribute], depth: int) -> PixelValue:
@@ -244,13 +208,13 @@ class _Writer:
                 number if isinstance(number, int) else None,
             )
         except OSError:
-            raise InvalidDicom(f"{_shown(PIXEL_DATA)}: a part cannot be read") from None
+            raise InvalidDicom(f"{shown(PIXEL_DATA)}: a part cannot be read") from None
         for piece in pixels.pieces:
             if isinstance(piece, Span) and not isinstance(piece.source, Path):
                 self.temporary.append(piece.source)
         if pixels.encapsulated or depth == 0:
             if self.transfer_syntax_uid not in (EXPLICIT_LE, pixels.transfer_syntax_uid):
-                raise InvalidDicom(f"{_shown(PIXEL_DATA)}: images of one instance differ in transfer syntax")
+                raise InvalidDicom(f"{shown(PIXEL_DATA)}: images of one instance differ in transfer syntax")
             self.transfer_syntax_uid = pixels.transfer_syntax_uid
         return pixels
 
@@ -286,7 +250,7 @@ def _element(key: str, vr: str, value: list[Piece], *, undefined: bool = False) 
     if length % 2:
         value, length = [*value, padding(vr)], length + 1
     if length >= UNDEFINED and not undefined:
-        raise InvalidDicom(f"{_shown(key)}: a value of 4 GiB and more must be compressed (PS3.5 7.1.1)")
+        raise InvalidDicom(f"{shown(key)}: a value of 4 GiB and more must be compressed (PS3.5 7.1.1)")
     if vr.encode() in SHORT_VR:
         if length <= MAX_SHORT:
             return [_head(key, vr) + length.to_bytes(2, "little"), *value]

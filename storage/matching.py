@@ -115,8 +115,8 @@ class Query:
         `fuzzymatching`, `emptyvaluematching`, `multiplevaluematching` (PS3.18 8.3.4.2, 8.3.4.5, 8.3.4.6).
     combined_datetime : bool
         Whether date and time ranges are one range (always in QIDO-RS, negotiated in C-FIND).
-    count_total : bool
-        Whether to count all matches.
+    count_total, count_remaining : bool
+        Whether to count all matches; those after the page.
     """
 
     level: Level
@@ -135,6 +135,7 @@ class Query:
     multiple_value: bool = False
     combined_datetime: bool = True
     count_total: bool = False
+    count_remaining: bool = True
 
 
 @dataclass(slots=True)
@@ -248,11 +249,13 @@ def _is_matchable(query: Query, key: Key) -> bool:
         return False
     if key.creator is not None or is_private_creator(last):
         return True
+    if _is_universal(key):
+        return vr_of(last) is not None
     attribute = attribute_of(last, query.level) if not sequences else None
     if attribute and attribute.computed and attribute.column is None and last != _AVAILABILITY:
         return False
     vr = vr_of(last)
-    return vr is not None and (kind_of(vr) is not None or (vr == "SQ" and _is_universal(key)))
+    return vr is not None and kind_of(vr) is not None
 
 
 def _is_universal(key: Key) -> bool:

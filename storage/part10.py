@@ -18,7 +18,7 @@ from storage.fragments import fragments
 from storage.source import BytesSource, FileSource, Source, inflated
 from storage.vr import PIXEL_DATA, SHORT_VR, explicit_element, first_word, standard_vr, tag_of
 
-__all__ = ["BytesSource", "FileSource", "Source", "file_meta_bytes", "is_encapsulated", "read_header"]
+__all__ = ["BytesSource", "FileSource", "Source", "encoding_of", "file_meta_bytes", "is_encapsulated", "read_header"]
 
 IMPLICIT_LE: Final = "1.2.840.10008.1.2"
 EXPLICIT_LE: Final = "1.2.840.10008.1.2.1"
@@ -28,6 +28,7 @@ DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 IMPLEMENTATION_CLASS_UID: Final = "2.25.123875425177368352425912684582065112765"
 IMPLEMENTATION_VERSION_NAME: Final = "DICOMWEB_0_1"
 
+_EXPLICIT = Encoding()
 _ENCODINGS = {
     IMPLICIT_LE: Encoding(explicit_vr=False),
     EXPLICIT_BE: Encoding(little_endian=False),
@@ -41,6 +42,11 @@ _ENCAPSULATED_PREFIXES = ("1.2.840.10008.1.2.4.", "1.2.840.10008.1.2.5", "1.2.84
 _GROUP_LENGTH = tag_of("FileMetaInformationGroupLength")
 _TRANSFER_SYNTAX_UID = tag_of("TransferSyntaxUID")
 _ROWS, _COLUMNS, _BITS = tag_of("Rows"), tag_of("Columns"), tag_of("BitsAllocated")
+
+
+def encoding_of(transfer_syntax_uid: str) -> Encoding:
+    """Return how a data set is written in a transfer syntax; one that is not known is taken as Explicit VR LE."""
+    return _ENCODINGS.get(transfer_syntax_uid, _EXPLICIT)
 
 
 def is_encapsulated(transfer_syntax_uid: str) -> bool:
@@ -99,7 +105,7 @@ def read_header(source: Source, limits: Limits = Limits(), *, keep: int = 65536)
     found = _transfer_syntax(stated, encoding, dataset, source)
     if stated and found != stated:
         parser.warn(f"The transfer syntax is stated as {stated}, but the data set is in {found}.")
-    told_truth = found == stated and encoding == _ENCODINGS.get(stated, Encoding())
+    told_truth = found == stated and encoding == encoding_of(stated)
     warnings = list(dict.fromkeys([*warnings, *parser.warnings]))
     as_is = magic and meta_is_good and told_truth
     return Header(file_meta, dataset, found, encoding, as_is, position, source.length, warnings), source
@@ -137,7 +143,7 @@ def _is_vr(code: bytes) -> bool:
 
 def _encoding(first: bytes, stated: str, remaining: int) -> Encoding:
     """Tell the encoding from the first element of the data set, and only in doubt from the stated one."""
-    expected = _ENCODINGS.get(stated, Encoding()) if stated else Encoding(explicit_vr=False)
+    expected = encoding_of(stated) if stated else Encoding(explicit_vr=False)
     if len(first) < 8:
         return expected
     code = first[4:6]

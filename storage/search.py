@@ -44,7 +44,7 @@ class Page:
         DICOM JSON objects, attributes ascending; without RetrieveURL, values that lie elsewhere as BulkDataURI relative
         to the instance.
     remaining : int or None
-        Matches after this page, counted up to `COUNT_LIMIT`.
+        Matches after this page, counted up to `COUNT_LIMIT`; None when that was not asked for and there are some.
     remaining_is_minimum : bool
         Whether there may be more than that.
     next_cursor : str or None
@@ -120,10 +120,12 @@ async def _find(connection: Any, query: Query) -> Page:
         records = records[:limit]
         if records:
             page.next_cursor = encode_cursor([records[-1][f"order{place}"] for place in range(len(order))])
-        passed = offset + len(records)
-        counted = await _count(connection, filtered, filter_values, passed + COUNT_LIMIT + 1)
-        page.remaining = min(max(0, counted - passed), COUNT_LIMIT)
-        page.remaining_is_minimum = counted - passed > COUNT_LIMIT
+        page.remaining = None
+        if query.count_remaining:
+            passed = offset + len(records)
+            counted = await _count(connection, filtered, filter_values, passed + COUNT_LIMIT + 1)
+            page.remaining = min(max(0, counted - passed), COUNT_LIMIT)
+            page.remaining_is_minimum = counted - passed > COUNT_LIMIT
     if query.count_total:
         page.total = await _total(connection, query, source, unpaged_sql, unpaged_values)
     whole = "metadata" in plan.columns or len(records) > 1000

@@ -1,6 +1,7 @@
-"""Values of the DICOM JSON Model -> the bytes of a value field in Explicit VR Little Endian, UTF-8.
+"""Values of the DICOM JSON Model -> the bytes of a value field in Little Endian.
 
-One writer per VR, in a table. Numbers may come as strings and text as numbers, since clients send both.
+One writer per VR, in two tables: of text, which then is encoded, and of numbers. Numbers may come as strings and text
+as numbers, since clients send both.
 """
 
 import base64
@@ -14,12 +15,22 @@ from typing import Any, Final
 from pydicom.valuerep import format_number_as_ds
 
 from storage.dicomjson import NAME_GROUPS
+from storage.vr import padding
 
 MAX_DECIMAL_STRING: Final = 16
 ATTRIBUTE_TAG: Final = re.compile("[0-9A-Fa-f]{8}")
 
 
-def value_field(vr: str, values: list[Any]) -> bytes:
+EncodeText = Callable[[str, str], bytes]
+"""VR and text -> bytes."""
+
+
+def utf_8(vr: str, text: str) -> bytes:
+    """Return text in ISO_IR 192, whatever the VR."""
+    return text.encode("utf-8")
+
+
+def value_field(vr: str, values: list[Any], encode_text: EncodeText = utf_8) -> bytes:
     """Return the value field, padded to an even length.
 
     Parameters
@@ -28,6 +39,8 @@ def value_field(vr: str, values: list[Any]) -> bytes:
         Any VR but SQ and the binary ones.
     values : list
         The `Value` of an attribute; None is an empty value.
+    encode_text : callable
+        Encodes text in the character set of the data set; what it raises comes through.
 
     Raises
     ------
@@ -38,16 +51,16 @@ def value_field(vr: str, values: list[Any]) -> bytes:
     --------
     PS3.5 6.2; PS3.18 Table F.2.3-1.
     """
-    write = WRITERS.get(vr)
-    if write is None:
+    write_text = TEXTS.get(vr)
+    if write_text is None and vr not in NUMBERS:
         raise ValueError("a binary value must be given as InlineBinary or BulkDataURI")
-    if all(value is None for value in values[:1]) and len(values) <= 1:
+    if not values or (len(values) == 1 and values[0] is None):
         return b""
     try:
-        raw = write(values)
+        raw = NUMBERS[vr](values) if write_text is None else encode_text(vr, write_text(values))
     except (struct.error, OverflowError, UnicodeEncodeError):
         raise ValueError("a value is out of the range of the VR") from None
-    return padded(vr, raw)
+    return raw + padding(vr) if len(raw) & 1 else raw
 
 
 def inline_binary(encoded: Any, vr: str) -> bytes:
@@ -67,19 +80,10 @@ def inline_binary(encoded: Any, vr: str) -> bytes:
     if not isinstance(encoded, str):
         raise ValueError("InlineBinary must be a string")
     try:
-        return padded(vr, base64.b64decode("".join(encoded.split()), validate=True))
+        raw = base64.b64decode("".join(encoded.split()), validate=True)
     except (binascii.Error, ValueError):
         raise ValueError("InlineBinary is not Base64") from None
-
-
-def padded(vr: str, raw: bytes) -> bytes:
-    """Return the value with its padding byte, when its length is odd (PS3.5 6.2)."""
-    return raw + padding(vr) if len(raw) % 2 else raw
-
-
-def padding(vr: str) -> bytes:
-    """Return the byte that pads a value of this VR."""
-    return b" " if WRITERS.get(vr) in (_strings, _text, _person_names, _decimals, _integers) and vr != "UI" else b"\0"
+    return raw + padding(vr) if len(raw) & 1 else raw
 
 
 def _plain(value: Any) -> str:
@@ -92,14 +96,14 @@ def _plain(value: Any) -> str:
     raise ValueError("a value must be a string")
 
 
-def _strings(values: list[Any]) -> bytes:
-    return "\\".join(map(_plain, values)).encode("utf-8")
+def _strings(values: list[Any]) -> str:
+    return "\\".join(map(_plain, values))
 
 
-def _text(values: list[Any]) -> bytes:
+def _text(values: list[Any]) -> str:
     if len(values) > 1:
         raise ValueError("this VR has one value only")
-    return _plain(values[0]).encode("utf-8")
+    return _plain(values[0])
 
 
 def _decimal(value: Any) -> str:
@@ -111,19 +115,19 @@ def _decimal(value: Any) -> str:
     return _plain(value)
 
 
-def _decimals(values: list[Any]) -> bytes:
-    return "\\".join(map(_decimal, values)).encode("utf-8")
+def _decimals(values: list[Any]) -> str:
+    return "\\".join(map(_decimal, values))
 
 
-def _integers(values: list[Any]) -> bytes:
+def _integers(values: list[Any]) -> str:
     whole = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
     if any(isinstance(value, float) for value in whole):
         raise ValueError("an integer string must be an integer")
     return _strings(whole)
 
 
-def _person_names(values: list[Any]) -> bytes:
-    return "\\".join(map(_person_name, values)).encode("utf-8")
+def _person_names(values: list[Any]) -> str:
+    return "\\".join(map(_person_name, values))
 
 
 def _person_name(value: Any) -> str:
@@ -173,12 +177,14 @@ def _attribute_tags(values: list[Any]) -> bytes:
     return raw
 
 
-WRITERS: Final[dict[str, Callable[[list[Any]], bytes]]] = {
+TEXTS: Final[dict[str, Callable[[list[Any]], str]]] = {
     **dict.fromkeys(("AE", "AS", "CS", "DA", "DT", "LO", "SH", "TM", "UC", "UI"), _strings),
     **dict.fromkeys(("LT", "ST", "UR", "UT"), _text),
     "DS": _decimals,
     "IS": _integers,
     "PN": _person_names,
+}
+NUMBERS: Final[dict[str, Callable[[list[Any]], bytes]]] = {
     "US": _numbers("H"),
     "SS": _numbers("h"),
     "UL": _numbers("L"),

@@ -149,6 +149,11 @@ def explicit_head(tag: Tag, vr: str, length: int) -> bytes:
     return struct.pack("<HH2sHL", tag >> 16, tag & 0xFFFF, code, 0, length)
 
 
+def implicit_head(tag: Tag, vr: str, length: int) -> bytes:
+    """Return tag and length of an element in Implicit VR Little Endian (PS3.5 7.1.3); its VR is not told."""
+    return struct.pack("<HHL", tag >> 16, tag & 0xFFFF, length)
+
+
 def padding(vr: str) -> bytes:
     """Return the byte that makes a value of odd length even (PS3.5 6.2)."""
     return b"\0" if vr in _NUL_PADDED else b" "
