@@ -1,7 +1,7 @@
 """A stored instance as a file to read: as it was stored, or in Explicit VR Little Endian where PS3.18 wants it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -131,7 +131,7 @@ def reader_of(blobs: LocalBlobs, instance: InstanceFile) -> BlobReader:
     return blobs.reader(instance.blob)
 
 
-async def in_thread(blobs: LocalBlobs, items: Iterator[_Item]) -> AsyncIterator[_Item]:
+async def in_thread(blobs: LocalBlobs, items: Iterator[_Item]) -> AsyncGenerator[_Item, None]:
     """Yield from a blocking iterator, each step in a thread."""
     end = object()
     while (item := await blobs.run(next, items, end)) is not end:

@@ -28,7 +28,7 @@ from storage.layout import PIXEL_DATA_TAGS, Layout, PixelLayout, frame_bytes, fr
 from storage.pixel_data import DecodedFrame, decode_frame, encode_decoded, why_not_transcodable
 from storage.pixel_decoders import UndecodablePixelData
 from storage.pixel_encoders import DEFAULT_QUALITY, UnencodablePixelData, native_bytes
-from storage.reencode import explicit_little_endian, explicit_little_endian_length
+from storage.reencode import Rewritten, explicit_little_endian, explicit_little_endian_length, rewritten_data_set
 from storage.source import Source
 from storage.transcoded_pixels import EncapsulatedPixels, FrameQueue, NativePixels, group_of
 from storage.transfer_syntax import (
@@ -89,6 +89,20 @@ class Transcoded:
             A frame after the first is damaged or differs from it. Only uncompressed files fail here.
         """
         return explicit_little_endian(self._source, self._header)
+
+    def data_set(self, *, explicit_vr: bool = True) -> Rewritten:
+        """Return the data set alone, as messages carry it (PS3.7 6.3).
+
+        In Implicit VR, for which the file must be uncompressed, nothing compressed is left in sequences either.
+        """
+        if explicit_vr:
+            return rewritten_data_set(self._source, self._header, explicit_vr=True)
+        dataset = _without_compressed_items(self._header.dataset, self._source, self._header)
+        plain = {
+            tag: element._replace(encapsulated=bool(element.length and element.encapsulated))
+            for tag, element in dataset.items()
+        }
+        return rewritten_data_set(self._source, replace(self._header, dataset=plain), explicit_vr=False)
 
     @property
     def source(self) -> Source:

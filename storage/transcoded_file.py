@@ -8,8 +8,9 @@ Facts kept here:
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from threading import Event
+from typing import TypeAlias, TypeVar
 
 from storage.blobs import LocalBlobs
 from storage.elements import Limits
@@ -19,6 +20,11 @@ from storage.pixel_threads import PixelThreads
 from storage.source import FileSource, chunks
 from storage.transcode import Transcoded, transcode
 from storage.transfer_syntax import EXPLICIT_LE
+
+Check: TypeAlias = Callable[[int], None]
+"""Raises when nobody waits for the work any more."""
+
+_T = TypeVar("_T")
 
 
 class TranscodedFile:
@@ -128,19 +134,24 @@ class _CallerGoneError(Exception):
 async def _prepared(
     blobs: LocalBlobs, instance: InstanceFile, threads: PixelThreads, transfer_syntax_uid: str, patient: bool
 ) -> Transcoded:
-    is_gone = Event()
-
-    def check(_frame: int) -> None:
-        if is_gone.is_set():
-            raise _CallerGoneError
-
-    def prepare() -> Transcoded:
+    def prepare(check: Check) -> Transcoded:
         header, source = read_header(FileSource(blobs.path(instance.blob)), Limits())
         folder = blobs.root / ".staging"
         return transcode(source, header, transfer_syntax_uid, executor=threads.frames, folder=folder, on_frame=check)
 
+    return await while_wanted(threads, prepare, patient=patient)
+
+
+async def while_wanted(threads: PixelThreads, work: Callable[[Check], _T], *, patient: bool = False) -> _T:
+    """Run work on a file in a thread; it is given a function to call now and then, which ends it when nobody waits."""
+    is_gone = Event()
+
+    def check(_step: int) -> None:
+        if is_gone.is_set():
+            raise _CallerGoneError
+
     try:
-        return await threads.run_file(prepare, patient=patient)
+        return await threads.run_file(work, check, patient=patient)
     except asyncio.CancelledError:
         is_gone.set()
         raise

@@ -12,7 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from storage.elements import Dataset, Header
 from storage.errors import InvalidDicom
 from storage.part10 import BytesSource, FileSource, Source, file_meta_bytes, read_header
-from storage.reencode import explicit_little_endian, explicit_little_endian_length
+from storage.reencode import explicit_little_endian, explicit_little_endian_length, rewritten_data_set
 from storage.vr import swapped, tag_of
 from tests.builders import BIG_ENDIAN, DEFLATED, EXPLICIT_LE, IMPLICIT_LE, ct_slice, dataset_only, dicom_file
 from tests.corpus import corpus_files, wheel_file, wheel_files
@@ -27,6 +27,14 @@ def rewritten(data: bytes) -> bytes:
     return result
 
 
+def implicit_file(header: Header, source: Source) -> bytes:
+    """Return the data set in Implicit VR, with file meta information so that it can be read again."""
+    result = rewritten_data_set(source, header, explicit_vr=False)
+    data = b"".join(result.chunks())
+    assert len(data) == result.length
+    return file_meta_bytes(sop_class_uid="1.2", sop_instance_uid="1.3", transfer_syntax_uid=IMPLICIT_LE) + data
+
+
 def little_endian_value(dataset: Dataset, tag: int, source: Source, header: Header) -> bytes:
     element = dataset[tag]
     value = source.read(element.offset, element.length)
@@ -36,18 +44,20 @@ def little_endian_value(dataset: Dataset, tag: int, source: Source, header: Head
     return value
 
 
-def compare(before: Dataset, after: Dataset, old: tuple[Header, Source], new: tuple[Header, Source]) -> None:
+def compare(
+    before: Dataset, after: Dataset, old: tuple[Header, Source], new: tuple[Header, Source], *, vrs: bool = True
+) -> None:
     """Same tags, VRs and values; but no group lengths, no words in big endian, even lengths, and UN for long text."""
     assert [tag for tag in before if tag & 0xFFFF and tag >= 0x00040000] == list(after)
     for tag, element in after.items():
         was = before[tag]
-        assert element.vr in (was.vr, "UN" if was.length > 0xFFFE else was.vr)
+        assert not vrs or element.vr in (was.vr, "UN" if was.length > 0xFFFE else was.vr)
         assert element.encapsulated == was.encapsulated
         if isinstance(element.value, list):
             assert isinstance(was.value, list)
             assert len(element.value) == len(was.value)
             for inner, inner_was in zip(element.value, was.value, strict=True):
-                compare(inner_was, inner, old, new)
+                compare(inner_was, inner, old, new, vrs=vrs)
             continue
         expected = little_endian_value(before, tag, old[1], old[0])
         value = new[1].read(element.offset, element.length)
@@ -132,6 +142,67 @@ class TestRoundTrip:
         theirs = pydicom.dcmread(io.BytesIO(data))
         assert ours.file_meta.TransferSyntaxUID == theirs.file_meta.TransferSyntaxUID
         assert ours.PixelData == theirs.PixelData
+
+
+class TestImplicit:
+    """The bare data set for a peer that takes nothing but the default transfer syntax."""
+
+    def test_every_uncompressed_real_file_keeps_every_element(self) -> None:
+        """All elements at all depths with their values, private ones and those of unknown VR included (PS3.5 A.1)."""
+        count = 0
+        for path in corpus_files() + wheel_files():
+            try:
+                old = read_header(BytesSource(path.read_bytes()))
+            except InvalidDicom:
+                continue
+            if is_compressed(old[0].dataset):
+                continue
+            new = read_header(BytesSource(implicit_file(*old)))
+            assert not new[0].encoding.explicit_vr, path.name
+            assert not new[0].warnings, path.name
+            compare(old[0].dataset, new[0].dataset, old, new, vrs=False)
+            count += 1
+        assert count > 300
+
+    @pytest.mark.parametrize("transfer_syntax", [EXPLICIT_LE, BIG_ENDIAN, DEFLATED])
+    def test_the_same_data_set_from_every_encoding(self, transfer_syntax: str) -> None:
+        """One image written in each encoding comes out as pydicom writes it in Implicit VR (PS3.5 7.1.3)."""
+        same = {"study": "1.2.3", "series": "1.2.4", "instance": "1.2.5"}
+        header, source = read_header(BytesSource(ct_slice(**same, transfer_syntax=transfer_syntax)))
+        expected = dataset_only(ct_slice(**same, transfer_syntax=IMPLICIT_LE))
+        assert dataset_only(implicit_file(header, source)) == expected
+
+    def test_unknown_and_private_elements_keep_their_bytes(self) -> None:
+        """UN is Implicit VR Little Endian already, in Big Endian files too (PS3.5 6.2.2)."""
+        private = {0x00110010: ("LO", "TESTS"), 0x00111001: ("UN", b"\1\2\3\4"), 0x00111002: ("OB", b"\5\6")}
+        for syntax in (EXPLICIT_LE, BIG_ENDIAN):
+            header, source = read_header(BytesSource(dicom_file(elements=private, transfer_syntax=syntax)))
+            data = implicit_file(header, source)
+            assert struct.pack("<HHL", 0x0011, 0x1001, 4) + b"\1\2\3\4" in data
+            assert struct.pack("<HHL", 0x0011, 0x1002, 2) + b"\5\6" in data
+
+    def test_a_value_too_long_for_a_short_vr_comes_back_from_un(self) -> None:
+        """Lengths have 32 bits for every element; what was UN for its length only is as it was (PS3.5 7.1.3)."""
+        tag = tag_of("ContourData")
+        value = b"1.5\\" * 20_000
+        start = struct.pack("<HHL", 0x0008, 0x0060, 2) + b"CT"
+        element = struct.pack("<HHL", tag >> 16, tag & 0xFFFF, len(value)) + value
+        meta = file_meta_bytes(sop_class_uid="1.2", sop_instance_uid="1.3", transfer_syntax_uid=IMPLICIT_LE)
+        header, source = read_header(BytesSource(rewritten(meta + start + element)))
+        assert dataset_only(implicit_file(header, source)) == start + element
+
+    def test_large_values_are_streamed(self) -> None:
+        """Never more than 1 MiB at a time, whatever the size of a value (design 1.6)."""
+        pixels = bytes(range(250)) * (LARGE // 250 // 2 * 2)
+        header, source = read_header(BytesSource(dicom_file(pixels=pixels, Rows=50, Columns=len(pixels) // 50)))
+        assert max(map(len, rewritten_data_set(source, header, explicit_vr=False).chunks())) <= 1 << 20
+
+
+def is_compressed(dataset: Dataset) -> bool:
+    return any(
+        element.encapsulated or (isinstance(element.value, list) and any(map(is_compressed, element.value)))
+        for element in dataset.values()
+    )
 
 
 class TestDetails:
