@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import asyncpg
 import pytest
@@ -10,10 +10,12 @@ import pytest
 from storage import index
 from storage.archive import Archive
 from storage.blobs import StagedBlob
-from storage.errors import ArchiveError, Unavailable
+from storage.errors import ArchiveError, ConflictingInstance, Unavailable
 from storage.ingest import Outcome
+from storage.part10 import file_meta_bytes
+from storage.policy import Policy
 from storage.removal import remove_rows
-from tests.builders import ct_slice
+from tests.builders import DEFLATED, EXPLICIT_LE, IMPLICIT_LE, ct_slice, dataset_only
 
 
 async def stored_file(archive: Archive, instance: str = "1.4") -> Path:
@@ -50,6 +52,48 @@ async def test_an_instance_whose_file_was_lost_is_taken_again_when_it_is_sent_ag
     assert (await stored_file(archive)).read_bytes() == data
     assert (await archive.store(data)).status == "duplicate"
     assert await archive.pool.fetchval("SELECT number_of_instances FROM studies") == 1
+
+
+@pytest.mark.parametrize("policy", ["keep-first", "replace"])
+@pytest.mark.parametrize("transfer_syntax", [EXPLICIT_LE, DEFLATED])
+async def test_the_same_data_set_under_other_file_meta_information_is_the_same_instance(
+    archive: Archive, policy: Literal["keep-first", "replace"], transfer_syntax: str
+) -> None:
+    """G-048, B-042: who wrote and who sent a file does not make another instance of it; nothing is written again."""
+    archive = Archive(archive.pool, archive.blobs, Policy(duplicates=policy))
+    first = ct_slice("1.2", "1.3", "1.4", transfer_syntax=transfer_syntax)
+    meta = file_meta_bytes(sop_class_uid="1.2", sop_instance_uid="1.4", transfer_syntax_uid=transfer_syntax)
+    again = meta + dataset_only(first)
+    assert again != first
+    assert (await archive.store(first)).status == "stored"
+    assert (await archive.store(again)).status == "duplicate"
+    assert (await stored_file(archive)).read_bytes() == first
+    assert len(list(archive.blobs.names())) == 1 and archive.blobs.staged() == []
+    assert len(await archive.changes()) == 1
+
+
+async def test_two_senders_of_one_instance_at_once_both_succeed(archive: Archive) -> None:
+    """G-048: the second of one request meets the row of the first, and is the same instance."""
+    one = ct_slice("1.2", "1.3", "1.4")
+    other = file_meta_bytes(sop_class_uid="1.2", sop_instance_uid="1.4", transfer_syntax_uid=EXPLICIT_LE)
+    outcomes = await asyncio.gather(archive.store(one), archive.store(other + dataset_only(one)))
+    assert sorted(outcome.status for outcome in outcomes) == ["duplicate", "stored"]
+
+
+@pytest.mark.parametrize("transfer_syntax", [EXPLICIT_LE, IMPLICIT_LE])
+async def test_another_data_set_is_another_file(archive: Archive, transfer_syntax: str) -> None:
+    """B-043: one byte, or another transfer syntax, is a conflict as before; so is a stored file that cannot be read."""
+    first = ct_slice("1.2", "1.3", "1.4")
+    await archive.store(first)
+    other = (
+        first[:-1] + b"\x01"
+        if transfer_syntax == EXPLICIT_LE
+        else ct_slice("1.2", "1.3", "1.4", transfer_syntax=transfer_syntax)
+    )
+    assert isinstance((await archive.store(other)).error, ConflictingInstance)
+    (await stored_file(archive)).unlink()
+    meta = file_meta_bytes(sop_class_uid="1.2", sop_instance_uid="1.4", transfer_syntax_uid=EXPLICIT_LE)
+    assert isinstance((await archive.store(meta + dataset_only(first))).error, ConflictingInstance)
 
 
 async def test_what_the_database_refuses_costs_only_itself(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:

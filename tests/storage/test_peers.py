@@ -1,0 +1,87 @@
+"""The table of peers: what is a peer, and what becomes of passcodes."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from storage.peers import InvalidPeer, Peer, Peers
+
+PACS = Peer("PACS", "192.0.2.7", 104)
+
+
+async def test_a_peer_comes_back_as_it_was_put(archive: Any) -> None:
+    """Every attribute is kept; a second put replaces all of them, a delete takes effect at once (G-006)."""
+    peers = Peers(archive.pool)
+    whole = Peer(
+        *("CT 1/a", "ct1.example.org", 11112, True, ("new", "same"), ("1.2.840.10008.1.2.4.70",)),
+        *("ISO 2022 IR 6\\ISO 2022 IR 87", "tech", False, True, True, "the scanner\nof room 3"),
+    )
+    assert await peers.put(whole) is True
+    assert await peers.get(" CT 1/a ") == whole
+    assert await peers.put(PACS) is True
+    assert await peers.put(replace(PACS, port=4242)) is False
+    assert await peers.all() == [whole, replace(PACS, port=4242)]
+    assert await peers.delete("PACS") is True
+    assert await peers.delete("PACS") is False
+    assert await peers.get("PACS") is None
+    assert await peers.get("ct 1/a") is None, "case matters"
+
+
+async def test_a_passcode_is_checked_and_never_shown(archive: Any) -> None:
+    """A passcode is kept as a digest; a put without one keeps it, unless the username changes (PS3.7 D.3.3.7)."""
+    peers = Peers(archive.pool)
+    peer = replace(PACS, username="pacs")
+    await peers.put(peer, passcode="sesame")
+    stored = await archive.pool.fetchval("SELECT passcode FROM peers")
+    assert "sesame" not in stored
+    assert await peers.get("PACS") == replace(peer, has_passcode=True)
+    assert await peers.check_passcode("PACS", "pacs", "sesame") is True
+    for username, passcode in (("pacs", "Sesame"), ("pacs", ""), ("", "sesame"), ("other", "sesame")):
+        assert await peers.check_passcode("PACS", username, passcode) is False
+    assert await peers.check_passcode("NOBODY", "pacs", "sesame") is False
+    await peers.put(replace(peer, port=4242))
+    assert await peers.check_passcode("PACS", "pacs", "sesame") is True
+    await peers.put(replace(peer, username="other"))
+    assert await peers.get("PACS") == replace(peer, username="other")
+    await peers.put(peer, passcode="sesame")
+    await peers.put(peer, passcode="")
+    assert await peers.get("PACS") == peer
+    assert await peers.check_passcode("PACS", "pacs", "") is True
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"ae_title": ""}, "1 to 16"),
+        ({"ae_title": "SEVENTEEN_LETTERS"}, "1 to 16"),
+        ({"ae_title": "A\\B"}, "backslash"),
+        ({"ae_title": "A\nB"}, "control"),
+        ({"ae_title": "TÜV"}, "ASCII"),
+        ({"ae_title": "   "}, "1 to 16"),
+        ({"ae_title": " PACS"}, "spaces"),
+        ({"host": ""}, "host"),
+        ({"host": "http://pacs/"}, "host"),
+        ({"port": 0}, "port"),
+        ({"port": 65536}, "port"),
+        ({"commitment_delivery": ()}, "same, new, next"),
+        ({"commitment_delivery": ("new", "new")}, "same, new, next"),
+        ({"commitment_delivery": ("pigeon",)}, "same, new, next"),
+        ({"transfer_syntaxes": ("JPEG",)}, "Transfer Syntax"),
+        ({"character_set": "UTF-8"}, "ISO_IR 192"),
+        ({"character_set": "ISO_IR 100\\ISO 2022 IR 87"}, "ISO 2022"),
+        ({"username": "a" * 65}, "username"),
+        ({"description": "a\0b"}, "description"),
+    ],
+)
+async def test_a_peer_that_cannot_be_is_refused_in_words(archive: Any, change: dict[str, Any], says: str) -> None:
+    """What is wrong is named, and nothing is written (PS3.5 Table 6.2-1, G-006)."""
+    with pytest.raises(InvalidPeer, match=says):
+        await Peers(archive.pool).put(replace(PACS, **change))
+    assert await Peers(archive.pool).all() == []
+
+
+async def test_a_passcode_needs_a_username(archive: Any) -> None:
+    """DICOM knows no passcode without a username (PS3.7 D.3.3.7)."""
+    with pytest.raises(InvalidPeer, match="username"):
+        await Peers(archive.pool).put(PACS, passcode="sesame")
