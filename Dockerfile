@@ -1,7 +1,9 @@
 # The archive with its embedded database: everything it keeps is in the volume /data.
 #   docker build -t dicomweb .
-#   docker run -p 127.0.0.1:8080:8080 -v dicomweb:/data dicomweb serve --host 0.0.0.0 --insecure-no-auth
-# --insecure-no-auth is right as long as the port is published on 127.0.0.1 only, as here and in compose.yaml.
+#   docker run -p 127.0.0.1:8080:8080 -p 127.0.0.1:11112:11112 -v dicomweb:/data dicomweb \
+#     serve --host 0.0.0.0 --insecure-no-auth --dimse-any-calling-ae
+# --insecure-no-auth and --dimse-any-calling-ae are right as long as the ports are published on 127.0.0.1 only, as here
+# and in compose.yaml; without the second one only the peers of /api/peers may call.
 FROM python:3.12-slim AS build
 WORKDIR /source
 COPY . .
@@ -16,7 +18,7 @@ ENV PATH="/opt/dicomweb/bin:$PATH" DICOMWEB_DATA_DIR=/data PYTHONUNBUFFERED=1
 USER dicomweb
 WORKDIR /data
 VOLUME /data
-EXPOSE 8080
+EXPOSE 8080 11112
 HEALTHCHECK --interval=10s --timeout=6s --start-period=60s --retries=3 CMD ["python", "-c", \
   "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/health/ready', timeout=5)"]
 ENTRYPOINT ["dicomweb"]

@@ -1,6 +1,7 @@
 """The HTTP application: the route table, the middleware and the exception table, put together.
 
-`/dicom-web` carries the DICOMweb resources (PS3.18 10.1); the front page, health and metrics hang at the root.
+`/dicom-web` carries the DICOMweb resources (PS3.18 10.1), `/api` the administration; the front page, health and
+metrics hang at the root.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,12 +26,19 @@ from dicomweb import (
     wado,
     wado_uri,
 )
+from dicomweb.api import routes as api
+from dicomweb.api.body import MOUNT_OF_API
+from dicomweb.api.changes import ChangeFeed
 from dicomweb.failures import answer_archive_error, answer_http_exception
 from dicomweb.middleware import ProtocolMiddleware
 from dicomweb.renderer import Renderer
 from dicomweb.request_limit import RequestLimit
+from dicomweb.ui import routes as ui
 from dicomweb.urls import MOUNT
+from dicomweb.viewer import routes as viewer
+from dicomweb.viewer.installed import ViewerFolder
 from storage.errors import ArchiveError
+from storage.statistics import StatisticsReader
 
 if TYPE_CHECKING:
     from dicomweb.settings import Settings
@@ -62,7 +70,7 @@ def create_app(archive: "Archive", settings: "Settings", *, lifespan: Lifespan[S
         *stow.ROUTES,
         *capabilities.ROUTES,
     ]
-    root_routes = [*wado_uri.ROUTES, *front_page.ROUTES, *health.ROUTES]
+    root_routes = [api.mount(), *wado_uri.ROUTES, *viewer.ROUTES, *front_page.ROUTES, *ui.ROUTES, *health.ROUTES]
     return assemble(archive, settings, dicomweb_routes, root_routes, lifespan=lifespan)
 
 
@@ -79,7 +87,9 @@ def assemble(
     app = Starlette(
         routes=[Mount(MOUNT, app=mounted), *root_routes],
         middleware=[
-            Middleware(ProtocolMiddleware, cors_origins=tuple(settings.cors_origins), mount=MOUNT),
+            Middleware(
+                ProtocolMiddleware, cors_origins=tuple(settings.cors_origins), mount=MOUNT, same_site=MOUNT_OF_API
+            ),
             Middleware(RequestLimit, most=settings.max_requests_in_flight),
         ],
         exception_handlers={
@@ -92,6 +102,9 @@ def assemble(
     app.router.redirect_slashes = False
     app.state.archive = archive
     app.state.settings = settings
+    app.state.change_feed = ChangeFeed(archive)
+    app.state.statistics = StatisticsReader(archive)
+    app.state.viewer = ViewerFolder(settings.folder_of_viewer())
     app.state.renderer = Renderer(
         archive,
         threads=settings.render_threads,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from signal import SIGKILL, SIGTERM
 
 from dicomweb.lifeline import READY, SILENT_FOR, Orders
+from dicomweb.listener import HTTP
 from dicomweb.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -35,10 +36,13 @@ class Kind:
         Such as "worker-1".
     module : str
         Run with `python -m`; it begins with `lifeline.receive_orders`.
+    listeners : tuple of str
+        The listening sockets it serves, by their names in `dicomweb/listener.py`.
     """
 
     name: str
     module: str
+    listeners: tuple[str, ...] = (HTTP,)
 
 
 class Child:
@@ -50,8 +54,8 @@ class Child:
         What it is.
     settings
         Handed on in its orders.
-    listener
-        Descriptor of the listening socket it inherits.
+    listeners
+        Descriptors of the listening sockets there are, by name; it inherits those of its kind.
     lock
         Descriptor of the data folder's lock it inherits.
     environment
@@ -64,7 +68,7 @@ class Child:
         self,
         kind: Kind,
         settings: Settings,
-        listener: int,
+        listeners: Mapping[str, int],
         lock: int,
         environment: Mapping[str, str],
         changed: Callable[["Child"], None],
@@ -74,7 +78,7 @@ class Child:
         self.ready = asyncio.Event()
         self.stopping = False
         self._settings = settings
-        self._listener = listener
+        self._listeners = {name: listeners[name] for name in kind.listeners}
         self._lock = lock
         self._environment = dict(environment)
         self._changed = changed
@@ -113,7 +117,8 @@ class Child:
                 sys.executable,
                 *("-m", self.kind.module),
                 stdin=subprocess.PIPE,
-                pass_fds=(writing, self._listener, self._lock),  # the data folder stays locked while a child lives
+                # the data folder stays locked while a child lives
+                pass_fds=(writing, self._lock, *self._listeners.values()),
                 env=self._environment,
                 process_group=0,  # Ctrl-C in a terminal is for the supervisor, which then asks its children
             )
@@ -128,7 +133,7 @@ class Child:
         try:
             if self.stopping:
                 process.terminate()
-            orders = Orders(self.kind.name, self._settings, os.getpid(), writing, self._listener)
+            orders = Orders(self.kind.name, self._settings, os.getpid(), writing, self._listeners)
             assert process.stdin is not None
             with contextlib.suppress(ConnectionError):
                 process.stdin.write(orders.to_line())

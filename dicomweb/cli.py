@@ -19,7 +19,11 @@ COMMANDS: Mapping[str, str] = {
     "import": "dicomweb.commands.import_:import_",
     "check": "dicomweb.commands.check:check",
     "reindex": "dicomweb.commands.reindex:reindex",
+    "peers": "dicomweb.commands.peers:peers",
+    "commitments": "dicomweb.commands.commitments:commitments",
     "migrate": "dicomweb.commands.migrate:migrate",
+    "viewer": "dicomweb.commands.viewer:viewer",
+    "worklist": "dicomweb.commands.worklist:worklist",
 }
 """Name of the command to the function that is it."""
 

@@ -21,7 +21,7 @@ async def show_live(request: Request) -> Response:
 
 
 async def show_ready(request: Request) -> Response:
-    """Answer 200 when database and storage answer, else 503 with what does not."""
+    """Answer 200 when database, storage and gateway answer, else 503 with what does not."""
     return _answer(await _state(request))
 
 
@@ -33,6 +33,8 @@ async def show_health(request: Request) -> Response:
 async def _state(request: Request) -> dict[str, str]:
     try:
         await request.app.state.archive.ready()
+        if (probe := getattr(request.app.state, "gateway_probe", None)) is not None:  # there is one when we serve DIMSE
+            await probe.ask()
     except Unavailable as error:
         return {"status": "unavailable", "failed": str(error)}
     return {"status": "ready"}

@@ -41,19 +41,19 @@ class Orders:
         Process id.
     life : int
         File descriptor for its signs of life.
-    listener : int
-        File descriptor of the listening socket.
+    listeners : dict of str to int
+        File descriptors of the listening sockets it serves, by their names.
     """
 
     name: str
     settings: Settings
     supervisor: int
     life: int
-    listener: int
+    listeners: dict[str, int]
 
     def to_line(self) -> bytes:
         """Write the orders as one line."""
-        values = {name: getattr(self, name) for name in ("name", "supervisor", "life", "listener")}
+        values = {name: getattr(self, name) for name in ("name", "supervisor", "life", "listeners")}
         return json.dumps(values | {"settings": self.settings.model_dump(mode="json")}).encode() + b"\n"
 
     @classmethod

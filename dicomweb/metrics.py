@@ -62,15 +62,9 @@ class Metrics:
         )
         self._received = Counter("dicomweb_received_bytes", "Bytes of request bodies.", registry=self._registry)
         self._sent = Counter("dicomweb_sent_bytes", "Bytes of response bodies.", registry=self._registry)
-        self._instances = Counter(
-            "dicomweb_instances",
-            "Instances that came in: stored, duplicate, replaced or failed.",
-            ("outcome",),
-            registry=self._registry,
-        )
-        if folder := os.environ.get(FOLDER_VARIABLE):
-            self._duration.labels("GET", "none")  # its file exists from the first label on
-            _allocate(Path(folder))
+        self._instances = instances_counter(self._registry)
+        self._duration.labels("GET", "none")  # its file exists from the first label on
+        allocate_files()
 
     def begun(self) -> None:
         """Count a request that begins."""
@@ -125,12 +119,23 @@ class _Children(Collector):
         yield memory
 
 
-def _allocate(folder: Path) -> None:
+def instances_counter(registry: CollectorRegistry) -> Counter:
+    """Make the counter of instances, one for every door they come in by."""
+    return Counter(
+        "dicomweb_instances",
+        "Instances that came in: stored, duplicate, replaced or failed.",
+        ("outcome",),
+        registry=registry,
+    )
+
+
+def allocate_files() -> None:
     """Give the files of this process their blocks now: they are mapped into memory, and a write into a hole of such a
     file on a full disk kills the process (SIGBUS)."""
-    if not hasattr(os, "posix_fallocate"):
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if folder is None or not hasattr(os, "posix_fallocate"):
         return
-    for path in folder.glob(f"*_{os.getpid()}.db"):
+    for path in Path(folder).glob(f"*_{os.getpid()}.db"):
         try:
             with path.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)

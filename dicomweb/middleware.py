@@ -3,10 +3,12 @@
 One ASGI class, since each layer of wrapping costs on the frames path. Facts it keeps:
 
 - The CORS headers are on every response, errors and 304 included, or every error looks like a CORS error in a browser.
+  Below `/api` they are on none: pages of other sites have no business there.
 - `OPTIONS` with `Origin` and `Access-Control-Request-Method` is a preflight and is answered here, before any
   authentication; any other OPTIONS belongs to Retrieve Capabilities (PS3.18 8.9).
-- JSON and XML are compressed when the client takes gzip, never pixels or DICOM files. A compressed body is another
-  representation, so its entity tag becomes weak (RFC 9110 8.8.3.3) and its Content-Length goes.
+- JSON, XML and text are compressed when the client takes gzip, never pixels, DICOM files or events as they happen. A
+  compressed body is another representation, so its entity tag becomes weak (RFC 9110 8.8.3.3) and its Content-Length
+  goes.
 - An error nobody foresaw becomes a problem document with status 500 while nothing was sent yet; afterwards the
   connection is broken off, so that a client never takes half a body for a whole one.
 """
@@ -40,6 +42,8 @@ COMPRESSIBLE = (
     b'multipart/related; type="application/dicom+xml"',
     b"text/",
 )
+EVENT_STREAM = b"text/event-stream"
+"""Each event is to arrive at once; a compressor would collect them."""
 SMALLEST_COMPRESSED = 1024
 """Bytes below which a whole body is sent as it is."""
 
@@ -57,14 +61,17 @@ class ProtocolMiddleware:
         Origins that may read the answers; "*" stands for all, none at all keeps other origins out.
     mount : str
         Path of the DICOMweb root; below it a slash at the end of a path is dropped.
+    same_site : str, optional
+        Path below which no other origin is let in, whatever `cors_origins` says.
 
     Standard
     --------
     PS3.18 8.4, 8.5; checklist A-118, A-120 to A-124.
     """
 
-    def __init__(self, app: ASGIApp, *, cors_origins: Iterable[str], mount: str) -> None:
+    def __init__(self, app: ASGIApp, *, cors_origins: Iterable[str], mount: str, same_site: str = "") -> None:
         self.app = app
+        self.same_site = same_site
         self.origins = frozenset(origin.rstrip("/") for origin in cors_origins)
         self.every_origin = "*" in self.origins
         self.mount = mount
@@ -84,8 +91,11 @@ class ProtocolMiddleware:
         elif path.endswith("/") and path.startswith(self.mount) and len(path) > len(self.mount) + 1:
             # Clients that join paths carelessly; a redirect would need the public URL and a second round trip.
             scope["path"] = path.rstrip("/")
-        headers = self.fixed + self._origin_headers(origin)
-        response = _ResponseWriter(send, headers, scope["method"] == "HEAD", _takes_gzip(accept_encoding))
+        if self.same_site and (path == self.same_site or path.startswith(self.same_site + "/")):
+            headers, preflight = _SAME_SITE, False
+        else:
+            headers = self.fixed + self._origin_headers(origin)
+        response = _ResponseWriter(send, headers, scope["method"] == "HEAD", takes_gzip(accept_encoding))
         if preflight and scope["method"] == "OPTIONS":
             await send({"type": "http.response.start", "status": 204, "headers": headers + _PREFLIGHT})
             await send({"type": "http.response.body", "body": b""})
@@ -103,6 +113,7 @@ class ProtocolMiddleware:
         return [(b"access-control-allow-origin", origin), _EXPOSE]
 
 
+_SAME_SITE = [(b"x-content-type-options", b"nosniff"), (b"cross-origin-resource-policy", b"same-origin")]
 _EXPOSE = (b"access-control-expose-headers", EXPOSE_HEADERS.encode())
 _PREFLIGHT = [
     (b"access-control-allow-methods", ALLOW_METHODS.encode()),
@@ -197,7 +208,7 @@ def _request_headers(scope: Scope) -> tuple[bytes, bytes, bool]:
 
 
 @lru_cache(maxsize=256)
-def _takes_gzip(accept_encoding: bytes) -> bool:
+def takes_gzip(accept_encoding: bytes) -> bool:
     """Whether gzip is among the codings a client takes (RFC 9110 12.5.3)."""
     accepted: dict[str, bool] = {}
     for entry in accept_encoding.decode("latin-1").lower().split(","):
@@ -215,7 +226,7 @@ def _is_compressible(status: int, headers: list[tuple[bytes, bytes]]) -> bool:
         if name == b"content-encoding":
             return False
         if name == b"content-type":
-            compressible = value.lower().startswith(COMPRESSIBLE)
+            compressible = value.lower().startswith(COMPRESSIBLE) and not value.startswith(EVENT_STREAM)
     return compressible
 
 

@@ -8,8 +8,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dicomweb.failures import problem
 
-EXEMPT = ("/health", "/metrics")
-"""Asked by those who want to know whether the server is overloaded; cheap."""
+EXEMPT = ("/health", "/metrics", "/api/changes/events")
+"""Asked by those who want to know whether the server is overloaded, cheap; and streams, which have a bound of their own
+and mostly wait."""
 RETRY_AFTER_SECONDS = 1
 """Most requests take milliseconds, so there will be room again soon."""
 

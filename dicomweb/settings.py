@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ByteSize, Field, ValidationError, field_validator
+from pydantic import AfterValidator, ByteSize, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -28,6 +28,8 @@ GIB = 1 << 30
 
 # A list is repeated flags, a TOML array, or one string separated by commas (environment).
 TextList = Annotated[list[str], NoDecode]
+
+AETitle = Annotated[str, AfterValidator(lambda title: ae_title(title))]
 
 
 class SettingsError(Exception):
@@ -79,7 +81,7 @@ class Settings(BaseSettings):
 
     duplicates: Literal["keep-first", "replace"] = Field(
         "keep-first",
-        description="What to do with a different file under the UIDs of a stored one.",
+        description="What to do with a different data set under the UIDs of a stored one.",
     )
     require_accept: bool = Field(
         False, description="Refuse requests without an Accept header, as PS3.18 8.3.3.1 allows."
@@ -124,6 +126,85 @@ class Settings(BaseSettings):
     max_results: int = Field(5000, ge=1, description="Most results of one search, whatever it asks for.")
     default_results: int = Field(5000, ge=1, description="Results of a search that names no limit.")
 
+    viewer_dir: Path | None = Field(
+        None, description="Folder of the installed viewer; without it the folder viewer of the data folder."
+    )
+    viewer_config: Path | None = Field(
+        None, description="JavaScript file that changes window.config, the viewer's configuration, after ours."
+    )
+    isolate_viewer: bool = Field(
+        False, description="Isolate the viewer's page from other origins (COOP, COEP), for SharedArrayBuffer."
+    )
+
+    dimse: bool = Field(True, description="Serve modalities and workstations over DIMSE.")
+    aet: AETitle = Field("DICOMWEB", description="AE title of the archive.")
+    dimse_host: str | None = Field(None, description="Address to listen on for DIMSE; without it that of host.")
+    dimse_port: int = Field(11112, ge=0, le=65535, description="TCP port for DIMSE; 0 takes any free port.")
+    dimse_tls_port: int | None = Field(
+        None, ge=0, le=65535, description="TCP port for DIMSE over TLS (2762 is registered); without it there is none."
+    )
+    dimse_tls_certificate: Path | None = Field(
+        None, description="PEM file of the archive's certificate, and of the chain above it."
+    )
+    dimse_tls_key: Path | None = Field(
+        None, description="PEM file of the private key; without it the certificate's file holds it."
+    )
+    dimse_tls_ca: Path | None = Field(
+        None, description="PEM file of the authorities whose certificates are believed of peers; else the system's."
+    )
+    dimse_tls_client_certificates: Literal["none", "optional", "required"] = Field(
+        "none", description="Whether peers must show a certificate of their own over TLS."
+    )
+    dimse_any_calling_ae: bool | None = Field(
+        None,
+        description="Talk to AE titles that are not among the peers; without it only when listening on loopback.",
+    )
+    dimse_any_called_ae: bool = Field(False, description="Answer to every called AE title, not only to aet.")
+    dimse_max_associations: int = Field(100, ge=1, le=10_000, description="Most associations at once.")
+    dimse_max_pdu: int = Field(
+        131072, ge=4096, le=1 << 24, description="Longest PDU, in bytes, that peers are told to send."
+    )
+    dimse_acse_timeout: float = Field(
+        30, gt=0, le=3600, description="Seconds a peer may take to ask for, to answer and to end an association."
+    )
+    dimse_timeout: float = Field(
+        60, gt=0, le=3600, description="Seconds a peer may take to answer, or to go on with a message."
+    )
+    dimse_idle_timeout: float = Field(
+        600, gt=0, le=86400, description="Seconds without any message after which an association is ended."
+    )
+    dimse_preferred_transfer_syntaxes: TextList = Field(
+        [],
+        description="Transfer Syntax UIDs to choose first, in this order, of those a peer proposes; without it the "
+        "first proposed that loses nothing, Implicit VR only when there is no other.",
+    )
+    dimse_unknown_sop_classes: Literal["store", "refuse"] = Field(
+        "store", description="Whether instances of private SOP classes, and of ones too new to be known, are stored."
+    )
+    dimse_mismatched_uids: Literal["refuse", "store"] = Field(
+        "refuse",
+        description="What to do when a C-STORE names another instance than its data set: A900, or B007 and stored.",
+    )
+    dimse_relational_queries: bool = Field(
+        True, description="Answer C-FIND, C-MOVE and C-GET that leave out unique keys above their level."
+    )
+    commitment_downstream: AETitle | None = Field(
+        None, description="AE title of a peer that must have committed, too, before a storage commitment is given."
+    )
+    commitment_retry_seconds: float = Field(
+        30, gt=0, le=86400, description="First pause before a commitment report is tried again; it doubles each time."
+    )
+    commitment_give_up_hours: float = Field(
+        72, gt=0, le=8760, description="How long the delivery of a commitment report is tried."
+    )
+    availability_delay_seconds: float = Field(
+        60, ge=0, le=86400, description="How long nothing may arrive for a study before it is announced as available."
+    )
+    worklist_hides_finished: bool = Field(
+        True,
+        description="Leave completed and discontinued steps out of worklist answers, unless their status is asked for.",
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -136,7 +217,12 @@ class Settings(BaseSettings):
         return (init_settings,)
 
     @field_validator(
-        "trusted_proxies", "cors_origins", "refused_sop_classes", "refused_transfer_syntaxes", mode="before"
+        "trusted_proxies",
+        "cors_origins",
+        "refused_sop_classes",
+        "refused_transfer_syntaxes",
+        "dimse_preferred_transfer_syntaxes",
+        mode="before",
     )
     @classmethod
     def _split_commas(cls, value: object) -> object:
@@ -165,6 +251,10 @@ class Settings(BaseSettings):
             raise ValueError("must start with postgresql://")
         return value
 
+    def folder_of_viewer(self) -> Path:
+        """Where versions of the viewer are installed."""
+        return (self.viewer_dir or self.data_dir / "viewer").expanduser()
+
     def policy(self) -> Policy:
         """What the archive accepts and how it keeps it."""
         return Policy(
@@ -177,6 +267,19 @@ class Settings(BaseSettings):
             refused_transfer_syntaxes=frozenset(self.refused_transfer_syntaxes),
             limits=Limits(max_inflated_bytes=self.max_inflated_bytes),
         )
+
+
+def ae_title(text: str) -> str:
+    """Return an AE title without the spaces around it, which mean nothing; raises ValueError when it is none.
+
+    Standard
+    --------
+    PS3.5 6.2, VR AE: 1 to 16 characters, neither backslash nor control characters.
+    """
+    title = text.strip(" ")
+    if not 1 <= len(title) <= 16 or "\\" in title or not (title.isascii() and title.isprintable()):
+        raise ValueError("must be 1 to 16 printable ASCII characters without a backslash")
+    return title
 
 
 def load(flags: Mapping[str, object] | None = None, config: Path | None = None) -> Settings:

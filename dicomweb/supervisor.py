@@ -19,15 +19,16 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from dicomweb import demo, logs
 from dicomweb.children import LAST_PATIENCE, Child, Kind
-from dicomweb.listener import listen, url_of
+from dicomweb.listener import DIMSE, DIMSE_TLS, HTTP, address_of, listen_everywhere, url_of
 from dicomweb.metrics import CHILDREN_FILE, FOLDER_VARIABLE
 from dicomweb.settings import Settings
+from dicomweb.tls import server_context
 from dicomweb.urls import MOUNT
 from dicomweb.version import program_version
 from storage.blobs import LocalBlobs
@@ -53,8 +54,11 @@ FALSE_STARTS = 3
 
 def children_of(settings: Settings) -> list[Kind]:
     """The table of children; a new kind of child is one more line."""
+    dimse = (DIMSE,) if settings.dimse_tls_port is None else (DIMSE, DIMSE_TLS)
     return [
         *(Kind(f"worker-{number}", "dicomweb.worker") for number in range(1, settings.workers + 1)),
+        *([Kind("gateway", "dicomweb.gateway.process", dimse)] if settings.dimse else []),
+        Kind("jobs", "dicomweb.jobs.process", ()),
     ]
 
 
@@ -87,15 +91,21 @@ class Supervisor:
         Raises
         ------
         SettingsError
-            The address cannot be listened on.
+            An address cannot be listened on, or the certificate for TLS not be used.
         ArchiveError
             The data folder is in use, or the database cannot be started or used.
         """
         logs.configure(self.settings, "supervisor")
-        with listen(self.settings) as listener, DataFolder(self.settings.data_dir) as folder:
-            return asyncio.run(self._run(listener, folder))
+        if self.settings.dimse and self.settings.dimse_tls_port is not None:
+            server_context(self.settings)  # whatever is wrong with it is said now
+        with contextlib.ExitStack() as opened:
+            listeners = listen_everywhere(self.settings)
+            for listener in listeners.values():
+                opened.enter_context(listener)
+            folder = opened.enter_context(DataFolder(self.settings.data_dir))
+            return asyncio.run(self._run(listeners, folder))
 
-    async def _run(self, listener: socket.socket, folder: DataFolder) -> int:
+    async def _run(self, listeners: Mapping[str, socket.socket], folder: DataFolder) -> int:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(logs.report_loop_error)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -106,7 +116,7 @@ class Supervisor:
             await self._prepare(url, folder)
             if self._stopping.is_set():
                 return 0
-            return await self._serve(listener, folder, url, embedded)
+            return await self._serve(listeners, folder, url, embedded)
         finally:
             if embedded is not None:
                 await asyncio.to_thread(embedded.stop)
@@ -159,9 +169,14 @@ class Supervisor:
     # Running
 
     async def _serve(
-        self, listener: socket.socket, folder: DataFolder, url: str, embedded: EmbeddedPostgres | None
+        self,
+        listeners: Mapping[str, socket.socket],
+        folder: DataFolder,
+        url: str,
+        embedded: EmbeddedPostgres | None,
     ) -> int:
-        settings = self.settings.model_copy(update={"database_url": url, "data_dir": folder.path})
+        ports = {f"{name}_port": one.getsockname()[1] for name, one in listeners.items() if name != HTTP}
+        settings = self.settings.model_copy(update={"database_url": url, "data_dir": folder.path, **ports})
         counters = folder.run / "metrics"
         shutil.rmtree(counters, ignore_errors=True)
         counters.mkdir(mode=0o700)
@@ -172,23 +187,26 @@ class Supervisor:
                 _forget_gauges(counters)
             self._account(folder.run)
 
+        descriptors = {name: listener.fileno() for name, listener in listeners.items()}
         for kind in children_of(settings):
-            self.children.append(Child(kind, settings, listener.fileno(), folder.descriptor, environment, changed))
-        address = url_of(listener)
+            self.children.append(Child(kind, settings, descriptors, folder.descriptor, environment, changed))
+        address = url_of(listeners[HTTP])
+        dimse = {name: address_of(listeners[name]) for name in (DIMSE, DIMSE_TLS) if name in listeners}
         # Before the first child can say that it is ready: whoever waited for that is to find the server.
-        folder.publish(database_url=url, url=address)
+        folder.publish(database_url=url, url=address, aet=self.settings.aet, **dimse)
         running = [asyncio.create_task(child.run()) for child in self.children]
         tending = [asyncio.create_task(self._look_after(embedded))] if embedded else []
         try:
             if await self._all_ready():
-                self._greet(address, folder.path)
+                self._greet(address, dimse, folder.path)
                 if self.demo:
                     _say(await asyncio.to_thread(demo.load, address + MOUNT))
                 await self._stopping.wait()
                 return 0
             return 0 if self._stopping.is_set() else 1
         finally:
-            listener.close()
+            for listener in listeners.values():
+                listener.close()
             await self._stop(running)
             for task in tending:
                 task.cancel()
@@ -229,12 +247,15 @@ class Supervisor:
         temporary.write_text(json.dumps(account))
         temporary.replace(run / CHILDREN_FILE)
 
-    def _greet(self, address: str, folder: Path) -> None:
+    def _greet(self, address: str, dimse: Mapping[str, str], folder: Path) -> None:
+        title = self.settings.aet
+        lines = {DIMSE: f"  DIMSE          {title}@", DIMSE_TLS: f"  DIMSE, TLS     {title}@"}
         root = self.settings.public_base_url or address + MOUNT
         _say(
             f"\ndicomweb {program_version()} is ready.\n"
             f"  DICOMweb root  {root}\n"
-            f"  data folder    {folder}\n"
+            + "".join(f"{lines[name]}{place}\n" for name, place in dimse.items())
+            + f"  data folder    {folder}\n"
             f"  store a file   curl --data-binary @file.dcm -H 'Content-Type: application/dicom' {root}/studies\n"
             f"  search         curl {root}/studies\n"
             f"  stop           Ctrl-C, or kill {os.getpid()}\n"

@@ -5,12 +5,11 @@ Run by the supervisor with `python -m dicomweb.worker`; see `dicomweb/lifeline.p
 
 import asyncio
 import contextlib
-import gc
 import logging
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import uvicorn
 import uvloop
@@ -19,7 +18,10 @@ from starlette.types import ASGIApp
 from dicomweb import logs
 from dicomweb.app import create_app
 from dicomweb.bounded_head import BoundedHeadProtocol
+from dicomweb.garbage import tune_garbage_collector
+from dicomweb.gateway_probe import GatewayProbe
 from dicomweb.lifeline import Orders, receive_orders, show_life
+from dicomweb.listener import HTTP
 from dicomweb.metrics import Metrics
 from dicomweb.settings import Settings
 from storage.archive import Archive
@@ -35,32 +37,22 @@ LAST_COMMITS = 5.0
 DATABASE_PATIENCE = 30.0
 
 
-def build(archive: Archive, settings: Settings) -> ASGIApp:
-    """Put together what a worker serves."""
+def build(archive: Archive, settings: Settings) -> tuple[ASGIApp, Callable[[], None]]:
+    """Put together what a worker serves, and what ends the answers that would not end by themselves."""
     app = create_app(archive, settings)
     metrics = app.state.metrics = Metrics(settings.data_dir / "run")
-    return logs.RequestLog(app, begun=metrics.begun, ended=metrics.ended)
-
-
-def tune_garbage_collector() -> None:
-    """Keep the collector from stalling everybody while a large header is read.
-
-    An enhanced multi-frame object becomes millions of small objects that all live until its metadata is written. By
-    default a collection starts with every 700 of them, and each full one goes through all there are, with the lock of
-    the interpreter held. Almost nothing of ours is a cycle: reference counts free it, so collecting rarely costs
-    little memory. What start-up made lives for ever and need not be looked at again.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    if settings.dimse:
+        app.state.gateway_probe = GatewayProbe(settings)
+    return logs.RequestLog(app, begun=metrics.begun, ended=metrics.ended), app.state.change_feed.close
 
 
 class Server(uvicorn.Server):
     """uvicorn, stopped by our signals and telling the supervisor when it listens."""
 
-    def __init__(self, config: uvicorn.Config, orders: Orders) -> None:
+    def __init__(self, config: uvicorn.Config, orders: Orders, end_streams: Callable[[], None]) -> None:
         super().__init__(config)
         self._orders = orders
+        self._end_streams = end_streams
         self._life: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
@@ -73,6 +65,7 @@ class Server(uvicorn.Server):
     def _asked_to_stop(self) -> None:
         self.force_exit = self.should_exit
         self.should_exit = True
+        self._end_streams()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then say so."""
@@ -95,8 +88,9 @@ async def serve(orders: Orders) -> None:
         pixel_threads=PixelThreads(settings.render_threads, settings.render_queue),
     )
     try:
+        app, end_streams = build(archive, settings)
         config = uvicorn.Config(
-            build(archive, settings),
+            app,
             http=BoundedHeadProtocol,
             ws="none",
             lifespan="off",
@@ -108,7 +102,7 @@ async def serve(orders: Orders) -> None:
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=round(settings.shutdown_grace_seconds),
         )
-        await Server(config, orders).serve(sockets=[socket.socket(fileno=orders.listener)])
+        await Server(config, orders, end_streams).serve(sockets=[socket.socket(fileno=orders.listeners[HTTP])])
     finally:
         try:
             await asyncio.wait_for(archive.close(), LAST_COMMITS)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import pynetdicom  # noqa: F401 - names UIDs that pydicom's dictionary lacks, in every process that imports it
 from pydantic import ByteSize
 from pydicom.uid import UID
 from starlette.routing import BaseRoute, Mount, Route

@@ -2,26 +2,30 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 
-from storage import database, search
+from storage import database, search, selection
 from storage.blobs import LocalBlobs
 from storage.bulk_value import BulkValue
+from storage.data_set_file import DataSetFile
 from storage.database import sql
+from storage.dicomdir_file import DicomdirFile, TransferSyntaxOf
 from storage.errors import NotFound, Unavailable
 from storage.frame_set import FrameSet
 from storage.index import Arrival, Index, Verdict
 from storage.ingest import Ingest, Outcome
 from storage.instance_file import InstanceFile, PartFile
+from storage.intact_file import IntactFile, check_intact
 from storage.matching import Query
 from storage.metadata_set import MetadataSet
 from storage.pixel_threads import PixelThreads
 from storage.policy import Policy
 from storage.search import Page
+from storage.selection import Chosen, UniqueKeys
 from storage.transcoded_file import DecodedPixelData, TranscodedFile
 
 _ROWS_AT_ONCE = 500
@@ -187,6 +191,80 @@ class Archive:
         if transfer_syntax_uid is None or transfer_syntax_uid == instance.retrieved_transfer_syntax_uid:
             return await PartFile(self.blobs, instance).open()
         return await TranscodedFile.open(self.blobs, instance, self.pixel_threads, transfer_syntax_uid, patient=patient)
+
+    async def intact(self, instance: InstanceFile, transfer_syntax_uid: str | None = None) -> IntactFile:
+        """Open an instance as `part10` does, patiently, for a message that must not end well if the file is damaged.
+
+        Raises
+        ------
+        UndecodablePixelData, UnencodablePixelData, LimitExceeded
+            It cannot be had in this transfer syntax.
+        ArchiveError
+            It is not what was stored; where it goes out as stored, the end of the stream says so.
+        """
+        if transfer_syntax_uid is None and instance.given_out_as_stored:
+            return IntactFile(self.blobs, await self.part10(instance), instance.sha256)
+        await check_intact(self.blobs, instance)
+        return IntactFile(self.blobs, await self.part10(instance, transfer_syntax_uid, patient=True))
+
+    async def dicomdir(self, files: Sequence[InstanceFile], transfer_syntax_of: TransferSyntaxOf) -> DicomdirFile:
+        """Make the DICOMDIR of instances of one study.
+
+        Parameters
+        ----------
+        files : sequence of InstanceFile
+            As `instances` returned them, or some of those in their order.
+        transfer_syntax_of : callable
+            Tells the transfer syntax that the file of an instance is in on the media.
+
+        Raises
+        ------
+        NotFound
+            Stored files are missing or cut short.
+        Unavailable
+            Instances were removed or replaced meanwhile, or the database does not answer.
+        OutOfSpace
+            There is no room for a temporary file.
+
+        Standard
+        --------
+        PS3.10 8; PS3.3 F; checklist H-002 to H-017.
+        """
+        return await DicomdirFile.make(self.pool, self.blobs, files, transfer_syntax_of)
+
+    async def data_set(self, instance: InstanceFile, transfer_syntax_uids: Collection[str]) -> DataSetFile:
+        """Open the data set of an instance alone, as a C-STORE message carries it.
+
+        Parameters
+        ----------
+        instance : InstanceFile
+            Which.
+        transfer_syntax_uids : collection of str
+            What the receiver accepts. As stored is best, then Explicit VR, then Implicit VR Little Endian, then any
+            other that loses nothing.
+
+        Raises
+        ------
+        UndecodablePixelData, UnencodablePixelData, LimitExceeded
+            It cannot be had in any of them.
+        NotFound
+            The stored file is missing or cut short.
+        OutOfSpace
+            There is no room for a temporary file.
+
+        Standard
+        --------
+        PS3.4 B.4.1, PS3.5 10.1; checklist G-101.
+        """
+        return await DataSetFile.open(self.blobs, instance, self.pixel_threads, transfer_syntax_uids)
+
+    async def select(self, keys: UniqueKeys) -> list[Chosen]:
+        """Return what unique keys choose, in the order of `instances`; nothing when no key has a value."""
+        return await selection.select(self.pool, keys)
+
+    async def files_of(self, chosen: Sequence[Chosen]) -> list[InstanceFile | None]:
+        """Return the files of chosen instances as they are now, in order; None for one that was removed meanwhile."""
+        return await selection.files_of(self.pool, chosen)
 
     async def decoded_pixel_data(self, instance: InstanceFile, *, patient: bool = False) -> DecodedPixelData:
         """Return the compressed pixel data of an instance as one uncompressed value; raises as `part10` does."""

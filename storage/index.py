@@ -3,6 +3,10 @@
 Batches that arrive while another is being committed are committed together (group commit), so that many small
 requests cost few fsyncs. Studies are locked in the order of their UIDs, then series, so that parallel writers, in
 this process or another, never deadlock and never miscount.
+
+Two files are the same instance when their data sets are, byte for byte and in the same transfer syntax. What precedes
+a data set tells who wrote the file and who sent it (PS3.10 7.1): it differs when an instance comes once by STOW-RS and
+once by C-STORE, or from two senders, and is no reason to refuse either.
 """
 
 import asyncio
@@ -10,11 +14,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Literal
 
 import asyncpg
 
-from storage.blobs import Blob, LocalBlobs
+from storage.blobs import CHUNK, Blob, LocalBlobs, StagedBlob
 from storage.database import retrying, sql
 from storage.errors import ArchiveError, ConflictingInstance, OutOfSpace, Unavailable
 from storage.index_rows import lock_studies, write_rows
@@ -162,7 +167,7 @@ class Index:
 
     async def _store(self, arrivals: list[Arrival]) -> dict[Arrival, Verdict]:
         rows = await retrying(lambda: _rows_of(self._pool, arrivals))
-        verdicts = await self._decide_all(arrivals, rows)
+        verdicts = await self._decide_all(self._pool, arrivals, rows)
         verdicts |= await self._publish([arrival for arrival in arrivals if verdicts[arrival].keeps])
         published = [arrival for arrival in arrivals if verdicts[arrival].keeps]
         if published:
@@ -173,7 +178,9 @@ class Index:
         await self._settle(verdicts)
         return verdicts
 
-    async def _decide_all(self, arrivals: list[Arrival], rows: dict[_Key, Any]) -> dict[Arrival, Verdict]:
+    async def _decide_all(
+        self, connection: Any, arrivals: list[Arrival], rows: dict[_Key, Any]
+    ) -> dict[Arrival, Verdict]:
         """Decide about arrivals, given the rows that hold their keys.
 
         A row whose file is gone or cut short never makes a duplicate: the sender would be told that the archive has
@@ -185,14 +192,37 @@ class Index:
             if (row := rows.get(arrival.key)) and row["sha256"] == arrival.blob.sha256
         }
         lost = await self._blobs.run(self._blobs.lost, sizes) if sizes else set()
-        return {arrival: self._decide(arrival, rows.get(arrival.key), lost) for arrival in arrivals}
+        same = {
+            arrival.key
+            for arrival in arrivals
+            if (row := rows.get(arrival.key)) and await self._has_same_data_set(connection, arrival, row)
+        }
+        return {a: self._decide(a, rows.get(a.key), lost, same_data_set=a.key in same) for a in arrivals}
 
-    def _decide(self, arrival: Arrival, row: Any, lost: set[str]) -> Verdict:
+    async def _has_same_data_set(self, connection: Any, arrival: Arrival, row: Any) -> bool:
+        """Whether another file than the stored one has its data set all the same; rare, and reads both files."""
+        if row["sha256"] == arrival.blob.sha256 or _is_row_of(row, arrival):
+            return False
+        stored = await connection.fetchrow(sql("data_set_of_instance"), row["id"])
+        if stored is None or stored["transfer_syntax_uid"] != arrival.record.instance["transfer_syntax_uid"]:
+            return False
+        ours = stored["size"] - stored["dataset_offset"]
+        offset = arrival.record.instance["layout"]["dataset_offset"]
+        if ours != arrival.blob.size - offset:
+            return False
+        blob = arrival.blob
+        path = blob.path if isinstance(blob, StagedBlob) else self._blobs.path(blob.name)  # not published yet, or found
+        known = self._blobs.path(row["blob"]), stored["dataset_offset"]
+        return await self._blobs.run(_same_bytes, known, (path, offset))
+
+    def _decide(self, arrival: Arrival, row: Any, lost: set[str], *, same_data_set: bool) -> Verdict:
         """Decide what to do with an arrival, given the row of its key if there is one (design: invariants)."""
         if row is None or _is_row_of(row, arrival):
             return Verdict("stored")
         if row["sha256"] == arrival.blob.sha256:
             return Verdict("stored" if row["blob"] in lost else "duplicate")
+        if same_data_set:
+            return Verdict("duplicate")
         if self._policy.duplicates == "replace":
             return Verdict("replaced")
         return Verdict(
@@ -218,7 +248,7 @@ class Index:
         async with self._pool.acquire() as connection, connection.transaction():
             studies = await lock_studies(connection, [arrival.record for arrival in arrivals])
             rows = await _rows_of(connection, arrivals)
-            verdicts = await self._decide_all(arrivals, rows)
+            verdicts = await self._decide_all(connection, arrivals, rows)
             fresh = [a for a in arrivals if verdicts[a].keeps and not _is_row_of(rows.get(a.key), a)]
             if not fresh:
                 return verdicts, []
@@ -251,6 +281,20 @@ class Index:
 
 def _is_row_of(row: Any, arrival: Arrival) -> bool:
     return row is not None and row["blob"] == arrival.blob.name
+
+
+def _same_bytes(one: tuple[Path, int], other: tuple[Path, int]) -> bool:
+    """Whether two files are the same from an offset on, each its own; one that cannot be read is the same as none."""
+    try:
+        with one[0].open("rb") as first, other[0].open("rb") as second:
+            first.seek(one[1])
+            second.seek(other[1])
+            while piece := first.read(CHUNK):
+                if piece != second.read(len(piece)):
+                    return False
+            return not second.read(1)
+    except OSError:
+        return False
 
 
 async def _rows_of(connection: Any, arrivals: list[Arrival]) -> dict[_Key, Any]:

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Literal
 
 from storage.blobs import LocalBlobs, StagedBlob
-from storage.errors import ArchiveError, InvalidDicom, LimitExceeded, OutOfSpace, StudyMismatch
+from storage.errors import ArchiveError, InstanceMismatch, InvalidDicom, LimitExceeded, OutOfSpace, StudyMismatch
 from storage.index import Arrival, Index
 from storage.part10 import BytesSource, FileSource
 from storage.policy import Policy
@@ -29,7 +29,7 @@ _BATCH_BYTES = 32 * 2**20
 class Outcome:
     """What became of one file of a request.
 
-    `status` is "stored", "duplicate" (the same bytes were there already), "replaced" or "failed"; `error` is set
+    `status` is "stored", "duplicate" (the same data set was there already), "replaced" or "failed"; `error` is set
     exactly when it failed. UIDs are None when the file did not tell them.
     """
 
@@ -87,10 +87,11 @@ class Ingest:
         for _, arrival in self._ready:
             await self._blobs.run(arrival.blob.discard)
 
-    async def add(self, chunks: AsyncIterable[bytes]) -> None:
+    async def add(self, chunks: AsyncIterable[bytes], *, named: tuple[str, str] | None = None) -> None:
         """Take in one file; returns when its bytes have arrived.
 
-        An error of `chunks` itself is raised and leaves nothing of this file; everything else becomes its outcome.
+        When the sender has `named` a SOP Class and a SOP Instance UID, the file must have them. An error of `chunks`
+        itself is raised and leaves nothing of this file; everything else becomes its outcome.
         """
         outcome = Outcome()
         blob = self._blobs.stage()
@@ -107,7 +108,7 @@ class Ingest:
             await self._blobs.run(blob.discard)
             raise
         else:
-            task = asyncio.create_task(self._read(outcome, blob, tail))
+            task = asyncio.create_task(self._read(outcome, blob, tail, named))
             self._reading.add(task)
             task.add_done_callback(self._reading.discard)
         self._outcomes.append(outcome)
@@ -145,7 +146,7 @@ class Ingest:
             raise InvalidDicom("The file is empty.")
         return b"".join(pending)
 
-    async def _read(self, outcome: Outcome, blob: StagedBlob, tail: bytes) -> None:
+    async def _read(self, outcome: Outcome, blob: StagedBlob, tail: bytes, named: tuple[str, str] | None) -> None:
         try:
             async with self._reading_slots:
                 record = await self._blobs.run(self._write_and_read, blob, tail)
@@ -157,6 +158,8 @@ class Ingest:
             outcome.warnings, outcome.size = record.warnings, blob.size
             if self._study not in (None, record.study_instance_uid):
                 raise StudyMismatch("The instance belongs to another study than the one in the request's path.")
+            if named not in (None, (record.sop_class_uid, record.sop_instance_uid)):
+                raise InstanceMismatch("The data set is not the instance, or not of the class, that was named.")
         except ArchiveError as error:
             outcome.error = error
             await self._blobs.run(blob.discard)

@@ -13,7 +13,7 @@ class Policy:
     Attributes
     ----------
     duplicates : "keep-first" or "replace"
-        What happens to a different file under a stored key. Identical bytes are always a success without a write.
+        What happens to a different data set under a stored key. The same one is always a success without a write.
     max_instance_bytes : int
         Largest file taken in, in bytes.
     min_free_bytes : int

@@ -1,5 +1,6 @@
 """A real `dicomweb serve` process for the tests, on a free port of the loopback interface."""
 
+import json
 import os
 import signal
 import socket
@@ -42,6 +43,20 @@ class LiveServer:
     data_dir: Path
     process: subprocess.Popen[bytes]
     log: Path
+
+    @property
+    def dimse_port(self) -> int:
+        """The port it speaks DIMSE on; once it is ready."""
+        return self._port("dimse")
+
+    @property
+    def dimse_tls_port(self) -> int:
+        """The port it speaks DIMSE over TLS on; once it is ready."""
+        return self._port("dimse_tls")
+
+    def _port(self, listener: str) -> int:
+        facts = json.loads((self.data_dir / "run" / "server.json").read_text())
+        return int(facts[listener].rpartition(":")[2])
 
     def log_tail(self, lines: int = 60) -> str:
         """The last lines of the log."""
@@ -136,6 +151,8 @@ def start_server(
         "serve",
         "--port",
         str(port),
+        "--dimse-port",  # any free one: servers of parallel tests must not meet
+        "0",
         "--data-dir",
         str(data_dir),
         *flags,

@@ -6,7 +6,7 @@ from dicomweb.commands.flags import ConfigFile, SettingFlags, resolve
 
 
 def serve(*, demo: bool = False, config: ConfigFile = None, settings: SettingFlags = None) -> None:
-    """Start the archive: database, HTTP workers, everything. Ctrl-C stops it.
+    """Start the archive: database, HTTP workers, DIMSE gateway, everything. Ctrl-C stops it.
 
     Example: dicomweb serve --port 8080 --data-dir ./dicomweb-data --demo
 

@@ -36,8 +36,11 @@ def test_version_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(out.split()) == 1
 
 
-def test_serve_has_a_flag_for_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+def test_serve_has_a_flag_for_every_setting(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A setting has the same name on the command line as in the file (design 2)."""
+    monkeypatch.setenv("COLUMNS", "400")  # so that no name is broken into two lines
     _, out, _ = run(capsys, "serve", "--help")
     text = "".join(out.replace("│", " ").split())
     assert [name for name in Settings.model_fields if f"--{name.replace('_', '-')}" not in text] == []

@@ -123,9 +123,21 @@ def test_every_setting_is_described() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
 
 
+@pytest.mark.parametrize("title", ["", "   ", "SEVENTEEN_LETTERS", "BACK\\SLASH", "TAB\t", "ÄE"])
+def test_an_ae_title_that_is_none_is_refused(title: str) -> None:
+    """G-006, PS3.5 6.2: 1 to 16 characters of the default repertoire."""
+    with pytest.raises(SettingsError, match=r"--aet: must be 1 to 16 printable ASCII characters"):
+        load({"aet": title})
+
+
+def test_spaces_around_an_ae_title_mean_nothing() -> None:
+    """G-006: leading and trailing spaces are insignificant, those inside are not."""
+    assert load({"aet": "  CT 1 "}).aet == "CT 1"
+
+
 def test_settings_travel_to_children_unchanged() -> None:
     """What the supervisor writes as JSON is what a child reads."""
     from dicomweb.lifeline import Orders
 
-    orders = Orders("worker-1", Settings(port=1, cors_origins=["a", "b"], data_dir=Path("/x y")), 1, 2, 3)
+    orders = Orders("worker-1", Settings(port=1, cors_origins=["a", "b"], data_dir=Path("/x y")), 1, 2, {"http": 3})
     assert Orders.from_line(orders.to_line()) == orders

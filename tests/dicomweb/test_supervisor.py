@@ -9,6 +9,7 @@ import pytest
 
 from dicomweb import supervisor
 from dicomweb.children import Kind
+from dicomweb.listener import DIMSE, HTTP
 from dicomweb.settings import Settings
 from storage.data_folder import DataFolder
 
@@ -39,9 +40,13 @@ async def test_the_server_is_published_before_a_child_can_be_ready(
     monkeypatch.setattr(supervisor, "Child", ReadyChild)
     monkeypatch.setattr(supervisor, "_say", lambda _: started._stopping.set())
     started = supervisor.Supervisor(Settings(workers=2, data_dir=tmp_path))
-    with DataFolder(tmp_path) as folder, socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        assert await started._serve(listener, folder, "postgresql://somewhere", None) == 0
-    assert [(facts["database_url"], facts["url"]) for facts in found] == [
-        ("postgresql://somewhere", f"http://127.0.0.1:{port}")
-    ] * 2
+    with (
+        DataFolder(tmp_path) as folder,
+        socket.create_server(("127.0.0.1", 0)) as http,
+        socket.create_server(("127.0.0.1", 0)) as dimse,
+    ):
+        port, dimse_port = http.getsockname()[1], dimse.getsockname()[1]
+        assert await started._serve({HTTP: http, DIMSE: dimse}, folder, "postgresql://somewhere", None) == 0
+    assert [(facts["database_url"], facts["url"], facts["aet"], facts["dimse"]) for facts in found] == [
+        ("postgresql://somewhere", f"http://127.0.0.1:{port}", "DICOMWEB", f"127.0.0.1:{dimse_port}")
+    ] * 4  # two workers, the gateway and the job worker

@@ -96,7 +96,8 @@ def test_an_address_for_others_is_refused(tmp_path: Path, host: str) -> None:
 def test_an_address_for_others_is_served_when_told(serve: Serve, database_url: str) -> None:
     """--insecure-no-auth listens everywhere and says what that means."""
     server = serve("--host", "0.0.0.0", "--insecure-no-auth", "--database-url", database_url, "--workers", "1")
-    log_with(server, "There is no authentication")
+    assert "Traceback" not in log_with(server, "There is no authentication")
+    assert httpx2.get(f"{server.url}/health/ready").status_code == 200
 
 
 def test_a_data_folder_has_one_server(server: LiveServer, tmp_path: Path) -> None:

@@ -1,0 +1,158 @@
+"""`dicomweb commitments`: storage commitments asked of the archive, and reports sent again."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import orjson
+from cyclopts import App, Parameter
+
+from dicomweb.commands.flags import ConfigFile
+from dicomweb.settings import Settings, load
+
+if TYPE_CHECKING:
+    from storage.commitments import Commitment, Commitments
+
+commitments = App(
+    name="commitments",
+    help="""List storage commitments that modalities asked for, show one, or have its report sent again.
+
+    Works beside a running server.
+
+    Example: dicomweb commitments list --state parked""",
+)
+StateName = Literal["checking", "asking", "reporting", "reported", "parked"]
+Json = Annotated[bool, Parameter(negative=())]
+
+
+@commitments.command(name="list")
+def list_(
+    *,
+    state: StateName | None = None,
+    limit: int = 100,
+    json: Json = False,
+    data_dir: Path | None = None,
+    database_url: str | None = None,
+    config: ConfigFile = None,
+) -> None:
+    """List commitments, the newest first.
+
+    Example: dicomweb commitments list --state parked
+
+    Parameters
+    ----------
+    state
+        Only those: checking (files are read back), asking (the archive downstream), reporting (to be delivered),
+        reported (confirmed), parked (delivery was given up).
+    limit
+        Most of them.
+    json
+        Write each as one line of JSON.
+    data_dir
+        Folder of the archive.
+    database_url
+        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
+    """
+    asyncio.run(_list(load({"data_dir": data_dir, "database_url": database_url}, config), state, limit, json))
+
+
+@commitments.command
+def show(
+    number: int,
+    *,
+    json: Json = False,
+    data_dir: Path | None = None,
+    database_url: str | None = None,
+    config: ConfigFile = None,
+) -> None:
+    """Show one commitment and what became of each of its instances.
+
+    Example: dicomweb commitments show 17
+
+    Parameters
+    ----------
+    number
+        As listed.
+    json
+        Write it as JSON, as /api/commitments does.
+    data_dir
+        Folder of the archive.
+    database_url
+        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
+    """
+    asyncio.run(_show(load({"data_dir": data_dir, "database_url": database_url}, config), number, json))
+
+
+@commitments.command
+def resend(
+    number: int,
+    *,
+    data_dir: Path | None = None,
+    database_url: str | None = None,
+    config: ConfigFile = None,
+) -> None:
+    """Have a report delivered now, as often and as long as a new one is tried; the running server does it.
+
+    Example: dicomweb commitments resend 17
+
+    Parameters
+    ----------
+    number
+        As listed.
+    data_dir
+        Folder of the archive.
+    database_url
+        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
+    """
+    asyncio.run(_resend(load({"data_dir": data_dir, "database_url": database_url}, config), number))
+
+
+@asynccontextmanager
+async def _open(settings: Settings) -> "AsyncIterator[Commitments]":
+    from dicomweb.opening import open_archive
+    from storage.commitments import Commitments
+
+    async with open_archive(settings) as archive:
+        yield Commitments(archive.pool)
+
+
+async def _list(settings: Settings, state: StateName | None, limit: int, as_json: bool) -> None:
+    from dicomweb.api.commitments import shown
+
+    async with _open(settings) as table:
+        for commitment in await table.newest(states=[state] if state else [], limit=limit):
+            line = orjson.dumps(shown(commitment)).decode() if as_json else _line(commitment)
+            sys.stdout.write(line + "\n")
+
+
+async def _show(settings: Settings, number: int, as_json: bool) -> None:
+    from dicomweb.api.commitments import shown, shown_reference
+
+    async with _open(settings) as table:
+        commitment = await table.get(number)
+        references = [shown_reference(reference) for reference in await table.references(number)]
+    if as_json:
+        sys.stdout.write(orjson.dumps(shown(commitment) | {"instances": references}).decode() + "\n")
+        return
+    sys.stdout.write(f"{_line(commitment)}\ntransaction {commitment.transaction_uid}\n")
+    for reference in references:
+        reason = f" {reference['failure_reason']} {reference['meaning']}" if reference["failure_reason"] else ""
+        sys.stdout.write(f"{reference['sop_instance_uid']} {reference['outcome']}{reason}\n")
+
+
+async def _resend(settings: Settings, number: int) -> None:
+    async with _open(settings) as table:
+        commitment = await table.resend(number)
+    sys.stdout.write(f"The report of commitment {number} to {commitment.requester} is sent again.\n")
+
+
+def _line(commitment: "Commitment") -> str:
+    failed = "" if commitment.number_failed is None else f", {commitment.number_failed} failed"
+    problem = f": {commitment.problem}" if commitment.problem else ""
+    return (
+        f"{commitment.id} {commitment.state} {commitment.requester} "
+        f"{commitment.requested_at:%Y-%m-%d %H:%M:%S} {commitment.number_of_instances} instances{failed}{problem}"
+    )

@@ -1,0 +1,214 @@
+"""What `dicomweb peers` does, on the archive in a data folder: as a guest of the server that runs on it, or alone."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import orjson
+
+from dicomweb.dimse.errors import AssociationError
+from dicomweb.jobs.worker import JobWorker
+from dicomweb.opening import open_archive
+from dicomweb.progress import Progress
+from dicomweb.scu import echo as verification
+from dicomweb.scu import find as search
+from dicomweb.scu.calling import Caller, OperationFailed
+from dicomweb.scu.identifier import RETURNED, identifier, value_of
+from dicomweb.settings import Settings, SettingsError
+from storage.archive import Archive
+from storage.data_folder import DataFolder
+from storage.jobs import FINISHED, Job, Jobs
+from storage.peers import Peer, Peers
+from storage.record import UID
+
+FAILED = 1
+LOOK_EVERY = 0.2
+WIDEST = 40
+"""Characters of a column."""
+
+
+class _Place(NamedTuple):
+    """The archive, whether a server runs on it, and the settings, with the AE title of that server."""
+
+    archive: Archive
+    served: bool
+    settings: Settings
+
+    async def peer(self, ae_title: str) -> Peer:
+        """Return a peer; raises SettingsError when there is none of that title."""
+        peer = await Peers(self.archive.pool).get(ae_title)
+        if peer is None:
+            raise SettingsError(f"There is no peer {ae_title}; add it with: dicomweb peers add {ae_title} HOST PORT")
+        return peer
+
+
+async def add(settings: Settings, peer: Peer, passcode: str | None) -> None:
+    """Write a peer and say so; makes the archive when there is none."""
+    async with _opened(settings, create=True) as place:
+        created = await Peers(place.archive.pool).put(peer, passcode=passcode)
+    sys.stdout.write(f"{peer.ae_title} is {'added' if created else 'changed'}.\n")
+
+
+async def show_all(settings: Settings, as_json: bool) -> None:
+    """Write every peer: a table, or one line of JSON each."""
+    async with _opened(settings) as place:
+        peers = await Peers(place.archive.pool).all()
+    if as_json:
+        sys.stdout.writelines(orjson.dumps(asdict(peer)).decode() + "\n" for peer in peers)
+        return
+    rows = [
+        (
+            *(peer.ae_title, f"{peer.host}:{peer.port}", "yes" if peer.tls else ""),
+            *(",".join(peer.commitment_delivery), peer.description),
+        )
+        for peer in peers
+    ]
+    _table(("AE title", "address", "TLS", "commitment", "description"), rows)
+
+
+async def show(settings: Settings, ae_title: str) -> None:
+    """Write a peer as JSON."""
+    async with _opened(settings) as place:
+        peer = await place.peer(ae_title)
+    sys.stdout.write(orjson.dumps(asdict(peer), option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+async def remove(settings: Settings, ae_title: str) -> None:
+    """Forget a peer; raises SettingsError when there is none."""
+    async with _opened(settings) as place:
+        peer = await place.peer(ae_title)
+        await Peers(place.archive.pool).delete(peer.ae_title)
+    sys.stdout.write(f"{peer.ae_title} is removed.\n")
+
+
+async def echo(settings: Settings, ae_title: str) -> int:
+    """Say whether a peer is there; returns the exit status."""
+    async with _opened(settings) as place:
+        peer = await place.peer(ae_title)
+    try:
+        answer = await verification.echo(Caller(place.settings), peer)
+    except (AssociationError, OperationFailed) as error:
+        return _failed(peer, error)
+    sys.stdout.write(f"{peer.ae_title} answered {answer.status:04X} after {answer.seconds * 1000:.0f} ms.\n")
+    return 0
+
+
+async def find(
+    settings: Settings, ae_title: str, level: str, keys: Mapping[str, str], limit: int, as_json: bool
+) -> int:
+    """Write what a peer has, as a table or one line of DICOM JSON each; returns the exit status."""
+    wanted = identifier(level, keys)
+    async with _opened(settings) as place:
+        peer = await place.peer(ae_title)
+    try:
+        found = [match async for match in search.find(Caller(place.settings), peer, wanted, limit=limit)]
+    except (AssociationError, OperationFailed) as error:
+        return _failed(peer, error)
+    if as_json:
+        sys.stdout.writelines(orjson.dumps(match).decode() + "\n" for match in found)
+    else:
+        names = tuple(dict.fromkeys((*RETURNED[level], *keys)))
+        _table(names, [tuple(value_of(match, name) for name in names) for match in found])
+    sys.stderr.write(f"{len(found):,} matches{', and perhaps more' if len(found) == limit else ''}.\n")
+    return 0
+
+
+async def queue(
+    settings: Settings,
+    kind: str,
+    ae_title: str,
+    studies: Sequence[str],
+    parameters: Mapping[str, Any],
+    *,
+    background: bool,
+) -> int:
+    """Queue a job and show how it gets on; without a server it is done here. Returns the exit status."""
+    if wrong := [uid for uid in studies if not UID.fullmatch(uid)]:
+        raise SettingsError(f"{wrong[0]} is not a UID (1 to 64 digits and dots).")
+    async with _opened(settings) as place:
+        peer = await place.peer(ae_title)
+        if not place.served and background:
+            raise SettingsError("No server runs on the data folder that could do it; leave out --background.")
+        if not place.served and parameters.get("method") == "move":
+            raise SettingsError("No server runs on the data folder that the peer could send to; use --get.")
+        jobs = Jobs(place.archive.pool)
+        entities = [{"study_instance_uid": uid} for uid in studies]
+        number = await jobs.add(kind, {"peer": peer.ae_title, "entities": entities, **parameters})
+        if background:
+            sys.stdout.write(f"Job {number} is queued; /api/jobs/{number} tells how it gets on.\n")
+            return 0
+        if place.served:
+            return await _watch(jobs, number, place)
+        working = asyncio.create_task(JobWorker(place.archive, place.settings).run())
+        try:
+            return await _watch(jobs, number, place)
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+
+
+async def _watch(jobs: Jobs, number: int, place: _Place) -> int:
+    """Show how a job gets on until it is over; without a server its first pause ends the patience, too."""
+    done = expected = 0
+    told = ""
+    with Progress("Job " + str(number)) as progress:
+        while True:
+            job = await jobs.get(number)
+            if job is None:
+                return FAILED
+            if job.total is not None and job.total != expected:
+                progress.expect(job.total - expected, settled=True)
+                expected = job.total
+            progress.advance(job.done + job.failed - done)
+            done = job.done + job.failed
+            if job.state in FINISHED:
+                break
+            if job.state == "waiting":
+                if not place.served:
+                    break
+                if job.error != told:
+                    told = job.error
+                    progress.note(f"{told} It is tried again; Ctrl-C leaves that to the server.")
+            await asyncio.sleep(LOOK_EVERY)
+    return _result(job)
+
+
+def _result(job: Job) -> int:
+    counts = f"{job.done:,} done, {job.failed:,} failed"
+    sys.stdout.write(f"Job {job.id} is {job.state}: {counts}. {job.error}".rstrip() + "\n")
+    for failure in job.failures:
+        sys.stderr.write(f"{failure['item']}: {failure['error']}\n")
+    if job.state == "waiting":
+        sys.stderr.write("A server that is started on the data folder goes on with it.\n")
+    return 0 if job.state == "done" else FAILED
+
+
+@asynccontextmanager
+async def _opened(settings: Settings, *, create: bool = False) -> AsyncIterator[_Place]:
+    """Open the archive, and take over the AE title of the server that runs on it unless another one was given."""
+    facts = DataFolder.running(settings.data_dir)
+    if facts and "aet" in facts and "aet" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"aet": facts["aet"]})
+    async with open_archive(settings, create=create) as archive:
+        yield _Place(archive, facts is not None, settings)
+
+
+def _failed(peer: Peer, error: Exception) -> int:
+    sys.stderr.write(f"{peer.ae_title}: {str(error).rstrip('.')}.\n")
+    return FAILED
+
+
+def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    cells = [[_printable(cell)[:WIDEST] for cell in row] for row in (names, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        sys.stdout.write(line.rstrip() + "\n")
+
+
+def _printable(text: str) -> str:
+    """Nothing a peer says moves the cursor of a terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)

@@ -1,0 +1,332 @@
+"""`dicomweb peers`: the application entities the archive knows, and what can be asked of them."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from dicomweb.commands.flags import ConfigFile
+from dicomweb.settings import SettingsError, load
+
+peers = App(
+    name="peers",
+    help="""Manage peers (modalities, workstations, other archives); ask them, pull from them, send to them.
+
+    Works beside a running server, and without one.
+
+    Example: dicomweb peers add PACS 192.0.2.7 104""",
+)
+Switch = Annotated[bool, Parameter(negative=())]
+Words = Annotated[list[str] | None, Parameter(negative_iterable=())]
+
+
+@peers.command
+def add(
+    ae_title: str,
+    host: str,
+    port: int,
+    *,
+    tls: Switch = False,
+    commitment_delivery: str = "same,new,next",
+    transfer_syntax: Words = None,
+    character_set: str = "",
+    username: str = "",
+    passcode_file: Path | None = None,
+    availability: Switch = False,
+    forward_performed_steps: Switch = False,
+    description: str = "",
+    data_dir: Path | None = None,
+    database_url: str | None = None,
+    config: ConfigFile = None,
+) -> None:
+    """Add a peer, or change one: what is not given gets its default. Effective at once.
+
+    Example: dicomweb peers add CT1 192.0.2.20 104 --commitment-delivery new,next
+
+    Parameters
+    ----------
+    ae_title
+        Its AE title; case matters.
+    host
+        Host name or address.
+    port
+        TCP port.
+    tls
+        It speaks TLS on that port.
+    commitment_delivery
+        Ways it takes storage commitment reports in, the first one tried first: same, new, next.
+    transfer_syntax
+        Transfer Syntax UID preferred when it is sent something; may be repeated.
+    character_set
+        Specific Character Set of worklist answers to it, such as "ISO_IR 100".
+    username
+        User identity it must give when it calls.
+    passcode_file
+        File whose first line is the passcode it must give with it; - for standard input. Without it the passcode stays.
+    availability
+        Tell it of studies that have become complete.
+    forward_performed_steps
+        Send it the performed procedure steps that the archive is told of.
+    description
+        For people.
+    data_dir
+        Folder of the archive.
+    database_url
+        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
+    """
+    from dicomweb.commands import peer_actions
+    from storage.peers import Peer
+
+    peer = Peer(
+        *(ae_title.strip(" "), host, port, tls),
+        commitment_delivery=tuple(way.strip() for way in commitment_delivery.split(",") if way.strip()),
+        transfer_syntaxes=tuple(transfer_syntax or ()),
+        character_set=character_set,
+        username=username,
+        availability=availability,
+        forward_performed_steps=forward_performed_steps,
+        description=description,
+    )
+    settings = load({"data_dir": data_dir, "database_url": database_url}, config)
+    asyncio.run(peer_actions.add(settings, peer, _passcode(passcode_file)))
+
+
+@peers.command(name="list")
+def list_(
+    *,
+    json: Switch = False,
+    data_dir: Path | None = None,
+    database_url: str | None = None,
+    config: ConfigFile = None,
+) -> None:
+    """List the peers.
+
+    Example: dicomweb peers list
+
+    Parameters
+    ----------
+    json
+        Write each as one line of JSON.
+    data_dir
+        Folder of the archive.
+    database_url
+        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
+    """
+    from dicomweb.commands import peer_actions
+
+    asyncio.run(peer_actions.show_all(load({"data_dir": data_dir, "database_url": database_url}, config), json))
+
+
+@peers.command
+def show(
+    ae_title: str,
+    *,
+    data_dir: Path | None = None,
+    database_url: str | None = None,
+    config: ConfigFile = None,
+) -> None:
+    """Show all that is known of a peer, as JSON; a passcode is never shown.
+
+    Example: dicomweb peers show PACS
+
+    Parameters
+    ----------
+    ae_title
+        Its AE title; case matters.
+    data_dir
+        Folder of the archive.
+    database_url
+        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
+    """
+    from dicomweb.commands import peer_actions
+
+    asyncio.run(peer_actions.show(load({"data_dir": data_dir, "database_url": database_url}, config), ae_title))
+
+
+@peers.command
+def remove(
+    ae_title: str,
+    *,
+    data_dir: Path | None = None,
+    database_url: str | None = None,
+    config: ConfigFile = None,
+) -> None:
+    """Forget a peer. Effective at once.
+
+    Example: dicomweb peers remove PACS
+
+    Parameters
+    ----------
+    ae_title
+        Its AE title; case matters.
+    data_dir
+        Folder of the archive.
+    database_url
+        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
+    """
+    from dicomweb.commands import peer_actions
+
+    asyncio.run(peer_actions.remove(load({"data_dir": data_dir, "database_url": database_url}, config), ae_title))
+
+
+@peers.command
+def echo(
+    ae_title: str,
+    *,
+    aet: str | None = None,
+    data_dir: Path | None = None,
+    database_url: str | None = None,
+    config: ConfigFile = None,
+) -> None:
+    """Ask a peer by C-ECHO whether it is there and talks to us; exit status 1 when not.
+
+    Example: dicomweb peers echo PACS
+
+    Parameters
+    ----------
+    ae_title
+        Its AE title; case matters.
+    aet
+        AE title to call it with; that of the running server by default.
+    data_dir
+        Folder of the archive.
+    database_url
+        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
+    """
+    from dicomweb.commands import peer_actions
+
+    settings = load({"data_dir": data_dir, "database_url": database_url, "aet": aet}, config)
+    sys.exit(asyncio.run(peer_actions.echo(settings, ae_title)))
+
+
+@peers.command
+def find(
+    ae_title: str,
+    *,
+    level: Literal["PATIENT", "STUDY", "SERIES", "IMAGE"] = "STUDY",
+    key: Annotated[list[str] | None, Parameter(name=("--key", "-k"), negative_iterable=())] = None,
+    limit: int = 500,
+    json: Switch = False,
+    aet: str | None = None,
+    data_dir: Path | None = None,
+    database_url: str | None = None,
+    config: ConfigFile = None,
+) -> None:
+    """Search a peer's archive by C-FIND; exit status 1 when that fails.
+
+    Example: dicomweb peers find PACS --level STUDY -k PatientID=4711 -k StudyDate=20260101-
+
+    Parameters
+    ----------
+    ae_title
+        Its AE title; case matters.
+    level
+        What to search for.
+    key
+        Attribute to match and to show, NAME=VALUE with wildcards and ranges as DICOM writes them, or NAME alone to
+        show it; may be repeated.
+    limit
+        Most matches.
+    json
+        Write each match as one line of DICOM JSON.
+    aet
+        AE title to call it with; that of the running server by default.
+    data_dir
+        Folder of the archive.
+    database_url
+        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
+    """
+    from dicomweb.commands import peer_actions
+
+    settings = load({"data_dir": data_dir, "database_url": database_url, "aet": aet}, config)
+    keys = dict(each.partition("=")[::2] for each in key or ())
+    sys.exit(asyncio.run(peer_actions.find(settings, ae_title, level, keys, limit, json)))
+
+
+@peers.command
+def pull(
+    ae_title: str,
+    studies: Annotated[list[str], Parameter(negative_iterable=())],
+    /,
+    *,
+    get: Switch = False,
+    background: Switch = False,
+    data_dir: Path | None = None,
+    database_url: str | None = None,
+    config: ConfigFile = None,
+) -> None:
+    """Bring studies here that a peer has, but for what is here already; exit status 1 when something did not come.
+
+    By C-MOVE the peer sends to the running server, whose AE title and address it must know; by C-GET it need not.
+    Interrupted, the running server goes on with it: see /api/jobs.
+
+    Example: dicomweb peers pull PACS 1.2.840.113619.2.55.3 --get
+
+    Parameters
+    ----------
+    ae_title
+        Its AE title; case matters.
+    studies
+        Study Instance UIDs.
+    get
+        Use C-GET instead of C-MOVE.
+    background
+        Leave it to the running server and do not wait.
+    data_dir
+        Folder of the archive.
+    database_url
+        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
+    """
+    from dicomweb.commands import peer_actions
+
+    settings = load({"data_dir": data_dir, "database_url": database_url}, config)
+    parameters = {"method": "get" if get else "move"}
+    sys.exit(asyncio.run(peer_actions.queue(settings, "pull", ae_title, studies, parameters, background=background)))
+
+
+@peers.command
+def send(
+    ae_title: str,
+    studies: Annotated[list[str], Parameter(negative_iterable=())],
+    /,
+    *,
+    background: Switch = False,
+    data_dir: Path | None = None,
+    database_url: str | None = None,
+    config: ConfigFile = None,
+) -> None:
+    """Send studies to a peer by C-STORE; exit status 1 when something did not arrive.
+
+    Interrupted, the running server goes on with it: see /api/jobs.
+
+    Example: dicomweb peers send PACS 1.2.840.113619.2.55.3
+
+    Parameters
+    ----------
+    ae_title
+        Its AE title; case matters.
+    studies
+        Study Instance UIDs.
+    background
+        Leave it to the running server and do not wait.
+    data_dir
+        Folder of the archive.
+    database_url
+        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
+    """
+    from dicomweb.commands import peer_actions
+
+    settings = load({"data_dir": data_dir, "database_url": database_url}, config)
+    sys.exit(asyncio.run(peer_actions.queue(settings, "send", ae_title, studies, {}, background=background)))
+
+
+def _passcode(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise SettingsError(f"--passcode-file {path} cannot be read.") from None
+    return text.partition("\n")[0].rstrip("\r")

@@ -1,0 +1,109 @@
+"""`dicomweb viewer`: OHIF, installed into the data folder and served by the archive."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from dicomweb.commands.flags import ConfigFile
+from dicomweb.settings import Settings, load
+
+if TYPE_CHECKING:
+    from dicomweb.viewer.installed import Viewer
+
+NOTHING, DAMAGED = 1, 1
+
+viewer = App(
+    name="viewer",
+    help="""Install OHIF, the viewer in a browser, remove it, or show what is installed.
+
+    A running server serves it at once at / and /viewer.
+
+    Example: dicomweb viewer install""",
+)
+
+
+@viewer.command
+def install(
+    *,
+    package: Annotated[Path | None, Parameter(name="--package")] = None,
+    data_dir: Path | None = None,
+    viewer_dir: Path | None = None,
+    config: ConfigFile = None,
+) -> None:
+    """Fetch OHIF with npm and install it; does nothing when it is installed.
+
+    Example: dicomweb viewer install --data-dir ./dicomweb-data
+
+    Parameters
+    ----------
+    package
+        File that `npm pack` made on another machine, for where there is no npm or no network.
+    data_dir
+        Folder of the archive.
+    viewer_dir
+        Another folder than `viewer` in there.
+    """
+    from dicomweb.viewer import installation
+
+    folder = _folder(load({"data_dir": data_dir, "viewer_dir": viewer_dir}, config))
+    installed = installation.install(folder, package=package, tell=_tell)
+    _tell(f"{_line(installed)}. A running server serves it at once.")
+
+
+@viewer.command
+def remove(*, data_dir: Path | None = None, viewer_dir: Path | None = None, config: ConfigFile = None) -> None:
+    """Remove OHIF; `dicomweb viewer install` brings it back.
+
+    Example: dicomweb viewer remove
+
+    Parameters
+    ----------
+    data_dir
+        Folder of the archive.
+    viewer_dir
+        Another folder than `viewer` in there.
+    """
+    from dicomweb.viewer import installation
+
+    removed = installation.remove(_folder(load({"data_dir": data_dir, "viewer_dir": viewer_dir}, config)))
+    _tell(f"Removed OHIF {', '.join(removed)}." if removed else "No viewer is installed.")
+
+
+@viewer.command
+def show(*, data_dir: Path | None = None, viewer_dir: Path | None = None, config: ConfigFile = None) -> None:
+    """Show which version is served, and whether it is complete; exit status 1 when not.
+
+    Example: dicomweb viewer show
+
+    Parameters
+    ----------
+    data_dir
+        Folder of the archive.
+    viewer_dir
+        Another folder than `viewer` in there.
+    """
+    from dicomweb.viewer.installed import newest
+
+    found = newest(_folder(load({"data_dir": data_dir, "viewer_dir": viewer_dir}, config)))
+    if found is None:
+        _tell("No viewer is installed; `dicomweb viewer install` does it.")
+        sys.exit(NOTHING)
+    sys.stdout.write(_line(found) + "\n")
+    if missing := found.missing():
+        _tell(f"{len(missing)} files are missing or damaged; `dicomweb viewer install` mends it.")
+        sys.exit(DAMAGED)
+
+
+def _folder(settings: Settings) -> Path:
+    return settings.folder_of_viewer().resolve()
+
+
+def _line(viewer: "Viewer") -> str:
+    size = sum(file.stored for file in viewer.files.values())
+    return f"OHIF {viewer.version} is in {viewer.folder}: {len(viewer.files)} files, {size / 1e6:.0f} MB"
+
+
+def _tell(sentence: str) -> None:
+    sys.stderr.write(sentence + "\n")

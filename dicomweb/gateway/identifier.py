@@ -1,0 +1,137 @@
+"""The identifier of a C-FIND as it comes: information model, level, keys.
+
+Facts this module keeps:
+
+- The SOP class says which information model is meant, and with it which levels there are (PS3.4 C.6; G-060).
+- The level stands in (0008,0052), and has a unique key; so has every level above it (PS3.4 C.4.1.1.3.1; G-061).
+- What is wrong with an identifier is A900 with the element and a comment (PS3.4 Table C.4-1; G-074).
+"""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydicom.datadict import keyword_for_tag
+
+from dicomweb.gateway.call import Call
+from storage import data_set
+from storage.attributes import Level, Tag8, tag_of
+from storage.errors import InvalidDicom, InvalidQuery, LimitExceeded
+
+LONGEST: Final = 4 << 20
+"""Bytes of an identifier; a list of 10 000 UIDs takes 650 000."""
+
+QUERY_RETRIEVE_LEVEL: Final = tag_of("QueryRetrieveLevel")
+UNIQUE_KEYS: Final[Mapping[Level, Tag8]] = {
+    Level.PATIENT: tag_of("PatientID"),
+    Level.STUDY: tag_of("StudyInstanceUID"),
+    Level.SERIES: tag_of("SeriesInstanceUID"),
+    Level.IMAGE: tag_of("SOPInstanceUID"),
+}
+"""By level (PS3.4 C.6.1.1, C.6.2.1)."""
+
+PATIENT_ROOT: Final = (Level.PATIENT, Level.STUDY, Level.SERIES, Level.IMAGE)
+STUDY_ROOT: Final = (Level.STUDY, Level.SERIES, Level.IMAGE)
+PATIENT_STUDY_ONLY: Final = (Level.PATIENT, Level.STUDY)
+
+_ROOT: Final = "1.2.840.10008.5.1.4.1.2."
+FIND: Final = {f"{_ROOT}1.1": PATIENT_ROOT, f"{_ROOT}2.1": STUDY_ROOT, f"{_ROOT}3.1": PATIENT_STUDY_ONLY}
+"""SOP classes -> the levels of their information model, the highest first (PS3.4 C.6; the last one retired)."""
+
+
+class WrongIdentifier(InvalidQuery):
+    """An identifier that does not match its SOP class.
+
+    Parameters
+    ----------
+    text : str
+        What is wrong.
+    tag : str
+        The element, for (0000,0901) Offending Element.
+    """
+
+    def __init__(self, text: str, tag: Tag8) -> None:
+        super().__init__(text)
+        self.tag = tag
+
+
+@dataclass(frozen=True, slots=True)
+class Identifier:
+    """What a C-FIND asks for.
+
+    Attributes
+    ----------
+    levels : tuple of Level
+        Of the information model, the highest first.
+    level : Level
+        What is asked for.
+    keys : dict
+        DICOM JSON object of the identifier, text in Unicode.
+    character_set : str
+        (0008,0005) as the peer gave it, "" when it gave none.
+    """
+
+    levels: tuple[Level, ...]
+    level: Level
+    keys: dict[Tag8, dict[str, Any]]
+    character_set: str = ""
+
+    @property
+    def levels_above(self) -> tuple[Level, ...]:
+        """The levels of the model above the one asked for, the highest first."""
+        return tuple(level for level in self.levels if level < self.level)
+
+    def values(self, tag: Tag8) -> tuple[str, ...]:
+        """Return the values of a top-level key as text; none when it is absent or empty."""
+        return key_values(self.keys.get(tag, {}))
+
+
+async def read(call: Call) -> Identifier:
+    """Read the identifier of a request.
+
+    Raises
+    ------
+    WrongIdentifier
+        It has no level, or one that its SOP class has not.
+    InvalidDicom
+        There is none, or it cannot be read.
+    LimitExceeded
+        It is too long.
+    """
+    if call.message.data is None:
+        raise InvalidDicom("The request has no identifier.")
+    try:
+        raw = await call.message.data.read(LONGEST)
+    except ValueError:
+        raise LimitExceeded(f"The identifier is longer than {LONGEST} bytes.") from None
+    return parse(raw, call.message.context.transfer_syntax, FIND[call.message.context.abstract_syntax])
+
+
+def parse(raw: bytes, transfer_syntax_uid: str, levels: tuple[Level, ...]) -> Identifier:
+    """Read an identifier from bytes; raises as `read` does."""
+    decoded = data_set.read(raw, transfer_syntax_uid)
+    named = key_values(decoded.dataset.get(QUERY_RETRIEVE_LEVEL, {}))
+    allowed = {level.name: level for level in levels}
+    if len(named) != 1 or named[0] not in allowed:
+        raise WrongIdentifier(f"QueryRetrieveLevel must be one of {', '.join(allowed)}.", QUERY_RETRIEVE_LEVEL)
+    return Identifier(levels, allowed[named[0]], decoded.dataset, decoded.character_set)
+
+
+def key_values(attribute: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the values of a key as matching takes them: text; names with `=` between their groups."""
+    if "InlineBinary" in attribute:  # a private key in Implicit VR: all that is known is that it is text
+        text = base64.b64decode(attribute["InlineBinary"]).decode("latin-1").strip(" \0")
+        return (text,) if text else ()
+    return tuple(_text(value) for value in attribute.get("Value", ()) if value is not None)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "=".join(value.get(group, "") for group in ("Alphabetic", "Ideographic", "Phonetic")).rstrip("=")
+    return str(value)
+
+
+def name_of(tag: Tag8) -> str:
+    """Return what messages call an attribute: its keyword, else its tag."""
+    return keyword_for_tag(int(tag, 16)) or f"({tag[:4]},{tag[4:]})"

@@ -1,0 +1,216 @@
+"""The gateway's side of every connection: admitted, served request by request, ended.
+
+Facts this module keeps:
+
+- One task a connection. Whatever a peer does ends its connection at most; nothing is left behind by one that aborts,
+  falls silent or never says a word.
+- A place among `dimse_max_associations` is taken when a proposal is judged and given back when it is rejected or its
+  connection is gone. Connections that have not proposed yet have some room beside them; more are closed unread.
+- Stopping: nobody new is let in, those who ask for something finish it within the grace time, the idle are let go.
+"""
+
+import asyncio
+import logging
+import secrets
+import socket
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from dicomweb import logs
+from dicomweb.dimse.acceptor import accept
+from dicomweb.dimse.association import Association
+from dicomweb.dimse.connection import READ_LIMIT
+from dicomweb.dimse.errors import AssociationError, PeerTimeout
+from dicomweb.dimse.message import Timeouts
+from dicomweb.dimse.negotiation import Acceptance, Proposal, Rejection
+from dicomweb.gateway.admission import REASONS, STOPPING, Admission, Caller
+from dicomweb.gateway.call import Call
+from dicomweb.gateway.dispatch import dispatch
+from dicomweb.gateway.gateway import Gateway
+from dicomweb.gateway.services import Services
+from dicomweb.listener import BACKLOG, DIMSE_TLS
+from storage.errors import ArchiveError
+
+logger = logging.getLogger(__name__)
+
+UNDECIDED: Final = 64
+"""Connections that may be open beyond the associations allowed: those who have not said what they want."""
+IDLE_WHEN_STOPPING: Final = 2.0
+"""Seconds without a request after which an association is let go when the gateway stops."""
+LAST_WORDS: Final = 2.0
+"""Seconds for aborted associations to end."""
+
+
+class Server:
+    """Serves associations.
+
+    Parameters
+    ----------
+    gateway : Gateway
+        What the services work on.
+    opened : callable, optional
+        Told of each association that a peer has opened.
+    """
+
+    def __init__(self, gateway: Gateway, opened: Callable[[Association], Awaitable[None]] | None = None) -> None:
+        self.gateway = gateway
+        self._opened = opened
+        settings = gateway.settings
+        self._admission = Admission(gateway)
+        self._services = Services(settings)
+        self._timeouts = Timeouts(
+            acse=settings.dimse_acse_timeout, dimse=settings.dimse_timeout, idle=settings.dimse_idle_timeout
+        )
+        self._servers: list[asyncio.Server] = []
+        self._connections: set[asyncio.Task[None]] = set()
+        self._associated: set[asyncio.Task[None]] = set()
+        self._places_taken = 0
+        self._stopping = False
+
+    async def start(self, listeners: Mapping[str, socket.socket], tls: ssl.SSLContext | None = None) -> None:
+        """Begin to serve listening sockets; the one called `dimse_tls` speaks TLS."""
+        for name, listener in listeners.items():
+            secure = name == DIMSE_TLS
+            listening_on = str(listener.getsockname()[0])
+
+            def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, on: str = listening_on) -> None:
+                self._connected(reader, writer, on)
+
+            server = await asyncio.start_server(
+                connected,
+                sock=listener,
+                limit=READ_LIMIT,
+                backlog=BACKLOG,
+                ssl=tls if secure else None,
+                ssl_handshake_timeout=self._timeouts.acse if secure else None,
+            )
+            self._servers.append(server)
+
+    async def stop(self, grace: float, hurry: asyncio.Event) -> None:
+        """Let associations finish what they do, for at most `grace` seconds or until somebody is in a hurry."""
+        self._stopping = True
+        for server in self._servers:
+            server.close()
+        deadline = time.monotonic() + grace
+        while self._connections and time.monotonic() < deadline and not hurry.is_set():
+            for task in self._connections - self._associated:
+                task.cancel()
+            await self._abort(
+                live.association for live in self.gateway.associations.live() if live.idle_for() > IDLE_WHEN_STOPPING
+            )
+            if self._connections:
+                await asyncio.wait(self._connections, timeout=0.1)
+        if len(self.gateway.associations):
+            logger.warning("%d associations are cut off", len(self.gateway.associations))
+        await self._abort(self.gateway.associations)
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=LAST_WORDS)
+        for task in self._connections:
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _abort(self, associations: Iterable[Association]) -> None:
+        await asyncio.gather(*(each.abort() for each in associations), return_exceptions=True)
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listening_on: str) -> None:
+        if len(self._connections) >= self.gateway.settings.dimse_max_associations + UNDECIDED:
+            self.gateway.metrics.rejected("too-many-connections")
+            writer.transport.abort()
+            return
+        task = asyncio.create_task(self._serve(reader, writer, listening_on))
+        self._connections.add(task)
+        task.add_done_callback(self._gone)
+
+    def _gone(self, task: asyncio.Task[None]) -> None:
+        self._connections.discard(task)
+        self._associated.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("unforeseen error", exc_info=error)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listening_on: str) -> None:
+        """Serve one connection from its first to its last byte."""
+        logs.request_id.set(secrets.token_hex(8))
+        caller = Caller(_host(writer, "peername"), _host(writer, "sockname"), listening_on)
+        has_place = False
+
+        async def negotiate(proposal: Proposal, _: object) -> Acceptance | Rejection:
+            nonlocal has_place
+            room = self._places_taken < self.gateway.settings.dimse_max_associations
+            self._places_taken += room
+            decision = await self._negotiate(proposal, replace(caller, room=room, stopping=self._stopping))
+            has_place = room and isinstance(decision, Acceptance)
+            self._places_taken -= room and not has_place
+            return decision
+
+        try:
+            association = await accept(
+                reader, writer, negotiate, timeouts=self._timeouts, max_pdu=self.gateway.settings.dimse_max_pdu
+            )
+            if association is not None:
+                await self._associate(association)
+        finally:
+            self._places_taken -= has_place
+            writer.transport.abort()  # nothing is left open, whatever happened
+
+    async def _negotiate(self, proposal: Proposal, caller: Caller) -> Acceptance | Rejection:
+        try:
+            decision = await self._admission.decide(proposal, caller)
+            reason = "" if isinstance(decision, Acceptance) else REASONS[decision]
+        except ArchiveError as error:
+            logger.error("%s", error)
+            decision, reason = STOPPING, "unavailable"
+        except Exception as error:
+            logger.error("a proposal could not be judged", exc_info=error)
+            decision, reason = STOPPING, "unavailable"
+        if isinstance(decision, Rejection):
+            self.gateway.metrics.rejected(reason)
+            logger.warning(
+                "association of %s from %s with %s rejected: %s",
+                *(shown(proposal.calling_ae_title), caller.peer_host, shown(proposal.called_ae_title), reason),
+            )
+        return decision
+
+    async def _associate(self, association: Association) -> None:
+        """Serve an association to its end."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._associated.add(task)
+        live = self.gateway.associations.add(association)
+        self.gateway.metrics.accepted()
+        outcome, reason = "aborted", "stopping"
+        begun = time.monotonic()
+        try:
+            if self._opened is not None:
+                await self._opened(association)
+            async for message in association.messages():
+                await dispatch(Call(self.gateway, association, message), self._services, live)
+            outcome, reason = "released", ""
+        except PeerTimeout as error:
+            outcome, reason = "timeout", type(error).__name__
+        except AssociationError as error:
+            outcome, reason = "aborted", type(error).__name__
+        finally:
+            self.gateway.associations.remove(association)
+            await association.abort()
+            self.gateway.metrics.ended(outcome, reason, association.bytes_in, association.bytes_out)
+            # The HTTP workers' question whether we are well comes every few seconds.
+            quiet = outcome == "released" and association.calling_ae_title == self.gateway.settings.aet
+            logger.log(
+                logging.DEBUG if quiet else logging.INFO if outcome == "released" else logging.WARNING,
+                "association of %s from %s %s after %d requests and %.1f s, %d bytes in, %d out",
+                *(shown(association.calling_ae_title), association.peer_host, outcome, live.answered),
+                *(time.monotonic() - begun, association.bytes_in, association.bytes_out),
+            )
+
+
+def shown(ae_title: str) -> str:
+    """Write an AE title for the log: peers may put anything into it."""
+    return "".join(each if each.isascii() and each.isprintable() else "?" for each in ae_title[:16]) or "nobody"
+
+
+def _host(writer: asyncio.StreamWriter, end: str) -> str:
+    name = writer.get_extra_info(end)
+    return str(name[0]) if isinstance(name, tuple) and name else ""

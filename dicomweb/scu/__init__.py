@@ -1,0 +1,1 @@
+"""What we ask of other application entities: associations that we open, and operations on them."""

@@ -1,0 +1,25 @@
+-- What storage/statistics.py reads: numbers for people, cheap enough to be asked for every few seconds.
+
+-- name: count_entities
+SELECT count(*) AS studies, coalesce(sum(number_of_series), 0)::bigint AS series,
+    coalesce(sum(number_of_instances), 0)::bigint AS instances
+FROM studies;
+
+-- name: sum_of_sizes
+SELECT coalesce(sum(size), 0)::bigint FROM instances;
+
+-- name: mean_size
+SELECT avg(size)::float8 FROM instances TABLESAMPLE SYSTEM ($1);
+
+-- name: database_facts
+SELECT current_setting('server_version') AS version, pg_database_size(current_database()) AS bytes;
+
+-- name: jobs_by_state
+SELECT state, count(*) AS number FROM jobs GROUP BY state;
+
+-- name: commitments_by_state
+SELECT state, count(*) AS number FROM commitments GROUP BY state;
+
+-- name: newest_change
+SELECT coalesce((SELECT sequence FROM changes WHERE transaction < pg_snapshot_xmin(pg_current_snapshot())
+                 ORDER BY sequence DESC LIMIT 1), 0);

@@ -1,0 +1,247 @@
+"""Associations: how many, how they end, what a failing handler and a silent peer cost."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from dicomweb.dimse.association import Association
+from dicomweb.dimse.command_set import Operation
+from dicomweb.dimse.errors import AssociationError, AssociationRejected, PeerUnreachable
+from dicomweb.dimse.negotiation import UserIdentity
+from dicomweb.gateway.server import UNDECIDED
+from dicomweb.gateway.watchdog import end_the_dead
+from storage.archive import Archive
+from storage.errors import Unavailable
+from storage.peers import Peer
+from tests.builders import ct_slice, dataset_only
+from tests.dicomweb.gateway.serving import CT, ECHO, Serving, echo, serving, store
+
+
+@pytest.fixture
+async def served(archive: Archive) -> AsyncIterator[Serving]:
+    """A gateway over the empty archive."""
+    async with serving(archive) as opened:
+        yield opened
+
+
+async def until(condition: Any) -> None:
+    """Wait until something holds."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def rejection(served: Serving, **options: Any) -> tuple[int, int, int]:
+    """Be rejected; result, source and reason."""
+    with pytest.raises(AssociationRejected) as rejected:
+        await served.open(**options)
+    return rejected.value.result, rejected.value.source, rejected.value.reason
+
+
+async def test_one_association_too_many_is_rejected_for_now(archive: Archive) -> None:
+    """G-005: 2, 3, 2; whoever releases or is lost makes room."""
+    async with serving(archive, dimse_max_associations=2) as served:
+        first, second = await served.open(), await served.open()
+        assert await rejection(served) == (2, 3, 2)
+        await first.release()
+        await until(lambda: len(served.gateway.associations) == 1)
+        third = await served.open()
+        assert await rejection(served) == (2, 3, 2)
+        await second.abort()
+        await third.abort()
+        await until(lambda: len(served.gateway.associations) == 0)
+        async with await served.open() as again:
+            assert await echo(again) == 0
+        value = served.gateway.metrics.value
+        assert value("dicomweb_dimse_associations_total", outcome="rejected", reason="too-many-associations") == 2
+
+
+async def test_a_rejection_is_logged_with_who_and_why(archive: Archive, caplog: pytest.LogCaptureFixture) -> None:
+    """G-004: the administrator of a misconfigured modality finds the reason in the log."""
+    async with serving(archive, dimse_any_calling_ae=False) as served:
+        with caplog.at_level(logging.WARNING, "dicomweb.gateway"):
+            assert await rejection(served, calling="MR7") == (1, 1, 3)
+            assert await rejection(served, called="ELSE") == (1, 1, 7)
+    assert [record.getMessage() for record in caplog.records] == [
+        "association of MR7 from 127.0.0.1 with DICOMWEB rejected: calling-ae-title",
+        "association of CT1 from 127.0.0.1 with ELSE rejected: called-ae-title",
+    ]
+
+
+async def test_a_peer_shows_its_credentials(served: Serving) -> None:
+    """G-013, G-014: over the wire; none, wrong and right ones."""
+    await served.gateway.peers.put(Peer("CT1", "127.0.0.1", 104, username="ct"), passcode="secret")
+    assert await rejection(served) == (1, 2, 1)
+    assert await rejection(served, identity=UserIdentity(2, b"ct", b"wrong")) == (1, 2, 1)
+    async with await served.open(identity=UserIdentity(2, b"ct", b"secret", response_requested=True)) as association:
+        assert await echo(association) == 0
+
+
+async def test_connections_that_say_nothing_keep_nobody_out_and_are_closed(archive: Archive) -> None:
+    """G-010, ARTIM: half-open connections are let go, and one beyond the room for them at once."""
+    async with serving(archive, dimse_acse_timeout=0.5, dimse_max_associations=1) as served:
+        opened = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(UNDECIDED + 3)]
+        begun = asyncio.get_running_loop().time()
+        for reader, writer in reversed(opened):
+            try:
+                assert await reader.read() == b""
+            except ConnectionResetError:
+                pass
+            writer.close()
+        assert asyncio.get_running_loop().time() - begun < 5
+        async with await served.open() as association:
+            assert await echo(association) == 0
+
+
+async def test_a_connection_that_has_not_proposed_yet_takes_nobodys_place(archive: Archive) -> None:
+    """G-005: the limit counts those who were let in."""
+    async with serving(archive, dimse_max_associations=1) as served:
+        _, silent = await asyncio.open_connection("127.0.0.1", served.port)
+        await asyncio.sleep(0.05)
+        async with await served.open() as association:
+            assert await echo(association) == 0
+        silent.close()
+
+
+async def test_an_idle_association_is_ended(archive: Archive) -> None:
+    """G-010: after `dimse_idle_timeout` without a message."""
+    async with serving(archive, dimse_idle_timeout=0.3) as served:
+        association = await served.open()
+        assert await echo(association) == 0
+        await until(lambda: not association.is_open)
+        await until(lambda: len(served.gateway.associations) == 0)
+        value = served.gateway.metrics.value
+        assert value("dicomweb_dimse_associations_total", outcome="timeout", reason="PeerTimeout") == 1
+
+
+async def test_an_association_that_is_dead_is_ended_by_the_watchdog(served: Serving) -> None:
+    """What an association should have noticed itself is noticed all the same."""
+    association = await served.open()
+    await until(lambda: len(served.gateway.associations) == 1)
+    await end_the_dead(served.gateway)
+    (live,) = served.gateway.associations.live()
+    live.moved -= 10_000
+    await end_the_dead(served.gateway)
+    await until(lambda: not association.is_open and len(served.gateway.associations) == 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(RuntimeError("a mistake"), 0x0110), (Unavailable("away"), 0xA700), (ConnectionRefusedError(), 0xA700)],
+)
+async def test_a_handler_that_fails_costs_its_request_alone(
+    served: Serving, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
+) -> None:
+    """Design 1.7: an answer whatever happens, a reason without details, and the association goes on."""
+
+    def broken() -> None:
+        raise error
+
+    async with await served.open() as association:
+        with monkeypatch.context() as broken_archive:
+            broken_archive.setattr(served.gateway.archive, "ingest", broken)
+            answer = await store(association, ct_slice())
+        assert answer.status == status
+        assert "mistake" not in str(answer.command["ErrorComment"])
+        assert (await store(association, ct_slice())).status == 0
+
+
+async def test_a_command_for_another_class_than_the_context_is_refused(served: Serving) -> None:
+    """G-030: 0122 SOP class not supported; an operation nobody has is 0211."""
+    async with await served.open() as association:
+        context = association.context_for(ECHO)
+        assert context is not None
+        other = await association.request(context, {"CommandField": Operation.C_ECHO, "AffectedSOPClassUID": CT})
+        assert other.status == 0x0122
+        strange = await association.request(context, {"CommandField": 0x0777, "AffectedSOPClassUID": ECHO})
+        assert strange.status == 0x0211
+        assert await echo(association) == 0
+
+
+async def test_what_is_under_way_is_finished_when_the_gateway_stops(served: Serving) -> None:
+    """Design 2: a store in flight is answered; nobody new is let in, the idle are let go."""
+    data = ct_slice("1.2", "1.3", "1.4", rows=1024, columns=512)
+    going_on, idle = asyncio.Event(), await served.open()
+    assert await echo(idle) == 0
+
+    async def slowly() -> AsyncIterator[bytes]:
+        whole = dataset_only(data)
+        for start in range(0, len(whole), 300_000):  # more than is gathered before it is sent
+            yield whole[start : start + 300_000]
+            going_on.set()
+            await asyncio.sleep(0.4)
+
+    busy = await served.open()
+    storing = asyncio.create_task(store(busy, data, data=slowly()))
+    await going_on.wait()
+    stopping = asyncio.create_task(served.server.stop(20, asyncio.Event()))
+    assert (await storing).status == 0
+    await stopping
+    assert not len(served.gateway.associations)
+    with pytest.raises(AssociationError):
+        await echo(idle)
+    with pytest.raises(PeerUnreachable):
+        await served.open()
+    assert len(await served.gateway.archive.instances("1.2")) == 1
+
+
+async def test_the_grace_time_ends(served: Serving) -> None:
+    """Design 2: who takes longer is aborted, and leaves nothing."""
+    started = asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(300_000)
+            started.set()
+            await asyncio.sleep(0.05)
+
+    association = await served.open()
+    storing = asyncio.create_task(store(association, ct_slice(), data=endless()))
+    await started.wait()
+    await served.server.stop(0.3, asyncio.Event())
+    with pytest.raises(AssociationError):
+        await storing
+    assert served.gateway.archive.blobs.staged() == []
+
+
+async def test_what_happens_is_counted(served: Serving) -> None:
+    """The metrics tell associations, operations, instances and bytes."""
+    async with await served.open() as association:
+        assert await echo(association) == 0
+        assert (await store(association, ct_slice())).status == 0
+        assert (await store(association, ct_slice(), AffectedSOPInstanceUID="x y")).status == 0x0117
+        served.gateway.metrics.look(len(served.gateway.associations))
+        assert served.gateway.metrics.value("dicomweb_dimse_associations_live") == 1
+    await until(lambda: len(served.gateway.associations) == 0)
+    value = served.gateway.metrics.value
+    assert value("dicomweb_dimse_associations_total", outcome="accepted", reason="") == 1
+    assert value("dicomweb_dimse_associations_total", outcome="released", reason="") == 1
+    assert value("dicomweb_dimse_operations_total", operation="C_STORE", status="0000") == 1
+    assert value("dicomweb_dimse_operations_total", operation="C_STORE", status="0117") == 1
+    assert value("dicomweb_instances_total", outcome="stored") == 1
+    assert value("dicomweb_instances_total", outcome="failed") == 1
+    assert value("dicomweb_dimse_received_bytes_total") > 16_000
+    assert value("dicomweb_dimse_sent_bytes_total") > 200
+
+
+async def test_associations_leave_nothing_behind(served: Serving) -> None:
+    """A hundred that release, abort, break off or never speak: as many tasks and associations as before."""
+
+    async def one(number: int) -> None:
+        if number % 4 == 3:
+            _, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            writer.close()
+            return
+        association: Association = await served.open()
+        await echo(association)
+        await (association.release() if number % 4 else association.abort())
+
+    before = len(asyncio.all_tasks())
+    for start in range(0, 100, 10):
+        await asyncio.gather(*(one(number) for number in range(start, start + 10)))
+    await until(lambda: len(asyncio.all_tasks()) <= before)
+    assert not len(served.gateway.associations)

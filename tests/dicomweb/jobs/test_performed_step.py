@@ -1,0 +1,104 @@
+"""Performed procedure steps are passed on to peers that follow them."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pynetdicom import AE, evt
+
+from storage.archive import Archive
+from storage.jobs import Jobs
+from storage.peers import Peer, Peers
+from storage.performed_steps import FORWARD, PerformedSteps
+from tests.dicomweb.jobs.working import until, working
+from tests.live_server import free_port
+from tests.storage.test_worklist import ended, in_progress
+
+PERFORMED_STEP = "1.2.840.10008.3.1.2.3.3"
+
+
+@dataclass
+class Follower:
+    """An information system that takes performed steps: what it was told, and what it answers."""
+
+    peer: Peer
+    told: list[tuple[str, str, str]] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+
+
+@contextmanager
+def follower(port: int | None = None) -> Iterator[Follower]:
+    """Run one; its answers come from `statuses`, then they are 0000."""
+    running = Follower(Peer("RIS", "127.0.0.1", port or free_port(), forward_performed_steps=True))
+
+    def take(operation: str, uid: str, dataset: Any) -> tuple[int, None]:
+        running.told.append((operation, uid, str(dataset.PerformedProcedureStepStatus)))
+        return (running.statuses.pop(0) if running.statuses else 0), None
+
+    def create(event: Any) -> tuple[int, None]:
+        return take("N-CREATE", str(event.request.AffectedSOPInstanceUID), event.attribute_list)
+
+    def change(event: Any) -> tuple[int, None]:
+        return take("N-SET", str(event.request.RequestedSOPInstanceUID), event.modification_list)
+
+    entity = AE("RIS")
+    entity.add_supported_context(PERFORMED_STEP)
+    handlers: Any = [(evt.EVT_N_CREATE, create), (evt.EVT_N_SET, change)]
+    server = entity.start_server(("127.0.0.1", running.peer.port), block=False, evt_handlers=handlers)
+    try:
+        yield running
+    finally:
+        server.shutdown()
+
+
+WHOLE = [("N-CREATE", "1.5.1", "IN PROGRESS"), ("N-SET", "1.5.1", "COMPLETED")]
+
+
+async def states(archive: Archive) -> list[str]:
+    """Wait until all is passed on or given up; the states of the jobs."""
+    jobs = Jobs(archive.pool)
+    return [(await until(jobs, job.id)).state for job in await jobs.list(kinds=[FORWARD])]
+
+
+async def test_what_a_modality_says_is_passed_on_in_order(archive: Archive) -> None:
+    """Who follows performed steps gets each message once, the creation first; nobody else does (G-173)."""
+    steps = PerformedSteps(archive.pool)
+    with follower() as ris:
+        await Peers(archive.pool).put(ris.peer)
+        await Peers(archive.pool).put(replace(ris.peer, ae_title="OTHER", forward_performed_steps=False))
+        await Peers(archive.pool).put(replace(ris.peer, ae_title="CT1"))  # said it itself
+        await steps.create("1.5.1", in_progress(), calling_ae_title="CT1")
+        await steps.change("1.5.1", ended())
+        async with working(archive):
+            assert await states(archive) == ["done", "done"]
+        assert ris.told == WHOLE
+
+
+async def test_a_system_that_is_away_gets_everything_when_it_is_back(archive: Archive) -> None:
+    """Messages wait and are tried again, a change never before the creation (G-173)."""
+    steps, port = PerformedSteps(archive.pool), free_port()
+    away = Peer("RIS", "127.0.0.1", port, forward_performed_steps=True)
+    await Peers(archive.pool).put(away)
+    await steps.create("1.5.1", in_progress(), calling_ae_title="CT1")
+    await steps.change("1.5.1", ended())
+    async with working(archive):
+        await asyncio.sleep(0.3)
+        with follower(port) as ris:
+            assert await states(archive) == ["done", "done"]
+            assert ris.told == WHOLE
+
+
+async def test_a_step_that_is_known_there_counts_as_passed_on(archive: Archive) -> None:
+    """0111 answers a creation whose first answer was lost; another failure is shown in the job (G-173)."""
+    steps = PerformedSteps(archive.pool)
+    with follower() as ris:
+        ris.statuses = [0x0111, 0x0112]
+        await Peers(archive.pool).put(ris.peer)
+        async with working(archive):
+            await steps.create("1.5.1", in_progress(), calling_ae_title="CT1")
+            assert await states(archive) == ["done"]
+            await steps.change("1.5.1", ended())
+            assert await states(archive) == ["failed", "done"]
+        assert ris.told == WHOLE
