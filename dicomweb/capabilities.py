@@ -53,7 +53,11 @@ class Description(NamedTuple):
 
 
 _JSON_OR_XML = ("application/dicom+json", 'multipart/related; type="application/dicom+xml"')
-_FILES = ('multipart/related; type="application/dicom"', 'multipart/related; type="application/octet-stream"')
+_FILES = (
+    'multipart/related; type="application/dicom"',
+    'multipart/related; type="application/octet-stream"',
+    "application/zip",
+)
 _PIXELS = tuple(
     f'multipart/related; type="{media_type}"'
     for media_type in (

@@ -24,6 +24,7 @@ DICOM = "application/dicom"
 DICOM_JSON = "application/dicom+json"
 DICOM_XML = "application/dicom+xml"
 OCTET_STREAM = NATIVE_FRAMES
+ZIP = "application/zip"
 MULTIPART_RELATED = "multipart/related"
 
 TRANSFER_SYNTAXES_OF_MEDIA_TYPE: Mapping[str, tuple[str, ...]] = syntaxes_by_media_type()
@@ -52,6 +53,8 @@ _ALIASES = {
     "video/h265": "video/H265",
     "application/dicom-json": DICOM_JSON,
     "application/dicom-xml": DICOM_XML,
+    "application/x-zip": ZIP,
+    "application/x-zip-compressed": ZIP,
 }
 
 # A generic name that covers the DICOM one; the answer still carries the DICOM name.

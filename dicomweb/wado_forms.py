@@ -13,11 +13,13 @@ Facts this module keeps:
 - What can be made is judged from the data set alone; a frame that turns out to be damaged is a 406 later.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from dicomweb.media_types import DICOM, EXPLICIT_VR_LITTLE_ENDIAN, OCTET_STREAM, Offer, media_type_of
-from dicomweb.wado_request import LOSSY, VIDEO, syntax_label
+from dicomweb.media_types import DICOM, EXPLICIT_VR_LITTLE_ENDIAN, OCTET_STREAM, MediaRange, Offer, media_type_of
+from dicomweb.wado_request import LOSSY, VIDEO, choose, syntax_label
 from storage.layout import PixelLayout
 from storage.pixel_data import why_not_transcodable
 from storage.transfer_syntax import TRANSFER_SYNTAXES
@@ -25,10 +27,22 @@ from storage.transfer_syntax import TRANSFER_SYNTAXES
 if TYPE_CHECKING:
     from storage.instance_file import InstanceFile
 
-__all__ = ["LOSSY", "VIDEO", "Stored", "file_offers", "made_forms", "pixel_offers", "stored_form"]
+__all__ = [
+    "LOSSY",
+    "VIDEO",
+    "Stored",
+    "choose_form",
+    "file_offers",
+    "made_forms",
+    "pixel_offers",
+    "sent_in",
+    "stored_form",
+    "transcoded_to",
+]
 
 _MADE = tuple(uid for uid, syntax in TRANSFER_SYNTAXES.items() if syntax.encode is not None)
 _LONGEST_VALUE = 0xFFFFFFFE
+_ANY_SYNTAX = {"transfer-syntax": "*"}
 
 
 class Stored(NamedTuple):
@@ -111,6 +125,28 @@ def made_forms(stored: Stored) -> tuple[str, ...]:
         photometric_interpretation=stored.photometric_interpretation,
     )
     return tuple(made for made in _MADE if made != uid and why_not_transcodable(pixel, uid, made) is None)
+
+
+def choose_form(ranges: Sequence[MediaRange], stored: Stored, offers: Sequence[Offer]) -> Offer | None:
+    """Choose among the forms of a whole file; without pixel data it is as good in any transfer syntax (D-009)."""
+    chosen = choose(ranges, offers)
+    if chosen is None and not stored.tag:
+        chosen = choose([replace(entry, parameters={**entry.parameters, **_ANY_SYNTAX}) for entry in ranges], offers)
+    return chosen
+
+
+def transcoded_to(file: "InstanceFile", form: Offer) -> str | None:
+    """Return the transfer syntax a file is transcoded to when it is sent in a form, None when it is not."""
+    uid = form.transfer_syntax
+    return uid if uid != stored_form(file).transfer_syntax_uid else None
+
+
+def sent_in(file: "InstanceFile", made: str | None) -> str:
+    """Return the transfer syntax that is told in a file transcoded to `made`, or sent as stored (8.7.9)."""
+    uid = made
+    if uid is None:
+        uid = file.transfer_syntax_uid if file.given_out_as_stored else file.retrieved_transfer_syntax_uid
+    return syntax_label(uid)
 
 
 @lru_cache(maxsize=1024)

@@ -10,13 +10,13 @@ Facts this module keeps:
 - Each file is negotiated on its own, before the first byte: when one of them cannot be had as asked, the whole request
   is a 406 that says how many and why, never a shorter study (checklist D-009, D-010, A-114). A file that is found to be
   damaged while a study is sent cuts the connection.
-- `type="application/octet-stream"` asks for the bulk data of all instances (Table 10.4.4-1 note 2).
+- `type="application/octet-stream"` asks for the bulk data of all instances (Table 10.4.4-1 note 2); `application/zip`
+  for an archive of files with a DICOMDIR (`wado_zip`).
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -24,12 +24,12 @@ from starlette.responses import Response
 
 from dicomweb.conditional import entity_tag
 from dicomweb.failures import NotAcceptable
-from dicomweb.media_types import DICOM, OCTET_STREAM, MediaRange, Offer, available
+from dicomweb.media_types import DICOM, OCTET_STREAM, Offer, available
 from dicomweb.read_ahead import read_ahead
 from dicomweb.urls import base_url, instance_url
 from dicomweb.wado_body import Item, boundary_of, multipart, multipart_length, not_modified, one_item, single_part
 from dicomweb.wado_bulkdata import retrieve_bulkdata
-from dicomweb.wado_forms import Stored, file_offers, stored_form
+from dicomweb.wado_forms import Stored, choose_form, file_offers, sent_in, stored_form, transcoded_to
 from dicomweb.wado_request import (
     accept_key,
     accepted,
@@ -37,10 +37,10 @@ from dicomweb.wado_request import (
     choose,
     made_on_request,
     refuse,
-    syntax_label,
     target_uids,
     while_waited_for,
 )
+from dicomweb.wado_zip import prefers_zip, retrieve_zip, zip_forms, zip_offers
 
 if TYPE_CHECKING:
     from storage.archive import Archive
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 
 AHEAD = 3
 """Files that are opened, and decoded if need be, before they are wanted."""
-
-_ANY_SYNTAX = {"transfer-syntax": "*"}
 
 BULK_DATA = Offer(OCTET_STREAM, multipart=True, default=True)
 
@@ -67,7 +65,9 @@ async def retrieve_instances(request: Request) -> Response:
     files = await archive.instances(study, series, instance)
     kinds = Counter(map(stored_form, files))
     single = instance is not None
-    chosen = {kind: _choose(ranges, kind, single) for kind in kinds}
+    if prefers_zip(ranges, single=single):
+        return await retrieve_zip(request, files, zip_forms(ranges, kinds))
+    chosen = {kind: choose_form(ranges, kind, file_offers(kind, single=single)) for kind in kinds}
     if None in chosen.values():
         if choose(ranges, [BULK_DATA]) is not None:
             return await retrieve_bulkdata(request)
@@ -95,20 +95,13 @@ async def retrieve_instances(request: Request) -> Response:
     return single_part(request, item, etag, cache, [(b"content-disposition", disposition.encode())])
 
 
-def _choose(ranges: Sequence[MediaRange], kind: Stored, single: bool) -> Offer | None:
-    offers = file_offers(kind, single=single)
-    chosen = choose(ranges, offers)
-    if chosen is None and not kind.tag:
-        chosen = choose([replace(entry, parameters={**entry.parameters, **_ANY_SYNTAX}) for entry in ranges], offers)
-    return chosen
-
-
 def _refuse(kinds: Counter[Stored], refused: list[Stored], single: bool) -> NotAcceptable:
     offers = [offer for kind in kinds for offer in file_offers(kind, single=single)]
     count = sum(kinds[kind] for kind in refused)
     what = "The instance" if single else f"{count} of {kinds.total()} instances"
     error = refuse(refused[0].transfer_syntax_uid, offers, what)
-    return NotAcceptable(error.detail, available([*offers, BULK_DATA]))
+    zipped = [offer for kind in kinds for offer in zip_offers(kind)]
+    return NotAcceptable(error.detail, available([*offers, BULK_DATA, *zipped]))
 
 
 class _Wanted:
@@ -120,9 +113,7 @@ class _Wanted:
 
     def transfer_syntax(self, file: "InstanceFile") -> str | None:
         """Return the transfer syntax an instance is to be transcoded to, None for the stored one."""
-        kind = stored_form(file)
-        uid = self.offers[kind].transfer_syntax
-        return uid if uid != kind.transfer_syntax_uid else None
+        return transcoded_to(file, self.offers[stored_form(file)])
 
     async def items(self, archive: "Archive", files: "list[InstanceFile]", base: str) -> AsyncIterator[Item]:
         """Yield the parts in their order; the next few files are prepared while one is sent."""
@@ -151,10 +142,7 @@ class _Wanted:
 
     def content_type(self, file: "InstanceFile") -> str:
         """Name the transfer syntax that the file meta information of what is sent names (8.7.9)."""
-        uid = self.transfer_syntax(file)
-        if uid is None:
-            uid = file.transfer_syntax_uid if file.given_out_as_stored else file.retrieved_transfer_syntax_uid
-        return f"{DICOM}; transfer-syntax={syntax_label(uid)}"
+        return f"{DICOM}; transfer-syntax={sent_in(file, self.transfer_syntax(file))}"
 
     def length(self, files: "list[InstanceFile]", base: str, etag: str) -> int | None:
         """Return the length of the multipart body in bytes while it is known without opening the files."""

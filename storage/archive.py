@@ -19,7 +19,7 @@ from storage.frame_set import FrameSet
 from storage.index import Arrival, Index, Verdict
 from storage.ingest import Ingest, Outcome
 from storage.instance_file import InstanceFile, PartFile
-from storage.intact_file import IntactFile, check_intact
+from storage.intact_file import IntactFile, read_intact
 from storage.matching import Query
 from storage.metadata_set import MetadataSet
 from storage.pixel_threads import PixelThreads
@@ -193,19 +193,19 @@ class Archive:
         return await TranscodedFile.open(self.blobs, instance, self.pixel_threads, transfer_syntax_uid, patient=patient)
 
     async def intact(self, instance: InstanceFile, transfer_syntax_uid: str | None = None) -> IntactFile:
-        """Open an instance as `part10` does, patiently, for a message that must not end well if the file is damaged.
+        """Open an instance as `part10` does, patiently, when it was read once and found to be what was stored.
 
         Raises
         ------
         UndecodablePixelData, UnencodablePixelData, LimitExceeded
             It cannot be had in this transfer syntax.
         ArchiveError
-            It is not what was stored; where it goes out as stored, the end of the stream says so.
+            It is not what was stored.
         """
-        if transfer_syntax_uid is None and instance.given_out_as_stored:
-            return IntactFile(self.blobs, await self.part10(instance), instance.sha256)
-        await check_intact(self.blobs, instance)
-        return IntactFile(self.blobs, await self.part10(instance, transfer_syntax_uid, patient=True))
+        crc = await read_intact(self.blobs, instance)
+        part = await self.part10(instance, transfer_syntax_uid, patient=True)
+        as_stored = transfer_syntax_uid is None and instance.given_out_as_stored
+        return IntactFile(instance, part, crc if as_stored else None)
 
     async def dicomdir(self, files: Sequence[InstanceFile], transfer_syntax_of: TransferSyntaxOf) -> DicomdirFile:
         """Make the DICOMDIR of instances of one study.

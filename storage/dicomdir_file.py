@@ -3,7 +3,7 @@
 Facts kept here:
 
 - No file is opened for it, but all are looked for: a directory never names what is not there.
-- The index is read a few hundred instances at a time; a directory of more than `_IN_MEMORY` bytes lies on disk, where
+- The index is read a few dozen instances at a time; a directory of more than `_IN_MEMORY` bytes lies on disk, where
   nobody finds it.
 - An instance that was removed or replaced since it was chosen ends it: its record would not be that of its file.
 """
@@ -13,17 +13,19 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iter
 from errno import EDQUOT, ENOSPC
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
 
 import asyncpg
+import orjson
 
 from storage.blobs import CHUNK, LocalBlobs
 from storage.database import retrying, sql
-from storage.date_time import stored_date
 from storage.dicomdir import DicomdirWriter, Leaf, file_ids
-from storage.directory_records import LEAF_TAGS
+from storage.directory_records import CHANGED_BY_LOSS, LEAF_TAGS, with_date
 from storage.errors import NotFound, OutOfSpace, Unavailable
 from storage.instance_file import InstanceFile
 from storage.json_values import values_of
+from storage.transfer_syntax import TRANSFER_SYNTAXES
 
 if TYPE_CHECKING:
     Pool = asyncpg.Pool[asyncpg.Record]
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 TransferSyntaxOf = Callable[[InstanceFile], str]
 
-_AT_ONCE: Final = 256
+_AT_ONCE: Final = 64
 _IN_MEMORY: Final = 1 << 20
 _STUDY_DATE: Final = "00080020"
 _CHANGED: Final = "Instances were removed or replaced while they were read; ask again."
@@ -44,16 +46,19 @@ class DicomdirFile:
     ----------
     length : int
         In bytes.
+    crc : int
+        CRC-32 of the bytes.
     file_set_uid : str
         The same for the same instances in the same transfer syntaxes with the same keys, and for no others.
     study_date : str
         YYYYMMDD, empty when the study has none.
     """
 
-    def __init__(self, blobs: LocalBlobs, file: "Temporary", file_set_uid: str, study_date: str) -> None:
+    def __init__(self, blobs: LocalBlobs, file: "Temporary", crc: int, file_set_uid: str, study_date: str) -> None:
         self._blobs = blobs
         self._file = file
         self.length = file.tell()
+        self.crc = crc
         self.file_set_uid = file_set_uid
         self.study_date = study_date
 
@@ -65,8 +70,8 @@ class DicomdirFile:
         await _check_all_there(blobs, files)
         study = files[0].study_instance_uid
         rows = await _levels(pool, study, {file.series_instance_uid for file in files})
-        attributes = next(iter(rows.values()))["study"]
-        dates = values_of(attributes.get(_STUDY_DATE))
+        first = await _heads(pool, files[:1])
+        attributes = with_date(next(iter(rows.values()))["study"], await blobs.run(_keys, first[0]))
         file = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(blobs.root / ".staging"))  # noqa: SIM115 - has close()
         try:
             writer = DicomdirWriter(file, study, attributes)
@@ -76,11 +81,12 @@ class DicomdirFile:
                     raise Unavailable(_CHANGED)
                 writer.begin_series(series, rows[series]["series"])
                 for some in _pieces(members):
-                    keys = await _keys(pool, some)
-                    leaves = [_leaf(one, file_id, transfer_syntax_of) for one, file_id in zip(some, ids, strict=False)]
-                    await blobs.run(_add, writer, leaves, keys)
+                    heads = await _heads(pool, some)
+                    syntaxes = map(transfer_syntax_of, some)
+                    await blobs.run(_add, writer, list(zip(some, heads, syntaxes, ids, strict=False)))
             uid = await blobs.run(writer.finish)
-            return cls(blobs, file, uid, (stored_date(str(dates[0])) if dates else None) or "")
+            crc = await blobs.run(_crc, file)
+            return cls(blobs, file, crc, uid, next(map(str, values_of(attributes.get(_STUDY_DATE))), ""))
         except BaseException as error:
             file.close()
             if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT):
@@ -118,31 +124,45 @@ async def _levels(pool: "Pool", study: str, series: Collection[str]) -> dict[str
     return {row["series_instance_uid"]: row for row in rows}
 
 
-async def _keys(pool: "Pool", files: Sequence[InstanceFile]) -> list[dict[str, Any]]:
-    """Return what the records of instances of one series need of each, in order."""
+async def _heads(pool: "Pool", files: Sequence[InstanceFile]) -> list[bytes]:
+    """Return the metadata of instances of one series, as far as records need it, in order."""
     one, uids = files[0], [file.sop_instance_uid for file in files]
-    statement = sql("dicomdir_keys")
-    rows = await retrying(
-        lambda: pool.fetch(statement, one.study_instance_uid, one.series_instance_uid, uids, LEAF_TAGS)
-    )
+    statement = sql("dicomdir_heads")
+    rows = await retrying(lambda: pool.fetch(statement, one.study_instance_uid, one.series_instance_uid, uids))
     found = {row["sop_instance_uid"]: row for row in rows}
-    keys = []
+    heads = []
     for file in files:
         row = found.get(file.sop_instance_uid)
         if row is None or row["version"] != file.version:
             raise Unavailable(_CHANGED)
-        keys.append(row["keys"] or {})
-    return keys
+        heads.append(row["head"])
+    return heads
 
 
-def _leaf(file: InstanceFile, file_id: str, transfer_syntax_of: TransferSyntaxOf) -> Leaf:
-    pixels = file.layout.pixel_data is not None
-    return Leaf(file_id, file.sop_class_uid, file.sop_instance_uid, transfer_syntax_of(file), pixels)
+def _keys(head: bytes) -> dict[str, Any]:
+    """Return the attributes that can be keys; none when the metadata was cut inside an item."""
+    try:
+        dataset = orjson.loads(head)
+    except ValueError:
+        return {}
+    return {tag: dataset[tag] for tag in LEAF_TAGS if tag in dataset}
 
 
-def _add(writer: DicomdirWriter, leaves: Iterable[Leaf], keys: Iterable[dict[str, Any]]) -> None:
-    for leaf, dataset in zip(leaves, keys, strict=True):
-        writer.add(leaf, dataset)
+def _add(writer: DicomdirWriter, some: Iterable[tuple[InstanceFile, bytes, str, str]]) -> None:
+    for file, head, syntax, file_id in some:
+        keys = _keys(head)
+        if syntax != file.transfer_syntax_uid and TRANSFER_SYNTAXES[syntax].lossy:
+            keys = {tag: value for tag, value in keys.items() if tag not in CHANGED_BY_LOSS}
+        pixels = file.layout.pixel_data is not None
+        writer.add(Leaf(file_id, file.sop_class_uid, file.sop_instance_uid, syntax, pixels), keys)
+
+
+def _crc(file: "Temporary") -> int:
+    crc = 0
+    file.seek(0)
+    while chunk := file.read(CHUNK):
+        crc = crc32(chunk, crc)
+    return crc
 
 
 def _pieces(files: Iterator[InstanceFile]) -> Iterator[list[InstanceFile]]:

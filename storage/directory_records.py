@@ -4,6 +4,7 @@ Facts kept here (PS3.3 F.4, F.5; PS3.11 D.3.3.1):
 
 * A key of type 1 that the instance has not, or has in a form that is none of its VR, is made up in the directory; the
   file stays as it is. What is made up says so: dates of 1900, UNKNOWN, numbers in the order of the files.
+* A study without a date gets one of its first instance, whose series may have begun on it.
 * A key of type 2 is there, maybe empty. One of type 1C is there when the instance has it with a value.
 * Of a content tree only what modifies the title is taken (HAS CONCEPT MOD); of references only what refers.
 * What the table does not know is an IMAGE when it has pixel data or its class says so, else PRIVATE under a UID of
@@ -70,8 +71,12 @@ _DESCRIBED: Final = f"{_CONTENT} {_IDENTIFIED}"
 _KEYS: Final = {
     "PATIENT": "PatientName/2 PatientID/1 PatientBirthDate/1C PatientSex/1C",
     "STUDY": "StudyDate/1 StudyTime/1 StudyDescription/2 StudyInstanceUID/1 StudyID/1 AccessionNumber/2",
-    "SERIES": "Modality/1 SeriesInstanceUID/1 SeriesNumber/1 SeriesDescription/1C",
-    "IMAGE": "InstanceNumber/1 ImageType/1C ReferencedImageSequence/1C NumberOfFrames/1C",
+    "SERIES": "Modality/1 SeriesInstanceUID/1 SeriesNumber/1 SeriesDescription/1C InstitutionName/1C"
+    " InstitutionAddress/1C PerformingPhysicianName/1C",
+    "IMAGE": "InstanceNumber/1 ImageType/1C ReferencedImageSequence/1C NumberOfFrames/1C Rows/1C Columns/1C"
+    " PixelSpacing/1C ImagePositionPatient/1C ImageOrientationPatient/1C FrameOfReferenceUID/1C"
+    " AcquisitionDateTime/1C AcquisitionTimeSynchronized/1C SynchronizationFrameOfReferenceUID/1C CalibrationImage/1C"
+    " LossyImageCompressionRatio/1C",
     "RT DOSE": "InstanceNumber/1 DoseSummationType/1",
     "RT STRUCTURE SET": "InstanceNumber/1 StructureSetLabel/1 StructureSetDate/2 StructureSetTime/2",
     "RT PLAN": "InstanceNumber/1 RTPlanLabel/1 RTPlanDate/2 RTPlanTime/2",
@@ -131,11 +136,22 @@ _SERIES_NUMBER, _INSTANCE_NUMBER = tag_of("SeriesNumber"), tag_of("InstanceNumbe
 _PATIENT_ID, _STUDY_ID = tag_of("PatientID"), tag_of("StudyID")
 _STUDY_UID, _SERIES_UID = tag_of("StudyInstanceUID"), tag_of("SeriesInstanceUID")
 
+_STUDY_DATE, _STUDY_TIME = tag_of("StudyDate"), tag_of("StudyTime")
+_MOMENTS: Final = tuple(
+    (tag_of(f"{event}Date"), tag_of(f"{event}Time"))
+    for event in ("Study", "Series", "Acquisition", "Content", "InstanceCreation")
+)
+"""When a study took place, if nothing before it in the list says so."""
+
 LEAF_TAGS: Final = sorted(
     {key.tag for kind, keys in RECORDS.items() if kind not in ("PATIENT", "STUDY", "SERIES") for key in keys}
+    | {tag for moment in _MOMENTS for tag in moment}
     | {_OBSERVERS}
 )
 """Everything an instance is asked for."""
+
+CHANGED_BY_LOSS: Final = (tag_of("ImageType"), tag_of("LossyImageCompressionRatio"))
+"""What is no longer true of an image that was compressed with loss for the media."""
 
 _REFERENCE: Final = ("ReferencedSOPClassUID", "ReferencedSOPInstanceUID")
 _ITEMS: Final = {
@@ -158,6 +174,7 @@ _MADE_UP_BY_VR: Final[dict[str, Any]] = {
     "TM": "000000",
     "IS": 1,
     "US": 1,
+    "UL": 1,
     "SQ": _UNTITLED,
 }
 _MADE_UP: Final[dict[str, Any]] = {
@@ -190,6 +207,17 @@ def record_type(sop_class_uid: str, *, has_pixel_data: bool) -> str:
 def patient_keys(study_instance_uid: str, attributes: Dataset) -> dict[str, Any]:
     """Return the keys of the PATIENT record of a study, from what the index knows of the study (H-010)."""
     return _keys("PATIENT", attributes, {_PATIENT_ID: f"UNKNOWN-{_short(study_instance_uid)}"})
+
+
+def with_date(attributes: Dataset, first: Dataset) -> Dataset:
+    """Return what is known of a study, with date and time of its first instance, or no date, if its own is none."""
+    for dataset in (attributes, first):
+        for date_tag, time_tag in _MOMENTS:
+            if date := _usable(date_tag, "DA", dataset.get(date_tag)):
+                time = _usable(time_tag, "TM", dataset.get(time_tag))
+                moment = {_STUDY_DATE: {"vr": "DA", "Value": date}, _STUDY_TIME: {"vr": "TM", "Value": time}}
+                return {**attributes, **moment}
+    return {tag: attribute for tag, attribute in attributes.items() if tag != _STUDY_DATE}
 
 
 def study_keys(study_instance_uid: str, attributes: Dataset) -> dict[str, Any]:
@@ -254,7 +282,8 @@ def _usable(tag: str, vr: str, attribute: Any) -> list[Any]:
         codes = [str(value or "").strip().upper() for value in values]
         return codes if all(map(_CODE.fullmatch, codes)) else []
     if vr == "IS":
-        return [int(values[0])] if _INTEGER.fullmatch(str(values[0]).strip()) else []
+        texts = [str(value).strip() for value in values]
+        return [int(text) for text in texts] if all(map(_INTEGER.fullmatch, texts)) else []
     return values
 
 

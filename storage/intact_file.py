@@ -2,24 +2,24 @@
 
 Facts kept here:
 
-- The SHA-256 of the bytes on disk is compared with that of the bytes received: while they are sent when they go out as
-  they are, before anything is made of them otherwise. Bytes that rotted on a disk are noticed, not handed on.
-- What is noticed at the end of a file is an error there; whoever sends it must not end the message as if all were well.
+- The SHA-256 of the bytes on disk is compared with that of the bytes received before any of them is given out, in
+  whatever form: bytes that rotted on a disk are noticed, not handed on. A file is read twice for that, the second time
+  mostly from memory.
+- The CRC-32, which is not in the index, comes of the same reading: whoever sends the file can tell it beforehand.
 """
 
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+from zlib import crc32
 
 from storage.blobs import LocalBlobs
-from storage.errors import ArchiveError
+from storage.errors import ArchiveError, NotFound
 from storage.instance_file import InstanceFile, PartFile
 
 if TYPE_CHECKING:
     from storage.transcoded_file import TranscodedFile
-
-_DAMAGED: Final = "A stored file is not what was stored, or cannot be read; `dicomweb check` tells more."
 
 
 class IntactFile:
@@ -27,24 +27,26 @@ class IntactFile:
 
     Parameters
     ----------
-    blobs : LocalBlobs
-        Where threads are.
+    instance : InstanceFile
+        Which.
     part : PartFile or TranscodedFile
-        The open file.
-    sha256 : bytes, optional
-        What its bytes must hash to.
+        It, open.
+    crc : int, optional
+        CRC-32 of its bytes.
 
     Attributes
     ----------
     length : int
         In bytes.
+    crc : int or None
+        CRC-32 of the bytes, None when they are made while they are sent.
     """
 
-    def __init__(self, blobs: LocalBlobs, part: "PartFile | TranscodedFile", sha256: bytes | None = None) -> None:
-        self._blobs = blobs
+    def __init__(self, instance: InstanceFile, part: "PartFile | TranscodedFile", crc: int | None = None) -> None:
+        self._instance = instance
         self._part = part
-        self._sha256 = sha256
         self.length = part.length
+        self.crc = crc
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         """Yield all bytes, in chunks of at most 1 MiB.
@@ -52,18 +54,15 @@ class IntactFile:
         Raises
         ------
         ArchiveError
-            In the end: they were not those that were stored.
+            They were fewer than there should be.
         """
-        digest = hashlib.sha256()
         length = 0
         async with aclosing(_generator(self._part.stream())) as chunks:
             async for chunk in chunks:
                 length += len(chunk)
-                if self._sha256 is not None:
-                    await self._blobs.run(digest.update, chunk)
                 yield chunk
-        if length != self.length or self._sha256 not in (None, digest.digest()):
-            raise ArchiveError(_DAMAGED)
+        if length != self.length:
+            raise _damaged(self._instance)
 
     def close(self) -> None:
         """Drop what was prepared; `stream` does it at its end."""
@@ -72,16 +71,38 @@ class IntactFile:
             close()
 
 
-async def check_intact(blobs: LocalBlobs, instance: InstanceFile) -> None:
-    """Read a stored file and compare it with what was received; raises ArchiveError when it is something else."""
+async def read_intact(blobs: LocalBlobs, instance: InstanceFile) -> int:
+    """Read a stored file, compare it with what was received, and return its CRC-32.
+
+    Raises
+    ------
+    ArchiveError
+        It is something else, or cannot be read.
+    """
+    digest, length, crc = hashlib.sha256(), 0, 0
+
+    def update(chunk: bytes) -> int:
+        digest.update(chunk)
+        return crc32(chunk, crc)
+
     try:
-        found = await blobs.run(blobs.digest, instance.blob)
-    except OSError as error:
-        raise ArchiveError(_DAMAGED) from error
-    if found != (instance.size, instance.sha256):
-        raise ArchiveError(_DAMAGED)
+        async for chunk in blobs.reader(instance.blob).stream(0, instance.size + 1):
+            length += len(chunk)
+            crc = await blobs.run(update, chunk)
+    except (OSError, NotFound) as error:
+        raise _damaged(instance) from error
+    if (length, digest.digest()) != (instance.size, instance.sha256):
+        raise _damaged(instance)
+    return crc
 
 
 async def _generator(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     async for chunk in chunks:
         yield chunk
+
+
+def _damaged(instance: InstanceFile) -> ArchiveError:
+    return ArchiveError(
+        f"The file of instance {instance.sop_instance_uid} is not what was stored, or cannot be read; `dicomweb check`"
+        " tells more."
+    )
