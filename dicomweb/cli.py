@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, str] = {
     "check": "dicomweb.commands.check:check",
     "reindex": "dicomweb.commands.reindex:reindex",
     "peers": "dicomweb.commands.peers:peers",
+    "jobs": "dicomweb.commands.jobs:jobs",
     "commitments": "dicomweb.commands.commitments:commitments",
     "migrate": "dicomweb.commands.migrate:migrate",
     "viewer": "dicomweb.commands.viewer:viewer",

@@ -1,13 +1,17 @@
 """Metrics for Prometheus: counted by each worker in files of its own, added up when somebody asks.
 
+How many jobs and storage commitments are in which state is read from the database then: they belong to no process.
+While that does not answer they are left out, and the rest is shown.
+
 prometheus-client decides when it is imported whether it counts in files: the supervisor sets `FOLDER_VARIABLE` in the
 environment of its children. Without it (tests, one process) it counts in memory.
 """
 
+import asyncio
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -21,12 +25,19 @@ from starlette.responses import Response
 
 from dicomweb.failures import problem
 from dicomweb.logs import Exchange
+from storage import commitments, jobs
+from storage.database import connection_lost
+from storage.errors import ArchiveError
+from storage.statistics import StatisticsReader
 
 logger = logging.getLogger(__name__)
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 CHILDREN_FILE = "children.json"
 """In the folder `run` of the data folder: the supervisor writes there which children it has."""
+
+QUEUES_WITHIN = 3.0
+"""Seconds to count what is in the database."""
 
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"))
 _SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -155,6 +166,33 @@ async def show_metrics(request: Request) -> Response:
     metrics: Metrics | None = getattr(request.app.state, "metrics", None)
     if metrics is None:
         return problem(404, "", "Metrics are counted by `dicomweb serve` only.")
-    return Response(
-        await run_in_threadpool(metrics.exposition), 200, {"Cache-Control": "no-store"}, CONTENT_TYPE_LATEST
-    )
+    text = await run_in_threadpool(metrics.exposition) + await _queues(request.app.state.statistics)
+    return Response(text, 200, {"Cache-Control": "no-store"}, CONTENT_TYPE_LATEST)
+
+
+async def _queues(reader: StatisticsReader) -> bytes:
+    """Write what is in the queues of the database; nothing when it does not answer."""
+    try:
+        async with asyncio.timeout(QUEUES_WITHIN):
+            found = await reader.read()
+    except Exception as error:
+        if not (isinstance(error, ArchiveError | TimeoutError) or connection_lost(error)):
+            logger.error("jobs and commitments cannot be counted", exc_info=error)
+        return b""
+    registry = CollectorRegistry()
+    registry.register(_States("dicomweb_jobs", "Jobs, by their state.", jobs.STATES, found.jobs))
+    described = "Storage commitments asked of the archive, by their state."
+    registry.register(_States("dicomweb_commitments", described, commitments.STATES, found.commitments))
+    return generate_latest(registry)
+
+
+class _States(Collector):
+    """One gauge, with a sample for every state there is."""
+
+    def __init__(self, name: str, description: str, states: Sequence[str], counts: Mapping[str, int]) -> None:
+        self._gauge = GaugeMetricFamily(name, description, labels=["state"])
+        for state in states:
+            self._gauge.add_metric([state], counts.get(state, 0))
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        yield self._gauge

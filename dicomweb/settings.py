@@ -200,6 +200,13 @@ class Settings(BaseSettings):
     availability_delay_seconds: float = Field(
         60, ge=0, le=86400, description="How long nothing may arrive for a study before it is announced as available."
     )
+    worklist_keep_days: int | None = Field(
+        None,
+        ge=1,
+        le=36500,
+        description="Days after which worklist items are deleted, counted from when their last step was to start; "
+        "without it they stay.",
+    )
     worklist_hides_finished: bool = Field(
         True,
         description="Leave completed and discontinued steps out of worklist answers, unless their status is asked for.",

@@ -109,8 +109,11 @@ SELECT sop_class_uid, sop_instance_uid, failure_reason FROM commitment_instances
 WHERE commitment = $1 AND ($2::integer IS NULL OR failure_reason = $2) ORDER BY number;
 
 -- name: forget_commitments
+-- Those reported $1 ago, and those whose report was given up $2 ago.
 DELETE FROM commitments WHERE id IN (
-    SELECT id FROM commitments WHERE state = 'reported' AND reported_at < now() - $1::interval LIMIT 100);
+    SELECT id FROM commitments WHERE state = 'reported' AND reported_at < now() - $1::interval
+        OR state = 'parked' AND give_up_at < now() - $2::interval
+    LIMIT 100);
 
 -- name: ask_commitment
 INSERT INTO commitments_asked (transaction_uid, peer) VALUES ($1, $2);

@@ -1,13 +1,15 @@
 -- What storage/index.py and storage/index_rows.py run.
 
 -- name: rows_of_instances
-SELECT st.study_instance_uid, se.series_instance_uid, i.sop_instance_uid, i.id, i.sha256, i.blob
+SELECT st.study_instance_uid, se.series_instance_uid, i.sop_instance_uid, i.id, i.sha256, i.blob, i.size
 FROM instances i JOIN series se ON se.id = i.series JOIN studies st ON st.id = se.study
 WHERE i.sop_instance_uid = ANY($1);
 
 -- name: data_set_of_instance
-SELECT transfer_syntax_uid, size, (layout ->> 'dataset_offset')::bigint AS dataset_offset
-FROM instances WHERE id = $1;
+SELECT transfer_syntax_uid, (layout ->> 'dataset_offset')::bigint AS dataset_offset FROM instances WHERE id = $1;
+
+-- name: has_metadata
+SELECT metadata = $2 FROM instances WHERE id = $1;
 
 -- name: present_studies
 SELECT study_instance_uid FROM studies WHERE study_instance_uid = ANY($1);

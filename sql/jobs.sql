@@ -77,6 +77,10 @@ UPDATE feed_positions SET sequence = greatest($2, coalesce((
     ORDER BY sequence DESC LIMIT 1), 0))
 WHERE reader = $1;
 
+-- name: pass_over_feed
+UPDATE feed_positions SET sequence = greatest(sequence, coalesce((SELECT max(sequence) FROM changes), 0))
+WHERE reader = $1;
+
 -- name: performed_steps_of_series
 SELECT se.attributes->'00081111'->'Value' AS items FROM series se JOIN studies st ON st.id = se.study
 WHERE st.study_instance_uid = $1 AND jsonb_typeof(se.attributes->'00081111'->'Value') = 'array'

@@ -42,6 +42,12 @@ SELECT w.id FROM worklist_items w JOIN worklist_steps s ON s.item = w.id
 WHERE w.study_instance_uid = $1 AND s.scheduled_procedure_step_id = ANY($2::text[])
 ORDER BY w.created_at, w.id LIMIT 1;
 
+-- name: forget_worklist_items
+-- Those of which every step was to start before the time $1, but for what is still being performed.
+DELETE FROM worklist_items WHERE id IN (
+    SELECT item FROM worklist_steps GROUP BY item
+    HAVING bool_and(start_at BETWEEN '0' AND $1 AND status <> 'STARTED') LIMIT 100);
+
 -- name: delete_worklist_item
 DELETE FROM worklist_items WHERE id = $1 RETURNING id;
 

@@ -28,6 +28,9 @@ STATES: Final[tuple[State, ...]] = ("checking", "asking", "reporting", "reported
 
 CLAIM: Final = timedelta(seconds=10)
 KEPT: Final = timedelta(days=30)
+"""After the requester had its report."""
+PARKED_KEPT: Final = timedelta(days=90)
+"""After its delivery was given up."""
 """How long a commitment is remembered after its report was delivered, its Transaction UID as well."""
 
 SOUND: Final = 0
@@ -222,8 +225,8 @@ class Commitments:
         self.claimed.discard(number)
 
     async def forget_old(self) -> None:
-        """Forget commitments that were reported `KEPT` ago."""
-        while await self._pool.execute(sql("forget_commitments"), KEPT) == "DELETE 100":
+        """Forget commitments that were reported `KEPT` ago or given up `PARKED_KEPT` ago."""
+        while await self._pool.execute(sql("forget_commitments"), KEPT, PARKED_KEPT) == "DELETE 100":
             pass
 
     # Showing them

@@ -44,6 +44,11 @@ async def follow(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
                 return
 
 
+async def pass_over(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    """Take all that is in the change feed for known; only while nobody else writes to it."""
+    await pool.execute(sql("pass_over_feed"), _READER)
+
+
 async def announce(pool: "asyncpg.Pool[asyncpg.Record]", delay: float) -> int:
     """Queue a job for each study in which nothing was stored for `delay` seconds and each peer that wants to know.
 

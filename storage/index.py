@@ -6,7 +6,8 @@ this process or another, never deadlock and never miscount.
 
 Two files are the same instance when their data sets are, byte for byte and in the same transfer syntax. What precedes
 a data set tells who wrote the file and who sent it (PS3.10 7.1): it differs when an instance comes once by STOW-RS and
-once by C-STORE, or from two senders, and is no reason to refuse either.
+once by C-STORE, or from two senders, and is no reason to refuse either. Of a stored file that is gone or cut short the
+index still has length and metadata of the data set; what agrees with these is taken in its place.
 """
 
 import asyncio
@@ -186,30 +187,28 @@ class Index:
         A row whose file is gone or cut short never makes a duplicate: the sender would be told that the archive has
         what it has lost. Such a row takes the arrival's file instead.
         """
-        sizes = {
-            row["blob"]: arrival.blob.size
-            for arrival in arrivals
-            if (row := rows.get(arrival.key)) and row["sha256"] == arrival.blob.sha256
-        }
-        lost = await self._blobs.run(self._blobs.lost, sizes) if sizes else set()
+        known = [row for arrival in arrivals if (row := rows.get(arrival.key)) and not _is_row_of(row, arrival)]
+        lost = await self._blobs.run(self._blobs.lost, {row["blob"]: row["size"] for row in known}) if known else set()
         same = {
             arrival.key
             for arrival in arrivals
-            if (row := rows.get(arrival.key)) and await self._has_same_data_set(connection, arrival, row)
+            if (row := rows.get(arrival.key)) and await self._has_same_data_set(connection, arrival, row, lost)
         }
         return {a: self._decide(a, rows.get(a.key), lost, same_data_set=a.key in same) for a in arrivals}
 
-    async def _has_same_data_set(self, connection: Any, arrival: Arrival, row: Any) -> bool:
+    async def _has_same_data_set(self, connection: Any, arrival: Arrival, row: Any, lost: set[str]) -> bool:
         """Whether another file than the stored one has its data set all the same; rare, and reads both files."""
         if row["sha256"] == arrival.blob.sha256 or _is_row_of(row, arrival):
             return False
+        instance = arrival.record.instance
         stored = await connection.fetchrow(sql("data_set_of_instance"), row["id"])
-        if stored is None or stored["transfer_syntax_uid"] != arrival.record.instance["transfer_syntax_uid"]:
+        if stored is None or stored["transfer_syntax_uid"] != instance["transfer_syntax_uid"]:
             return False
-        ours = stored["size"] - stored["dataset_offset"]
-        offset = arrival.record.instance["layout"]["dataset_offset"]
-        if ours != arrival.blob.size - offset:
+        offset = instance["layout"]["dataset_offset"]
+        if row["size"] - stored["dataset_offset"] != arrival.blob.size - offset:
             return False
+        if row["blob"] in lost:
+            return bool(await connection.fetchval(sql("has_metadata"), row["id"], instance["metadata"]))
         blob = arrival.blob
         path = blob.path if isinstance(blob, StagedBlob) else self._blobs.path(blob.name)  # not published yet, or found
         known = self._blobs.path(row["blob"]), stored["dataset_offset"]
@@ -219,10 +218,8 @@ class Index:
         """Decide what to do with an arrival, given the row of its key if there is one (design: invariants)."""
         if row is None or _is_row_of(row, arrival):
             return Verdict("stored")
-        if row["sha256"] == arrival.blob.sha256:
+        if same_data_set or row["sha256"] == arrival.blob.sha256:
             return Verdict("stored" if row["blob"] in lost else "duplicate")
-        if same_data_set:
-            return Verdict("duplicate")
         if self._policy.duplicates == "replace":
             return Verdict("replaced")
         return Verdict(

@@ -4,7 +4,9 @@ Facts this module keeps:
 
 - An AE title has 1 to 16 characters of the default repertoire, neither backslash nor control characters; spaces at its
   ends mean nothing, case does (PS3.5 Table 6.2-1; G-006).
-- A passcode is kept as a scrypt digest and never comes out again.
+- A passcode that a peer must give is kept as a scrypt digest and never comes out again.
+- The one we give a peer is kept as it is, for it goes over the network as it is (PS3.7 D.3.3.7). It comes out for that
+  alone: neither `repr` nor JSON shows it.
 """
 
 import asyncio
@@ -13,7 +15,7 @@ import hashlib
 import hmac
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import asyncpg
@@ -25,6 +27,8 @@ from storage.record import UID
 
 DELIVERIES: Final = ("same", "new", "next")
 """Ways to deliver a storage commitment report: on the association of the request, on a new one, on the peer's next."""
+
+LONGEST_PASSCODE: Final = 1024
 
 _AE_TITLE: Final = re.compile(r"(?=.*[^ ])[ -\[\]-~]{1,16}")
 _HOST: Final = re.compile(r"[^\s/@\\]{1,255}")
@@ -38,6 +42,28 @@ _SCRYPT: Final = {"n": 2**14, "r": 8, "p": 1}  # 16 MiB and some 50 ms for each 
 
 class InvalidPeer(ArchiveError):
     """An attribute of a peer is wrong; the message names it and says what is expected."""
+
+
+class Passcode:
+    """A passcode that neither logs nor JSON show.
+
+    Parameters
+    ----------
+    text : str
+        What it is.
+    """
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return what it is; only for those who must give it."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Passcode(...)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +92,10 @@ class Peer:
         Whether it is sent the performed procedure steps we are told of (G-173).
     description : str
         For people.
+    our_username : str
+        What we give as our user identity when we call it; empty: none.
+    our_passcode : Passcode or None
+        What we give with that.
     """
 
     ae_title: str
@@ -80,6 +110,8 @@ class Peer:
     availability: bool = False
     forward_performed_steps: bool = False
     description: str = ""
+    our_username: str = ""
+    our_passcode: Passcode | None = field(default=None, compare=False)
 
 
 class Peers:
@@ -103,16 +135,18 @@ class Peers:
         """Return every peer, by AE title."""
         return [_peer(row) for row in await self._pool.fetch(sql("peers"))]
 
-    async def put(self, peer: Peer, *, passcode: str | None = None) -> bool:
+    async def put(self, peer: Peer, *, passcode: str | None = None, our_passcode: str | None = None) -> bool:
         """Write a peer; returns whether it is a new one.
 
         Parameters
         ----------
         peer : Peer
-            All of it replaces what was known; its `has_passcode` is not looked at.
+            All of it replaces what was known; its `has_passcode` and `our_passcode` are not looked at.
         passcode : str, optional
             That it must give together with its username; empty takes the one it had away. None keeps that, unless the
             username changes.
+        our_passcode : str, optional
+            That we give it together with `our_username`; otherwise as `passcode`.
 
         Raises
         ------
@@ -122,11 +156,15 @@ class Peers:
         checked(peer)
         if passcode and not peer.username:
             raise InvalidPeer("A passcode needs a username beside it.")
+        if our_passcode and not peer.our_username:
+            raise InvalidPeer("our_passcode needs our_username beside it.")
+        if len(our_passcode or "") > LONGEST_PASSCODE or "\0" in (our_passcode or ""):
+            raise InvalidPeer(f"our_passcode must be at most {LONGEST_PASSCODE} characters of text.")
         digest = await asyncio.to_thread(_digest, passcode) if passcode else passcode
         arguments = (
             *(peer.ae_title, peer.host, peer.port, peer.tls, list(peer.commitment_delivery)),
             *(list(peer.transfer_syntaxes), peer.character_set, peer.username, peer.availability),
-            *(peer.forward_performed_steps, peer.description, digest),
+            *(peer.forward_performed_steps, peer.description, digest, peer.our_username, our_passcode),
         )
         return bool(await retrying(lambda: self._pool.fetchval(sql("put_peer"), *arguments)))
 
@@ -171,7 +209,8 @@ def checked(peer: Peer) -> Peer:
             r"character_set must be a value of Specific Character Set (0008,0005), such as ISO_IR 100, ISO_IR 192, "
             r"GB18030 or ISO 2022 IR 6\ISO 2022 IR 87."
         )
-    for name, value, most in (("username", peer.username, 64), ("description", peer.description, 1024)):
+    texts = (("username", peer.username, 64), ("our_username", peer.our_username, 64))
+    for name, value, most in (*texts, ("description", peer.description, 1024)):
         if len(value) > most or not (value.isprintable() or name == "description") or "\0" in value:
             raise InvalidPeer(f"{name} must be at most {most} characters of plain text.")
     return peer
@@ -198,7 +237,9 @@ def checked_ae_title(ae_title: str) -> str:
 
 def _peer(row: Any) -> Peer:
     values = dict(row)
-    return Peer(**values | {name: tuple(values[name]) for name in ("commitment_delivery", "transfer_syntaxes")})
+    lists = {name: tuple(values[name]) for name in ("commitment_delivery", "transfer_syntaxes")}
+    ours = None if values["our_passcode"] is None else Passcode(values["our_passcode"])
+    return Peer(**values | lists | {"our_passcode": ours})
 
 
 def _digest(passcode: str, salt: bytes | None = None) -> str:

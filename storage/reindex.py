@@ -1,4 +1,8 @@
-"""Building the index anew from the files alone: the files are the truth, the database is an index."""
+"""Building the index anew from the files alone: the files are the truth, the database is an index.
+
+The change feed tells of every instance again, since whoever keeps a copy of the index must renew it. That a study has
+become complete is no news a second time: no peer is told (`storage/completion.py`).
+"""
 
 import asyncio
 import multiprocessing
@@ -7,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
+from storage import completion
 from storage.archive import Archive
 from storage.blobs import FoundBlob, LocalBlobs
 from storage.database import ADMINISTRATIVE, sql
@@ -32,6 +37,7 @@ async def reindex(archive: Archive, *, processes: int = 2) -> AsyncIterator[Rein
 
     Nobody else may use the archive meanwhile. A run that was cut short is simply repeated.
     """
+    await completion.follow(archive.pool)  # what was stored before and not yet looked at is news
     await archive.pool.execute(sql("forget_index"), timeout=ADMINISTRATIVE)
     names = archive.blobs.names()
     context = multiprocessing.get_context("spawn")
@@ -41,7 +47,9 @@ async def reindex(archive: Archive, *, processes: int = 2) -> AsyncIterator[Rein
         while batch:
             following = await archive.blobs.run(_take, names)
             reading, done = _read_in(pool, archive, following), await reading
-            for result in await _index(archive, batch, done):
+            results = await _index(archive, batch, done)
+            await completion.pass_over(archive.pool)  # after each batch: a run that is cut short announces nothing
+            for result in results:
                 yield result
             batch = following
     await archive.pool.execute("VACUUM (ANALYZE)", timeout=ADMINISTRATIVE)  # searches are planned for what is there

@@ -13,6 +13,7 @@ Facts this module keeps:
 import uuid
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 import asyncpg
@@ -116,6 +117,12 @@ class Worklist:
                 await connection.execute(sql("delete_worklist_item"), item_id)
 
         await retrying(remove)
+
+    async def forget(self, after: timedelta) -> None:
+        """Delete items whose steps were all to start so long ago, but for what is still being performed."""
+        start = (datetime.now() - after).strftime("%Y%m%d")  # steps have the local time of whoever scheduled them
+        while await self._pool.execute(sql("forget_worklist_items"), start) == "DELETE 100":
+            pass
 
     async def bring(self, item: WorklistItem) -> Literal["added", "changed", "unchanged"]:
         """Add an item, or replace the one that is the same: of the same study, with one of its step IDs."""

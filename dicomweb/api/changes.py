@@ -17,8 +17,9 @@ import asyncio
 import logging
 import re
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -51,6 +52,8 @@ HEARTBEAT: Final = 15.0
 STUCK_AFTER: Final = 60.0
 """Seconds a listener may take to take what it is sent."""
 MEDIA_TYPE: Final = "text/event-stream"
+
+Listening = Callable[["asyncio.Future[Any]"], AsyncGenerator[bytes]]
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _BEGINNING: Final = b"retry: 3000\nid: %d\n\n"
@@ -100,20 +103,25 @@ class ChangeFeed:
         self.closed = True
         self._news.set()
 
-    async def listen(self, after: int | None, gone: "asyncio.Future[Any]") -> AsyncIterator[bytes]:
-        """Yield events, and signs of life, until `gone` is done or the feed is closed.
+    async def open(self, after: int | None) -> Listening:
+        """Find out where to begin: what fails, fails before an answer has begun.
 
         Parameters
         ----------
         after : int or None
             Sequence number of the last change that is known; None for what changes from now on.
-        gone : asyncio.Future
-            Done when nobody listens any more.
+
+        Returns
+        -------
+        callable
+            Yields events, and signs of life, until the future it is given is done or the feed is closed.
         """
+        newest = await newest_change(self.archive.pool)
+        return partial(self._listen, newest if after is None else min(after, newest), newest)
+
+    async def _listen(self, position: int, newest: int, gone: "asyncio.Future[Any]") -> AsyncGenerator[bytes]:
         self.listeners += 1
         try:
-            newest = await newest_change(self.archive.pool)
-            position = newest if after is None else min(after, newest)
             if self._reader is None:
                 self._floor = newest
                 self._recent.clear()
@@ -181,25 +189,22 @@ class EventStream(Response):
 
     Parameters
     ----------
-    feed : ChangeFeed
-        What is told.
-    after : int or None
-        As in `ChangeFeed.listen`.
+    listening : callable
+        From `ChangeFeed.open`.
     """
 
-    def __init__(self, feed: ChangeFeed, after: int | None) -> None:
+    def __init__(self, listening: Listening) -> None:
         # The last header keeps nginx from collecting events into larger pieces.
         super().__init__(None, 200, {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}, MEDIA_TYPE)
         del self.headers["content-length"]
-        self.feed = feed
-        self.after = after
+        self.listening = listening
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events until the client is gone or the process ends."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         if scope["method"] != "HEAD":
             gone = asyncio.ensure_future(_gone(receive))
-            events = self.feed.listen(self.after, gone)
+            events = self.listening(gone)
             try:
                 async for piece in events:
                     async with asyncio.timeout(STUCK_AFTER):
@@ -207,7 +212,7 @@ class EventStream(Response):
             except TimeoutError:
                 pass
             finally:
-                await events.aclose()  # type: ignore[attr-defined]
+                await events.aclose()
                 gone.cancel()
         # That a listener goes is how a stream ends: it is whole.
         await send({"type": "http.response.body", "body": b""})
@@ -228,7 +233,7 @@ async def stream_changes(request: Request) -> Response:
     if feed.full or feed.closed:
         detail = "As many listen as can; try again later, or ask for /api/changes every few seconds."
         raise RequestRefused(503, detail, {"Retry-After": "30"})
-    return EventStream(feed, after)
+    return EventStream(await feed.open(after))
 
 
 async def _gone(receive: Receive) -> None:

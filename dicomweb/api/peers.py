@@ -2,8 +2,8 @@
 
 Facts this module keeps:
 
-- A PUT is the whole peer: what is left out gets its default. The passcode alone is kept when it is left out, since
-  nobody can read it to send it again.
+- A PUT is the whole peer: what is left out gets its default. Passcodes alone are kept when they are left out, since
+  nobody can read them to send them again.
 - Members that are not known are refused: a misspelt one would silently be the default.
 - That a peer does not answer is no fault of ours: 502 when it cannot be reached or refuses, 504 when it is silent.
 """
@@ -51,11 +51,18 @@ class PeerMembers(Members):
         description="Passcode it must give with its username. Never shown; left out it stays, empty it goes.",
         json_schema_extra={"writeOnly": True},
     )
+    our_username: str = Field("", description="User identity we give when we call it; empty: none.")
+    our_passcode: str | None = Field(
+        None,
+        description="Passcode we give with it, kept as it is. Never shown; left out it stays, empty it goes.",
+        json_schema_extra={"writeOnly": True},
+    )
     availability: bool = Field(False, description="Whether it is told of studies that have become complete.")
     forward_performed_steps: bool = Field(False, description="Whether it is sent performed procedure steps.")
     description: str = Field("", description="For people.")
     ae_title: str | None = Field(None, description="That of the URL.")
     has_passcode: bool | None = Field(None, description="Whether there is a passcode; only shown.")
+    has_our_passcode: bool | None = Field(None, description="Whether there is an our_passcode; only shown.")
 
 
 class FindMembers(Members):
@@ -86,7 +93,9 @@ async def put_peer(request: Request) -> Response:
     if members.ae_title not in (None, ae_title):
         raise RequestRefused(400, "ae_title: is not that of the URL; put the peer under its own, and delete this one.")
     try:
-        created = await _peers(request).put(peer_of(ae_title, members), passcode=members.passcode)
+        created = await _peers(request).put(
+            peer_of(ae_title, members), passcode=members.passcode, our_passcode=members.our_passcode
+        )
     except InvalidPeer as error:
         raise RequestRefused(400, str(error)) from None
     written = await _peer(request)
@@ -122,13 +131,15 @@ async def find_on_peer(request: Request) -> Response:
 
 
 def shown(peer: Peer) -> dict[str, Any]:
-    """Return a peer as it is shown."""
-    return asdict(peer)
+    """Return a peer as it is shown: of passcodes, that there are any."""
+    values = asdict(peer)
+    values["has_our_passcode"] = values.pop("our_passcode") is not None
+    return values
 
 
 def peer_of(ae_title: str, members: PeerMembers) -> Peer:
     """Make a peer of what was put."""
-    values = members.model_dump(exclude={"passcode", "has_passcode", "ae_title"})
+    values = members.model_dump(exclude={"passcode", "has_passcode", "our_passcode", "has_our_passcode", "ae_title"})
     lists = {name: tuple(values[name]) for name in ("commitment_delivery", "transfer_syntaxes")}
     return Peer(ae_title, **values | lists)
 

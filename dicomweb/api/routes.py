@@ -1,32 +1,25 @@
 """Everything below `/api`: the nouns that there are, and their description."""
 
-from importlib import import_module
-from importlib.util import find_spec
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route, Router
 
+from dicomweb.api import changes, commitments, jobs, peers, performed_steps, status, worklist
 from dicomweb.api.body import MOUNT_OF_API, answer, api_url
 from dicomweb.api.guard import Guard
 from dicomweb.api.openapi import document
 
-NOUNS = ("peers", "jobs", "commitments", "worklist", "performed_steps", "changes", "status")
-"""Modules of this package; each has `ROUTES` and `PATHS`, and may have `SCHEMAS`."""
-
-
-def nouns() -> list[ModuleType]:
-    """Import the nouns."""
-    names = [f"{__package__}.{noun}" for noun in NOUNS]
-    return [import_module(name) for name in names if find_spec(name)]
+NOUNS: Final[tuple[ModuleType, ...]] = (peers, jobs, commitments, worklist, performed_steps, changes, status)
+"""Each has `ROUTES` and `PATHS`, and may have `SCHEMAS`."""
 
 
 def mount() -> Mount:
     """Make `/api`, guarded against other sites."""
-    routes = [route for noun in nouns() for route in noun.ROUTES]
+    routes = [route for noun in NOUNS for route in noun.ROUTES]
     routes.append(Route("/openapi.json", show_description))
     return Mount(MOUNT_OF_API, app=Router(routes, redirect_slashes=False), middleware=[Middleware(Guard)])
 
@@ -40,7 +33,7 @@ def description(url: str = MOUNT_OF_API) -> dict[str, Any]:
     """Return the OpenAPI document of everything below `url`."""
     paths: dict[str, Any] = {}
     schemas: dict[str, Any] = {}
-    for noun in nouns():
+    for noun in NOUNS:
         paths |= noun.PATHS
         schemas |= getattr(noun, "SCHEMAS", {})
     return document(url, paths, schemas)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
+from starlette.routing import Route
 
 from dicomweb.api.body import answer
 from dicomweb.api.openapi import operation, reference
@@ -57,9 +57,9 @@ async def show_status(request: Request) -> Response:
 
 
 def has_viewer(request: Request) -> bool:
-    """Whether a viewer is served at `/viewer`."""
-    scope = {**request.scope, "path": "/viewer", "root_path": request.scope.get("app_root_path", ""), "method": "GET"}
-    return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+    """Whether a viewer is installed, and so served at `/viewer`."""
+    folder = getattr(request.app.state, "viewer", None)
+    return folder is not None and folder.current() is not None
 
 
 async def _statistics(request: Request) -> Statistics | None:

@@ -4,11 +4,11 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import orjson
 
+from dicomweb.api.peers import shown
 from dicomweb.dimse.errors import AssociationError
 from dicomweb.jobs.worker import JobWorker
 from dicomweb.opening import open_archive
@@ -45,10 +45,10 @@ class _Place(NamedTuple):
         return peer
 
 
-async def add(settings: Settings, peer: Peer, passcode: str | None) -> None:
+async def add(settings: Settings, peer: Peer, passcode: str | None, our_passcode: str | None) -> None:
     """Write a peer and say so; makes the archive when there is none."""
     async with _opened(settings, create=True) as place:
-        created = await Peers(place.archive.pool).put(peer, passcode=passcode)
+        created = await Peers(place.archive.pool).put(peer, passcode=passcode, our_passcode=our_passcode)
     sys.stdout.write(f"{peer.ae_title} is {'added' if created else 'changed'}.\n")
 
 
@@ -57,7 +57,7 @@ async def show_all(settings: Settings, as_json: bool) -> None:
     async with _opened(settings) as place:
         peers = await Peers(place.archive.pool).all()
     if as_json:
-        sys.stdout.writelines(orjson.dumps(asdict(peer)).decode() + "\n" for peer in peers)
+        sys.stdout.writelines(orjson.dumps(shown(peer)).decode() + "\n" for peer in peers)
         return
     rows = [
         (
@@ -73,7 +73,7 @@ async def show(settings: Settings, ae_title: str) -> None:
     """Write a peer as JSON."""
     async with _opened(settings) as place:
         peer = await place.peer(ae_title)
-    sys.stdout.write(orjson.dumps(asdict(peer), option=orjson.OPT_INDENT_2).decode() + "\n")
+    sys.stdout.write(orjson.dumps(shown(peer), option=orjson.OPT_INDENT_2).decode() + "\n")
 
 
 async def remove(settings: Settings, ae_title: str) -> None:

@@ -34,6 +34,8 @@ def add(
     character_set: str = "",
     username: str = "",
     passcode_file: Path | None = None,
+    our_username: str = "",
+    our_passcode_file: Path | None = None,
     availability: Switch = False,
     forward_performed_steps: Switch = False,
     description: str = "",
@@ -65,6 +67,10 @@ def add(
         User identity it must give when it calls.
     passcode_file
         File whose first line is the passcode it must give with it; - for standard input. Without it the passcode stays.
+    our_username
+        User identity we give when we call it.
+    our_passcode_file
+        File whose first line is the passcode we give with it, as above. It is kept in the database as it is.
     availability
         Tell it of studies that have become complete.
     forward_performed_steps
@@ -85,12 +91,14 @@ def add(
         transfer_syntaxes=tuple(transfer_syntax or ()),
         character_set=character_set,
         username=username,
+        our_username=our_username,
         availability=availability,
         forward_performed_steps=forward_performed_steps,
         description=description,
     )
     settings = load({"data_dir": data_dir, "database_url": database_url}, config)
-    asyncio.run(peer_actions.add(settings, peer, _passcode(passcode_file)))
+    passcodes = _passcode("--passcode-file", passcode_file), _passcode("--our-passcode-file", our_passcode_file)
+    asyncio.run(peer_actions.add(settings, peer, *passcodes))
 
 
 @peers.command(name="list")
@@ -322,11 +330,11 @@ def send(
     sys.exit(asyncio.run(peer_actions.queue(settings, "send", ae_title, studies, {}, background=background)))
 
 
-def _passcode(path: Path | None) -> str | None:
+def _passcode(flag: str, path: Path | None) -> str | None:
     if path is None:
         return None
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        raise SettingsError(f"--passcode-file {path} cannot be read.") from None
+        raise SettingsError(f"{flag} {path} cannot be read.") from None
     return text.partition("\n")[0].rstrip("\r")

@@ -5,7 +5,8 @@ Facts this module keeps:
 - A peer that says nothing is let go after the ACSE timeout (ARTIM, PS3.8 9.1.5); so is one that connects and closes,
   as port probes do, without a word in the log above DEBUG.
 - A first PDU that is not A-ASSOCIATE-RQ, or that cannot be read, is answered with A-ABORT (PS3.8 Table 9-10, AA-1).
-- A protocol version without bit 0 is rejected here (PS3.8 9.3.4); every other reason to reject is the application's.
+- A protocol version without bit 0 is rejected here (PS3.8 9.3.4) and told to the log; every other reason to reject is
+  the application's, and so is what its log says of it.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from dicomweb.dimse import pdu
 from dicomweb.dimse.associate import decode_request, encode_acceptance
 from dicomweb.dimse.association import LINGER, Association
 from dicomweb.dimse.connection import Connection
-from dicomweb.dimse.errors import REJECT_REASONS, AssociationAborted, ProtocolError
+from dicomweb.dimse.errors import AssociationAborted, ProtocolError
 from dicomweb.dimse.handshake import first_item
 from dicomweb.dimse.message import Timeouts
 from dicomweb.dimse.negotiation import (
@@ -29,6 +30,7 @@ from dicomweb.dimse.negotiation import (
     Implementation,
     Proposal,
     Rejection,
+    shown_title,
     within,
 )
 from dicomweb.dimse.pdu import Parser, Pdu, PduType
@@ -115,8 +117,10 @@ async def _answer(
         answer = await negotiate(proposal, address)
     else:
         answer = PROTOCOL_VERSION_NOT_SUPPORTED
+        who = shown_title(proposal.calling_ae_title)
+        logger.info("%s:%d (%s) rejected: protocol version not supported", connection.host, connection.port, who)
     if isinstance(answer, Rejection):
-        await _reject(connection, proposal, answer, timeouts)
+        await _reject(connection, answer, timeouts)
         return None
     acceptance = within(proposal, answer)
     encoded = encode_acceptance(proposal, acceptance, max_pdu=max_pdu, implementation=implementation)
@@ -148,8 +152,6 @@ def _proposal(first: object) -> Proposal:
     return proposal
 
 
-async def _reject(connection: Connection, proposal: Proposal, rejection: Rejection, timeouts: Timeouts) -> None:
-    reason = REJECT_REASONS.get((rejection.source, rejection.reason), "no known reason")
-    logger.info("%s:%d (%s) rejected: %s", connection.host, connection.port, proposal.calling_ae_title, reason)
+async def _reject(connection: Connection, rejection: Rejection, timeouts: Timeouts) -> None:
     connection.write_soon([pdu.rejection(rejection.result, rejection.source, rejection.reason)])
     await connection.wait_closed_by_peer(min(LINGER, timeouts.acse))

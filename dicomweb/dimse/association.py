@@ -34,12 +34,13 @@ from dicomweb.dimse.command_set import (
 )
 from dicomweb.dimse.connection import Connection
 from dicomweb.dimse.data_set import DataSet
-from dicomweb.dimse.errors import ABORT_REASONS, AssociationAborted, PeerTimeout, ProtocolError
+from dicomweb.dimse.errors import AssociationAborted, PeerTimeout, ProtocolError, why_aborted
 from dicomweb.dimse.incoming import Incoming
 from dicomweb.dimse.mailbox import Mailbox
 from dicomweb.dimse.message import Message, Timeouts, is_cancel, is_final_response, response_to
-from dicomweb.dimse.negotiation import Acceptance, Context, Implementation, Proposal, contexts_of
+from dicomweb.dimse.negotiation import Acceptance, Context, Implementation, Proposal, contexts_of, shown_title
 from dicomweb.dimse.outgoing import Data, Outgoing
+from dicomweb.dimse.patience import Patience
 from dicomweb.dimse.pdu import Fragment, Parser, Pdu, PduType
 from dicomweb.dimse.served import Served
 
@@ -112,6 +113,8 @@ class Association:
         self._asked = Asked()
         self._response: tuple[Message, Mailbox[Message]] | None = None
         self._outgoing = Outgoing(connection, peer_max_pdu)
+        # Busy: somebody on this side is at work, or waits for the peer with a timer of its own.
+        self._patience = Patience(connection, timeouts, lambda: bool(self._served.is_busy or len(self._asked)))
         self._is_ended = False
         self._error: AssociationAborted | None = None
         self._release_requested = False
@@ -121,7 +124,8 @@ class Association:
         self._reader.add_done_callback(lambda _: connection.kill())
 
     def __repr__(self) -> str:
-        return f"<Association {self.calling_ae_title} -> {self.called_ae_title} {self.peer_host}:{self.peer_port}>"
+        titles = f"{shown_title(self.calling_ae_title)} -> {shown_title(self.called_ae_title)}"
+        return f"<Association {titles} {self.peer_host}:{self.peer_port}>"
 
     async def __aenter__(self) -> "Association":
         return self
@@ -332,6 +336,7 @@ class Association:
         reason = self._reason_of_end()
         self._served.close(error)
         self._incoming.end(reason)
+        self._outgoing.end(reason)
         self._asked.close(reason)
         if farewell:
             self._connection.write_soon([farewell])
@@ -399,6 +404,8 @@ class Association:
                     await self._take_fragment(item)
                 elif await self._take_pdu(item):
                     return
+                if not self._incoming.is_within_command:
+                    self._patience.whole()
             if self._incoming.data is not None:
                 await self._room(self._incoming.data)
             chunk = await self._chunk()
@@ -414,26 +421,16 @@ class Association:
 
     async def _chunk(self) -> bytes:
         """Return what comes next; in the middle of a message soon, otherwise whenever it does."""
-        if self._parser.is_within_pdu or self._incoming.is_within_message:
-            return await self._connection.read(self.timeouts.dimse)
-        idle = self.timeouts.idle
-        while True:
-            silent = 0 if self._is_busy else self._loop.time() - self._connection.last_active
-            try:
-                return await self._connection.read(max(idle - silent, 0.001))
-            except PeerTimeout:
-                if not self._is_busy and self._loop.time() - self._connection.last_active >= idle:
-                    raise
-
-    @property
-    def _is_busy(self) -> bool:
-        """Whether somebody on this side is at work, or waits for the peer with a timer of its own."""
-        return bool(self._served.is_busy or len(self._asked))
+        if self._incoming.data is not None:
+            return await self._patience.read_data()
+        if self._incoming.is_within_command or self._parser.is_within_pdu:
+            return await self._patience.read_command()
+        return await self._patience.read_next()
 
     async def _take_pdu(self, item: Pdu) -> bool:
         """Do what a PDU asks for; return whether it is the last one (PS3.8 Table 9-10)."""
         if item.type is PduType.A_ABORT:
-            raise AssociationAborted(_why_aborted(item.body))
+            raise AssociationAborted(why_aborted(item.body))
         if item.type is PduType.A_RELEASE_RQ and not self._incoming.is_within_message:
             return await self._take_release_request()
         if item.type is PduType.A_RELEASE_RP and self._release_requested:
@@ -490,10 +487,3 @@ class Association:
             request.discard()
             return
         await self._served.put(request)
-
-
-def _why_aborted(body: bytes) -> str:
-    source, reason = (body[2], body[3]) if len(body) >= 4 else (0, 0)
-    if source == 0:
-        return "the peer aborted the association"
-    return f"the peer's DICOM layer aborted the association: {ABORT_REASONS.get(reason, f'reason {reason}')}"

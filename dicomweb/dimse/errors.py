@@ -86,3 +86,11 @@ class ProtocolError(AssociationAborted):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+def why_aborted(body: bytes) -> str:
+    """Say who ended an association and why, by the body of an A-ABORT (PS3.8 9.3.8)."""
+    source, reason = (body[2], body[3]) if len(body) >= 4 else (0, 0)
+    if source == 0:
+        return "the peer aborted the association"
+    return f"the peer's DICOM layer aborted the association: {ABORT_REASONS.get(reason, f'reason {reason}')}"

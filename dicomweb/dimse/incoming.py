@@ -42,6 +42,11 @@ class Incoming:
         """Whether part of a message has come and part of it has not."""
         return self._context_id is not None
 
+    @property
+    def is_within_command(self) -> bool:
+        """Whether part of a command set has come and part of it has not."""
+        return self._context_id is not None and self.data is None
+
     def feed(self, fragment: Fragment) -> Message | None:
         """Take a fragment; return the message whose command set it completes.
 

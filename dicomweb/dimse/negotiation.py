@@ -199,6 +199,11 @@ class Context:
     as_scp: bool
 
 
+def shown_title(ae_title: str) -> str:
+    """Write an AE title for a log or a message: peers may put anything into it, line ends included."""
+    return "".join(each if each.isascii() and each.isprintable() else "?" for each in ae_title[:16]) or "nobody"
+
+
 def within(proposal: Proposal, acceptance: Acceptance) -> Acceptance:
     """Take from an acceptance what was not proposed, and refuse what it does not answer or may not accept."""
     answers = {answer.id: answer for answer in acceptance.contexts}

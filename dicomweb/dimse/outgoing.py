@@ -6,13 +6,16 @@ Facts this module keeps:
 - A command set and the first data go to the socket together; then as much at once as `BATCH`, and no more is read from
   the data set than the socket takes.
 - The data is never copied here.
+- An association that has ended is noticed between two chunks of the data set: whoever makes them stops then.
 """
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from copy import copy
 from typing import Final
 
 from dicomweb.dimse.connection import Connection
+from dicomweb.dimse.errors import AssociationAborted
 from dicomweb.dimse.pdu import Packer, fragment_length
 
 BATCH: Final = 256 << 10
@@ -36,6 +39,11 @@ class Outgoing:
         self._limit = fragment_length(peer_max_pdu)
         self.lock = asyncio.Lock()
         self.is_within_message = False
+        self._error: AssociationAborted | None = None
+
+    def end(self, error: AssociationAborted) -> None:
+        """Say that nothing more can be sent, and why."""
+        self._error = error
 
     async def send(self, context_id: int, command: bytes, data: Data | None) -> None:
         """Send a command set and its data set if it has one.
@@ -43,13 +51,15 @@ class Outgoing:
         Raises
         ------
         AssociationAborted
-            The connection is lost, or the peer takes nothing.
+            The association has ended, the connection is lost, or the peer takes nothing.
         """
         batch = list(self._command(context_id, command))
         if data is not None:
             packer = Packer(context_id, self._limit, is_command=False)
             size = 0
             async for chunk in _chunks(data):
+                if self._error is not None:
+                    raise copy(self._error)
                 for buffers in packer.add(chunk):
                     batch += buffers
                     size += self._limit

@@ -9,7 +9,10 @@ Facts this module keeps:
 - The HTTP workers ask whether we are well, under our own title and from this machine: that is allowed, for verification
   alone.
 - A server response to a user identity goes out only when one was asked for and the identity was checked; for a username
-  it is empty (PS3.7 D.3.3.7.2; G-013).
+  it is empty (PS3.7 D.3.3.7.2; G-013). A peer without credentials here may show what it likes, Kerberos tickets, SAML
+  assertions and JSON web tokens included, and gets no response: nobody has checked it, and to refuse it would keep out
+  modalities that always send one. Where credentials are asked for, only a username and passcode will do.
+- A title with control characters is no AE title (PS3.5 Table 6.2-1), and unknown even where anybody may call.
 """
 
 import logging
@@ -44,6 +47,16 @@ UNKNOWN_CALLED_AE: Final = Rejection(1, 1, 7)
 IDENTITY_REFUSED: Final = Rejection(1, 2, 1)
 STOPPING: Final = Rejection(2, 3, 1)
 TOO_MANY: Final = Rejection(2, 3, 2)
+
+HINTS: Final = {
+    WRONG_APPLICATION_CONTEXT: "it does not speak DICOM",
+    UNKNOWN_CALLING_AE: "it is not among the peers (dicomweb peers add, PUT /api/peers)",
+    UNKNOWN_CALLED_AE: "that is not the title of this archive (aet)",
+    IDENTITY_REFUSED: "username and passcode are not those of the peer",
+    STOPPING: "the gateway stops",
+    TOO_MANY: "there are as many associations as dimse_max_associations allows",
+}
+"""What the log says about a rejection to whoever has to mend it."""
 
 REASONS: Final = {
     WRONG_APPLICATION_CONTEXT: "application-context",
@@ -110,8 +123,9 @@ class Admission:
         --------
         PS3.8 9.3.4; PS3.7 D.3.3.7.
         """
-        peer = await self._gateway.peers.get(proposal.calling_ae_title) if proposal.calling_ae_title else None
-        itself = peer is None and proposal.calling_ae_title == self._settings.aet and caller.is_this_machine
+        title = proposal.calling_ae_title
+        peer = await self._gateway.peers.get(title) if title and title.isprintable() else None
+        itself = peer is None and title == self._settings.aet and caller.is_this_machine
         known = peer is not None or itself or self._anybody_may_call(caller)
         if (rejection := self._refuse(proposal, caller, known=known)) is not None:
             return rejection
@@ -128,9 +142,11 @@ class Admission:
         settings = self._settings
         if proposal.application_context != APPLICATION_CONTEXT:
             return WRONG_APPLICATION_CONTEXT
-        if not settings.dimse_any_called_ae and proposal.called_ae_title != settings.aet:
+        if proposal.called_ae_title != settings.aet and not (
+            settings.dimse_any_called_ae and proposal.called_ae_title.isprintable()
+        ):
             return UNKNOWN_CALLED_AE
-        if not known:
+        if not (known and proposal.calling_ae_title.isprintable()):
             return UNKNOWN_CALLING_AE
         if caller.stopping:
             return STOPPING

@@ -18,9 +18,10 @@ from typing import Any, Final
 
 from dicomweb.dimse.association import Association
 from dicomweb.dimse.errors import AssociationError
-from dicomweb.gateway.commitment_reports import Reporter, address_of, provider_context, timeouts_of
+from dicomweb.gateway.commitment_reports import Reporter, address_of, provider_context
 from dicomweb.gateway.gateway import Gateway
 from dicomweb.gateway.storage_classes import is_storage
+from dicomweb.scu.calling import identity_of
 from dicomweb.scu.commitment import CommitmentRefused, CommitmentUnanswered, request_commitment
 from storage.commitment_check import CommitmentCheck
 from storage.commitments import CLAIM, PROCESSING_FAILURE, SOUND, Commitment, Commitments, Reference, State
@@ -205,7 +206,8 @@ class Delivery:
             sound,
             asked=self._asked,
             within=ANSWER_WITHIN,
-            timeouts=timeouts_of(gateway.settings),
+            timeouts=gateway.timeouts,
+            identity=identity_of(peer),
         )
         return {
             reference.sop_instance_uid: answer.failed.get(reference.sop_instance_uid, PROCESSING_FAILURE)

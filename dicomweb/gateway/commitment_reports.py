@@ -18,14 +18,13 @@ from typing import Final
 from dicomweb.dimse.association import Association
 from dicomweb.dimse.command_set import Operation
 from dicomweb.dimse.errors import AssociationError
-from dicomweb.dimse.message import Timeouts
 from dicomweb.dimse.negotiation import Context
 from dicomweb.dimse.requestor import Address, connect
 from dicomweb.gateway.commitment_scp import name_of
 from dicomweb.gateway.gateway import Gateway
+from dicomweb.scu.calling import identity_of
 from dicomweb.scu.commitment import TRANSFER_SYNTAXES, status_of, status_text
 from dicomweb.scu.commitment_data_set import SOP_CLASS, SOP_INSTANCE, write_report
-from dicomweb.settings import Settings
 from storage.commitments import CheckedReference, Commitment, Commitments
 from storage.data_set import encode
 from storage.peers import Peer
@@ -68,11 +67,6 @@ class Undelivered:
     def problem(self, report: Commitment) -> str:
         """Say why a report was not delivered."""
         return "; ".join(self._problems[report.id]) or "no way to deliver it was tried"
-
-
-def timeouts_of(settings: Settings) -> Timeouts:
-    """Return how long we wait for those whom we open associations with."""
-    return Timeouts(acse=settings.dimse_acse_timeout, dimse=settings.dimse_timeout, idle=settings.dimse_idle_timeout)
 
 
 def address_of(gateway: Gateway, peer: Peer) -> Address:
@@ -159,7 +153,8 @@ class Reporter:
                     calling_ae_title=called_ae_title,
                     contexts=[(SOP_CLASS, TRANSFER_SYNTAXES)],
                     roles={SOP_CLASS: (False, True)},
-                    timeouts=timeouts_of(self._gateway.settings),
+                    identity=identity_of(peer),
+                    timeouts=self._gateway.timeouts,
                     max_pdu=self._gateway.settings.dimse_max_pdu,
                 )
             except AssociationError as error:

@@ -5,6 +5,11 @@ Facts this module keeps:
 - Every request gets exactly one final response; a handler that fails costs its request, never the association.
 - An operation that the SOP class does not have is 0211; a SOP class that is not that of the context is 0122
   (PS3.7 Annex C; G-030, G-044).
+- A peer that negotiated only the SCP role for a SOP class asks nothing of us there: 0124 (PS3.7 D.3.3.4). A report of
+  an event (N-EVENT-REPORT) is taken all the same, for some archives deliver it without having negotiated any role.
+- A C-STORE may name another storage class than its context, which some senders do; that of the data set must be the
+  one named, see storage_scp. One Message ID used twice is no error of ours to find: requests are answered one by one
+  in their order, so 0210 is never answered.
 - Only what breaks the association itself, an AssociationError, leaves this module.
 """
 
@@ -23,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 SOP_CLASS_NOT_SUPPORTED = 0x0122
 UNRECOGNIZED_OPERATION = 0x0211
+NOT_AUTHORIZED = 0x0124
 
 
 async def dispatch(call: Call, services: Services, live: LiveAssociation) -> None:
@@ -52,10 +58,13 @@ async def _answer(call: Call, services: Services, operation: Operation | None) -
     service = services.of(call.message.context.abstract_syntax, service_class)
     handler = service.handlers.get(operation) if service is not None and operation is not None else None
     if handler is None or service is None:
-        await call.respond(UNRECOGNIZED_OPERATION, ErrorComment="The SOP class of this context has no such operation.")
+        await call.fail(UNRECOGNIZED_OPERATION, "The SOP class of this context has no such operation.")
+        return
+    if not (call.message.context.as_scp or operation is Operation.N_EVENT_REPORT):
+        await call.fail(NOT_AUTHORIZED, "The SCU role was not negotiated for this SOP class.")
         return
     if not _names_its_context(call, service):
-        await call.respond(SOP_CLASS_NOT_SUPPORTED, ErrorComment="The SOP class is not that of the context.")
+        await call.fail(SOP_CLASS_NOT_SUPPORTED, "The SOP class is not that of the context.")
         return
     try:
         await handler(call)

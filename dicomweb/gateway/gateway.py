@@ -3,6 +3,7 @@
 import ssl
 from dataclasses import dataclass, field
 
+from dicomweb.dimse.message import Timeouts
 from dicomweb.gateway.associations import Associations
 from dicomweb.gateway.metrics import GatewayMetrics
 from dicomweb.settings import Settings
@@ -36,3 +37,14 @@ class Gateway:
     tls: ssl.SSLContext | None = None
     associations: Associations = field(default_factory=Associations)
     metrics: GatewayMetrics = field(default_factory=GatewayMetrics)
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """How long peers are waited for, on associations of either side (G-010)."""
+        settings = self.settings
+        return Timeouts(
+            acse=settings.dimse_acse_timeout,
+            dimse=settings.dimse_timeout,
+            idle=settings.dimse_idle_timeout,
+            write=settings.dimse_timeout,
+        )

@@ -1,4 +1,4 @@
-"""The identifier of a C-FIND as it comes: information model, level, keys.
+"""The identifier of a C-FIND, C-MOVE or C-GET as it comes: information model, level, keys.
 
 Facts this module keeps:
 
@@ -14,13 +14,13 @@ from typing import Any, Final
 
 from pydicom.datadict import keyword_for_tag
 
-from dicomweb.gateway.call import Call
+from dicomweb.gateway.call import Call, WrongIdentifier
 from storage import data_set
 from storage.attributes import Level, Tag8, tag_of
-from storage.errors import InvalidDicom, InvalidQuery, LimitExceeded
+from storage.errors import InvalidDicom, LimitExceeded
 
-LONGEST: Final = 4 << 20
-"""Bytes of an identifier; a list of 10 000 UIDs takes 650 000."""
+LONGEST: Final = 16 << 20
+"""Bytes of an identifier; a list of 200 000 UIDs takes 13 million."""
 
 QUERY_RETRIEVE_LEVEL: Final = tag_of("QueryRetrieveLevel")
 UNIQUE_KEYS: Final[Mapping[Level, Tag8]] = {
@@ -35,30 +35,23 @@ PATIENT_ROOT: Final = (Level.PATIENT, Level.STUDY, Level.SERIES, Level.IMAGE)
 STUDY_ROOT: Final = (Level.STUDY, Level.SERIES, Level.IMAGE)
 PATIENT_STUDY_ONLY: Final = (Level.PATIENT, Level.STUDY)
 
-_ROOT: Final = "1.2.840.10008.5.1.4.1.2."
-FIND: Final = {f"{_ROOT}1.1": PATIENT_ROOT, f"{_ROOT}2.1": STUDY_ROOT, f"{_ROOT}3.1": PATIENT_STUDY_ONLY}
-"""SOP classes -> the levels of their information model, the highest first (PS3.4 C.6; the last one retired)."""
+_MODELS: Final = {
+    "1.2.840.10008.5.1.4.1.2.1.": PATIENT_ROOT,
+    "1.2.840.10008.5.1.4.1.2.2.": STUDY_ROOT,
+    "1.2.840.10008.5.1.4.1.2.3.": PATIENT_STUDY_ONLY,  # retired
+}
+FIND: Final = {f"{model}1": levels for model, levels in _MODELS.items()}
+MOVE: Final = {f"{model}2": levels for model, levels in _MODELS.items()}
+GET: Final = {f"{model}3": levels for model, levels in _MODELS.items()}
+"""SOP classes -> the levels of their information model, the highest first (PS3.4 C.6)."""
 
-
-class WrongIdentifier(InvalidQuery):
-    """An identifier that does not match its SOP class.
-
-    Parameters
-    ----------
-    text : str
-        What is wrong.
-    tag : str
-        The element, for (0000,0901) Offending Element.
-    """
-
-    def __init__(self, text: str, tag: Tag8) -> None:
-        super().__init__(text)
-        self.tag = tag
+LEVELS: Final = {**FIND, **MOVE, **GET}
+"""The same, of all of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identifier:
-    """What a C-FIND asks for.
+    """What is asked for.
 
     Attributes
     ----------
@@ -105,7 +98,7 @@ async def read(call: Call) -> Identifier:
         raw = await call.message.data.read(LONGEST)
     except ValueError:
         raise LimitExceeded(f"The identifier is longer than {LONGEST} bytes.") from None
-    return parse(raw, call.message.context.transfer_syntax, FIND[call.message.context.abstract_syntax])
+    return parse(raw, call.message.context.transfer_syntax, LEVELS[call.message.context.abstract_syntax])
 
 
 def parse(raw: bytes, transfer_syntax_uid: str, levels: tuple[Level, ...]) -> Identifier:

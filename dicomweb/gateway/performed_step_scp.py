@@ -13,7 +13,7 @@ Facts and clauses this module keeps:
 import uuid
 from typing import Final
 
-from dicomweb.gateway.call import Call, error_comment
+from dicomweb.gateway.call import SUCCESS, Call, error_comment
 from storage import data_set
 from storage.dicomjson import Attribute
 from storage.errors import InvalidDicom, NotFound
@@ -27,7 +27,6 @@ SOP_CLASSES: Final = frozenset({"1.2.840.10008.3.1.2.3.3"})
 LONGEST_STEP: Final = 64 << 20
 """Bytes of a data set: a step may refer to a hundred thousand images."""
 
-SUCCESS: Final = 0x0000
 INVALID_ATTRIBUTE_VALUE: Final = 0x0106
 ATTRIBUTE_LIST_ERROR: Final = 0x0107
 PROCESSING_FAILURE: Final = 0x0110
@@ -72,6 +71,9 @@ async def set(call: Call) -> None:
     PS3.4 F.7.2.2; PS3.7 10.1.3; checklist G-164 to G-170.
     """
     sop_instance_uid = call.text("RequestedSOPInstanceUID") or call.text("AffectedSOPInstanceUID")
+    if not UID.fullmatch(sop_instance_uid):
+        await call.respond(INVALID_SOP_INSTANCE, ErrorComment="The SOP Instance UID is not a UID.")
+        return
     dataset = await _data_set(call)
     try:
         complaints = await _steps(call).change(sop_instance_uid, dataset)

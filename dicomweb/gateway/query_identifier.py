@@ -15,14 +15,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from dicomweb.gateway.identifier import (
-    QUERY_RETRIEVE_LEVEL,
-    UNIQUE_KEYS,
-    Identifier,
-    WrongIdentifier,
-    key_values,
-    name_of,
-)
+from dicomweb.gateway.call import WrongIdentifier
+from dicomweb.gateway.identifier import QUERY_RETRIEVE_LEVEL, UNIQUE_KEYS, Identifier, key_values, name_of
 from storage.attributes import BY_LEVEL, Level, Tag8, level_of, tag_of, vr_of
 from storage.errors import InvalidQuery
 from storage.matching import Include, Key, Query, conditions

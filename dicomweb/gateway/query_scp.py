@@ -16,10 +16,8 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Any, Final
 
-from dicomweb.failures import failure_of
 from dicomweb.gateway import identifier
-from dicomweb.gateway.call import Call, error_comment
-from dicomweb.gateway.identifier import WrongIdentifier
+from dicomweb.gateway.call import CANCELLED, SUCCESS, Call
 from dicomweb.gateway.query_identifier import Negotiated, Search, negotiate, understand
 from storage import data_set
 from storage.matching import Query
@@ -29,8 +27,6 @@ __all__ = ["SOP_CLASSES", "find", "negotiate"]
 
 SOP_CLASSES: Final = frozenset(identifier.FIND)
 
-SUCCESS: Final = 0x0000
-CANCELLED: Final = 0xFE00
 FIRST_PAGE: Final = 20
 """Rows of the first page."""
 AT_ONCE: Final = 8
@@ -46,20 +42,13 @@ async def find(call: Call) -> None:
     --------
     PS3.4 C.4.1.3; checklist G-060 to G-080.
     """
-    try:
-        asked = await identifier.read(call)
-        negotiated = call.association.extended.get(call.message.context.abstract_syntax, b"")
-        search = understand(
-            asked,
-            Negotiated.of(negotiated),
-            ae_title=call.association.called_ae_title or call.gateway.settings.aet,
-            relational=call.gateway.settings.dimse_relational_queries,
-        )
-    except WrongIdentifier as error:
-        status = failure_of(error).dimse_status
-        await call.respond(status, ErrorComment=error_comment(str(error)), OffendingElement=[int(error.tag, 16)])
-    else:
-        await call.respond(await _answer(call, search))
+    search = understand(
+        await identifier.read(call),
+        Negotiated.of(call.association.extended.get(call.message.context.abstract_syntax, b"")),
+        ae_title=call.association.called_ae_title or call.gateway.settings.aet,
+        relational=call.gateway.settings.dimse_relational_queries,
+    )
+    await call.respond(await _answer(call, search))
 
 
 async def _answer(call: Call, search: Search) -> int:

@@ -6,29 +6,28 @@ Facts kept here:
   contexts on which the requester is SCP; instances are sent one after another; pending responses tell how far it is.
 - A destination is an AE title of the table of peers, looked up anew each time; whoever is not in it, the requester
   included, is unknown: A801 (G-091). No match is success with nothing done (G-094).
-- The first pending response comes at once, then one every `PENDING_SECONDS`, whatever a sub-operation takes (G-096).
-  With C-GET they come between sub-operations, which are visible to the requester themselves.
+- The first pending response comes at once, then one every `PENDING_SECONDS`, whatever a sub-operation takes (G-096):
+  with C-GET, too, for an instance may take long to be decoded before anything of it is sent. Messages never mix.
 - C-CANCEL is seen after each sub-operation (G-099). When the requester is gone, a move ends, too.
 - One bad instance is one failed sub-operation (G-102); a destination that cannot be reached fails them all (G-104).
 """
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
 from dicomweb.dimse.command_set import number
-from dicomweb.dimse.message import Timeouts
 from dicomweb.dimse.requestor import Address
+from dicomweb.gateway import identifier
 from dicomweb.gateway.call import Call, error_comment
 from dicomweb.gateway.retrieve_identifier import unique_keys
 from dicomweb.gateway.sub_operations import PENDING, SUCCESS, UNABLE_TO_COUNT, UNKNOWN_DESTINATION, SubOperations
+from dicomweb.scu.calling import identity_of
 from dicomweb.scu.store import Originator, Sender, Sent
 from dicomweb.scu.store_operations import StoreOperations
 from storage import data_set
-from storage.attributes import Level
-from storage.errors import ArchiveError, InvalidQuery
+from storage.errors import ArchiveError
 from storage.selection import Chosen
 
 PATIENT_ROOT_MOVE: Final = "1.2.840.10008.5.1.4.1.2.1.2"
@@ -36,14 +35,11 @@ PATIENT_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.1.3"
 STUDY_ROOT_MOVE: Final = "1.2.840.10008.5.1.4.1.2.2.2"
 STUDY_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
 
-MOVE_SOP_CLASSES: Final = frozenset((PATIENT_ROOT_MOVE, STUDY_ROOT_MOVE))
-GET_SOP_CLASSES: Final = frozenset((PATIENT_ROOT_GET, STUDY_ROOT_GET))
+MOVE_SOP_CLASSES: Final = frozenset(identifier.MOVE)
+GET_SOP_CLASSES: Final = frozenset(identifier.GET)
 SOP_CLASSES: Final = MOVE_SOP_CLASSES | GET_SOP_CLASSES
-_PATIENT_ROOTS: Final = frozenset((PATIENT_ROOT_MOVE, PATIENT_ROOT_GET))
 
 PENDING_SECONDS: Final = 1.0
-_LONGEST_IDENTIFIER: Final = 1 << 24
-"""Bytes; the UIDs of more than 200 000 instances."""
 
 
 def negotiate(sop_class_uid: str, offered: bytes) -> bytes:
@@ -63,30 +59,28 @@ async def move(call: Call) -> None:
     --------
     PS3.4 C.4.2; PS3.7 9.1.4; checklist G-090 to G-107.
     """
-    gateway, settings = call.gateway, call.gateway.settings
+    gateway = call.gateway
     chosen = await _chosen(call)
     if chosen is None:
         return
     destination = call.text("MoveDestination")
-    peer = await gateway.peers.get(destination)
+    peer = await gateway.peers.get(destination) if destination.isprintable() else None
     if peer is None:
-        comment = error_comment(f"Move destination {destination} is not a peer of this archive.")
-        await call.respond(UNKNOWN_DESTINATION, ErrorComment=comment)
+        await call.fail(UNKNOWN_DESTINATION, f"Move destination {destination} is not a peer of this archive.")
         return
     sender = Sender(
         gateway.archive,
         Address(peer.host, peer.port, peer.ae_title, gateway.tls if peer.tls else None),
-        calling_ae_title=settings.aet,
+        calling_ae_title=gateway.settings.aet,
         preferred=peer.transfer_syntaxes,
-        timeouts=Timeouts(
-            acse=settings.dimse_acse_timeout, dimse=settings.dimse_timeout, idle=settings.dimse_idle_timeout
-        ),
+        identity=identity_of(peer),
+        timeouts=gateway.timeouts,
         priority=number(call.message.command, "Priority"),
         originator=Originator(call.association.calling_ae_title, number(call.message.command, "MessageID")),
     )
     progress = SubOperations(len(chosen))
     if chosen:
-        await _move(call, sender.send(chosen), progress)
+        await _perform(call, sender.send(chosen), progress)
     await _conclude(call, progress)
 
 
@@ -105,15 +99,7 @@ async def get(call: Call) -> None:
     )
     progress = SubOperations(len(chosen))
     if chosen:
-        due = 0.0
-        async with aclosing(operations.run(chosen)) as results:
-            while not call.association.is_cancelled(call.message):
-                if time.monotonic() >= due:
-                    await _pending(call, progress)
-                    due = time.monotonic() + PENDING_SECONDS
-                if (sent := await anext(results, None)) is None:
-                    break
-                progress.count(sent)
+        await _perform(call, operations.run(chosen), progress)
     await _conclude(call, progress)
 
 
@@ -125,25 +111,17 @@ async def _chosen(call: Call) -> list[Chosen] | None:
     ArchiveError
         The identifier cannot be read, or is wrong.
     """
-    context = call.message.context
-    if call.message.data is None:
-        raise InvalidQuery("The request has no identifier.")
-    try:
-        identifier = data_set.decode(await call.message.data.read(_LONGEST_IDENTIFIER), context.transfer_syntax)
-    except ValueError:
-        raise InvalidQuery("The identifier is too long.") from None
-    negotiated = call.association.extended.get(context.abstract_syntax, b"")[:1] == b"\1"
-    relational = negotiated or call.gateway.settings.dimse_relational_queries
-    root = Level.PATIENT if context.abstract_syntax in _PATIENT_ROOTS else Level.STUDY
-    keys = unique_keys(identifier, root=root, relational=relational)
+    asked = await identifier.read(call)
+    negotiated = call.association.extended.get(call.message.context.abstract_syntax, b"")[:1] == b"\1"
+    keys = unique_keys(asked, relational=negotiated or call.gateway.settings.dimse_relational_queries)
     try:
         return await call.gateway.archive.select(keys)
     except ArchiveError as error:
-        await call.respond(UNABLE_TO_COUNT, ErrorComment=error_comment(str(error)))
+        await call.fail(UNABLE_TO_COUNT, str(error))
         return None
 
 
-async def _move(call: Call, results: AsyncGenerator[Sent, None], progress: SubOperations) -> None:
+async def _perform(call: Call, results: AsyncGenerator[Sent, None], progress: SubOperations) -> None:
     """Have the sub-operations done, with pending responses meanwhile."""
     ended = asyncio.Event()
     reporting = asyncio.create_task(_report(call, progress, ended))
@@ -175,8 +153,8 @@ async def _pending(call: Call, progress: SubOperations) -> None:
 async def _conclude(call: Call, progress: SubOperations) -> None:
     status = progress.final_status
     fields = progress.counters(status)
-    identifier = progress.identifier
-    data = data_set.encode(identifier, call.message.context.transfer_syntax) if identifier else None
+    failed = progress.identifier
+    data = data_set.encode(failed, call.message.context.transfer_syntax) if failed else None
     if status != SUCCESS and progress.reason:
         fields["ErrorComment"] = error_comment(progress.reason)
     await call.respond(status, data, **fields)

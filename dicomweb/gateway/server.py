@@ -24,12 +24,12 @@ from dicomweb.dimse.acceptor import accept
 from dicomweb.dimse.association import Association
 from dicomweb.dimse.connection import READ_LIMIT
 from dicomweb.dimse.errors import AssociationError, PeerTimeout
-from dicomweb.dimse.message import Timeouts
-from dicomweb.dimse.negotiation import Acceptance, Proposal, Rejection
-from dicomweb.gateway.admission import REASONS, STOPPING, Admission, Caller
+from dicomweb.dimse.negotiation import Acceptance, Proposal, Rejection, shown_title
+from dicomweb.gateway.admission import HINTS, REASONS, STOPPING, Admission, Caller
 from dicomweb.gateway.call import Call
 from dicomweb.gateway.dispatch import dispatch
 from dicomweb.gateway.gateway import Gateway
+from dicomweb.gateway.presentation import refused
 from dicomweb.gateway.services import Services
 from dicomweb.listener import BACKLOG, DIMSE_TLS
 from storage.errors import ArchiveError
@@ -58,12 +58,9 @@ class Server:
     def __init__(self, gateway: Gateway, opened: Callable[[Association], Awaitable[None]] | None = None) -> None:
         self.gateway = gateway
         self._opened = opened
-        settings = gateway.settings
         self._admission = Admission(gateway)
-        self._services = Services(settings)
-        self._timeouts = Timeouts(
-            acse=settings.dimse_acse_timeout, dimse=settings.dimse_timeout, idle=settings.dimse_idle_timeout
-        )
+        self._services = Services(gateway.settings)
+        self._timeouts = gateway.timeouts
         self._servers: list[asyncio.Server] = []
         self._connections: set[asyncio.Task[None]] = set()
         self._associated: set[asyncio.Task[None]] = set()
@@ -158,19 +155,19 @@ class Server:
     async def _negotiate(self, proposal: Proposal, caller: Caller) -> Acceptance | Rejection:
         try:
             decision = await self._admission.decide(proposal, caller)
-            reason = "" if isinstance(decision, Acceptance) else REASONS[decision]
+            reason, hint = ("", "") if isinstance(decision, Acceptance) else (REASONS[decision], HINTS[decision])
         except ArchiveError as error:
             logger.error("%s", error)
-            decision, reason = STOPPING, "unavailable"
+            decision, reason, hint = STOPPING, "unavailable", "the archive does not answer now"
         except Exception as error:
             logger.error("a proposal could not be judged", exc_info=error)
-            decision, reason = STOPPING, "unavailable"
+            decision, reason, hint = STOPPING, "unavailable", "a mistake of ours"
+        titles = shown_title(proposal.calling_ae_title), caller.peer_host, shown_title(proposal.called_ae_title)
         if isinstance(decision, Rejection):
             self.gateway.metrics.rejected(reason)
-            logger.warning(
-                "association of %s from %s with %s rejected: %s",
-                *(shown(proposal.calling_ae_title), caller.peer_host, shown(proposal.called_ae_title), reason),
-            )
+            logger.warning("association of %s from %s with %s rejected: %s, %s", *titles, reason, hint)
+        elif unserved := refused(proposal, decision):
+            logger.info("association of %s from %s with %s: not served are %s", *titles, unserved)
         return decision
 
     async def _associate(self, association: Association) -> None:
@@ -180,7 +177,7 @@ class Server:
         self._associated.add(task)
         live = self.gateway.associations.add(association)
         self.gateway.metrics.accepted()
-        outcome, reason = "aborted", "stopping"
+        outcome, reason, why = "aborted", "stopping", ""
         begun = time.monotonic()
         try:
             if self._opened is not None:
@@ -189,9 +186,9 @@ class Server:
                 await dispatch(Call(self.gateway, association, message), self._services, live)
             outcome, reason = "released", ""
         except PeerTimeout as error:
-            outcome, reason = "timeout", type(error).__name__
+            outcome, reason, why = "timeout", type(error).__name__, f" ({error})"
         except AssociationError as error:
-            outcome, reason = "aborted", type(error).__name__
+            outcome, reason, why = "aborted", type(error).__name__, f" ({error})"
         finally:
             self.gateway.associations.remove(association)
             await association.abort()
@@ -200,15 +197,10 @@ class Server:
             quiet = outcome == "released" and association.calling_ae_title == self.gateway.settings.aet
             logger.log(
                 logging.DEBUG if quiet else logging.INFO if outcome == "released" else logging.WARNING,
-                "association of %s from %s %s after %d requests and %.1f s, %d bytes in, %d out",
-                *(shown(association.calling_ae_title), association.peer_host, outcome, live.answered),
+                "association of %s from %s %s%s after %d requests and %.1f s, %d bytes in, %d out",
+                *(shown_title(association.calling_ae_title), association.peer_host, outcome, why, live.answered),
                 *(time.monotonic() - begun, association.bytes_in, association.bytes_out),
             )
-
-
-def shown(ae_title: str) -> str:
-    """Write an AE title for the log: peers may put anything into it."""
-    return "".join(each if each.isascii() and each.isprintable() else "?" for each in ae_title[:16]) or "nobody"
 
 
 def _host(writer: asyncio.StreamWriter, end: str) -> str:

@@ -5,6 +5,10 @@ Facts this module keeps:
 - Storage is whatever `storage_classes.is_storage` says and no other service has; it is kept in the transfer syntax it
   comes in, so every one the archive knows is taken (G-001, G-053).
 - Everything else is a short data set: the three uncompressed encodings and the deflated one will do (PS3.5 10.1).
+- Of several transfer syntaxes proposed for one storage context the sender's order decides among those that lose
+  nothing: one that puts a compressed one first (`storescu +C -xs`) has its files in it, or compresses. For a sender
+  that cannot make what it lists there is `dimse_preferred_transfer_syntaxes`. Where we are to send (C-GET), little
+  endian goes before all others: nothing else will do for every instance there may be.
 - We are the SCP. A peer is granted the SCP role where we speak first on its association: it opened it for C-GET, or to
   deliver a commitment report (PS3.7 D.3.3.4; G-111, G-129).
 
@@ -121,12 +125,18 @@ class Services:
             return None
         return STORAGE
 
-    def transfer_syntax(self, service: Provider, proposed: Sequence[str]) -> str | None:
+    def transfer_syntax(self, service: Provider, proposed: Sequence[str], *, to_peer: bool = False) -> str | None:
         """Choose one of the proposed transfer syntaxes, None when none of them will do.
 
         The first of `dimse_preferred_transfer_syntaxes` that is proposed; else the first proposed that keeps the
         value representations and loses nothing; else Implicit VR, then the retired big endian, then what is lossy: a
         peer that compresses only because we let it would lose for nothing.
+
+        Parameters
+        ----------
+        to_peer : bool
+            Whether it is we who send: then the first of these that is proposed goes before, Explicit VR Little Endian,
+            Implicit VR Little Endian.
 
         Standard
         --------
@@ -134,7 +144,7 @@ class Services:
         """
         supported = self._stored if service is STORAGE else PLAIN
         candidates = [uid for uid in proposed if uid in supported]
-        for uid in self._preferred:
+        for uid in (EXPLICIT_LE, IMPLICIT_LE) if to_peer else self._preferred:
             if uid in candidates:
                 return uid
         return min(candidates, key=_rank, default=None)

@@ -8,21 +8,20 @@ Facts this module keeps:
   data set is complete leaves nothing.
 - Whatever is refused is refused after the data set has been taken off the wire: the association goes on.
 - Statuses are those of PS3.4 Table B.2-1 and PS3.7 9.1.1.1.9, by the one table of failures (G-043, G-044). A missing or
-  odd attribute is nobody's failure (G-045); nothing is coerced (G-047).
+  odd attribute is nobody's failure (G-045); nothing is coerced (G-047). A900 names the elements that do not match.
 - Sending an instance again is a success (G-048).
 """
 
-from collections.abc import AsyncIterator
 from typing import Final
 
-from dicomweb.gateway.call import Call, error_comment
-from storage.elements import Dataset, Element
+from dicomweb.failures import failure_of
+from dicomweb.gateway.call import SUCCESS, Call
+from dicomweb.scu.received_file import received_file
+from storage.attributes import Tag8, tag_of
+from storage.errors import InstanceMismatch
 from storage.ingest import Outcome
-from storage.part10 import file_meta_bytes
 from storage.record import UID
-from storage.vr import standard_vr, tag_of
 
-SUCCESS: Final = 0x0000
 DATA_SET_DOES_NOT_MATCH: Final = 0xB007
 INVALID_SOP_INSTANCE: Final = 0x0117
 CANNOT_UNDERSTAND: Final = 0xC000
@@ -30,6 +29,10 @@ CANNOT_UNDERSTAND: Final = 0xC000
 LEVEL_2: Final = 2
 SIGNATURES_KEPT: Final = 3
 COERCES_NOTHING: Final = 0
+
+_IDENTIFYING: Final = {
+    keyword: tag_of(keyword) for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+}
 
 
 async def store(call: Call) -> None:
@@ -48,12 +51,14 @@ async def store(call: Call) -> None:
         return
     named = sop_class_uid, sop_instance_uid
     must_match = call.gateway.settings.dimse_mismatched_uids == "refuse"
+    association = call.association
+    file = received_file(call.message, sender=association.calling_ae_title, receiver=association.called_ae_title)
     async with call.gateway.archive.ingest() as ingest:
-        await ingest.add(_file(call), named=named if must_match else None)
+        await ingest.add(file, named=named if must_match else None)
         (outcome,) = await ingest.finish()
     call.gateway.metrics.instance(outcome.status)
     if outcome.error is not None:
-        await call.refuse(outcome.error)
+        await call.fail(failure_of(outcome.error).dimse_status, str(outcome.error), *_at_fault(outcome, named))
     else:
         await call.respond(_warning(outcome, named) or SUCCESS)
 
@@ -68,38 +73,20 @@ def negotiate(sop_class_uid: str, offered: bytes) -> bytes:
     return bytes((LEVEL_2, 0, SIGNATURES_KEPT, 0, COERCES_NOTHING, 0))[: len(offered)]
 
 
-async def _file(call: Call) -> AsyncIterator[bytes]:
-    """Yield the instance as a file (PS3.10 7.1): what DIMSE leaves out first, then the data set as it comes in."""
-    assert call.message.data is not None
-    sender, receiver = call.association.calling_ae_title, call.association.called_ae_title
-    yield file_meta_bytes(
-        sop_class_uid=call.text("AffectedSOPClassUID"),
-        sop_instance_uid=call.text("AffectedSOPInstanceUID"),
-        transfer_syntax_uid=call.message.context.transfer_syntax,
-        extra=_titles(
-            SourceApplicationEntityTitle=sender,
-            SendingApplicationEntityTitle=sender,
-            ReceivingApplicationEntityTitle=receiver,
-        ),
-    )
-    async for chunk in call.message.data:
-        yield chunk
-
-
-def _titles(**titles: str) -> Dataset:
-    elements = {}
-    for keyword, title in titles.items():
-        tag = tag_of(keyword)
-        if value := title.encode("ascii", "replace"):
-            elements[tag] = Element(tag, standard_vr(tag) or "AE", value, 0, len(value))
-    return elements
-
-
 def _warning(outcome: Outcome, named: tuple[str, str]) -> int | None:
     matches = named == (outcome.sop_class_uid, outcome.sop_instance_uid)
     return None if matches else DATA_SET_DOES_NOT_MATCH
 
 
+def _at_fault(outcome: Outcome, named: tuple[str, str]) -> list[Tag8]:
+    """Return the elements that make a data set not match (PS3.4 Table B.2-1)."""
+    if isinstance(outcome.error, InstanceMismatch):
+        found = outcome.sop_class_uid, outcome.sop_instance_uid
+        return [tag for tag, ours, theirs in zip(_IDENTIFYING.values(), found, named, strict=False) if ours != theirs]
+    said = str(outcome.error).partition(" ")[0]  # a missing identifier is named first
+    return [_IDENTIFYING[said]] if said in _IDENTIFYING else []
+
+
 async def _fail(call: Call, status: int, why: str) -> None:
     call.gateway.metrics.instance("failed")
-    await call.respond(status, ErrorComment=error_comment(why))
+    await call.fail(status, why)

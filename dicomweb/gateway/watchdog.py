@@ -8,8 +8,8 @@ import asyncio
 import logging
 from typing import Final
 
+from dicomweb.dimse.negotiation import shown_title
 from dicomweb.gateway.gateway import Gateway
-from dicomweb.gateway.server import shown
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,6 @@ async def end_the_dead(gateway: Gateway, lenience: float = LENIENCE) -> None:
             association = live.association
             logger.warning(
                 "association of %s from %s is dead for %.0f s and is ended",
-                *(shown(association.calling_ae_title), association.peer_host, silent),
+                *(shown_title(association.calling_ae_title), association.peer_host, silent),
             )
             await association.abort()

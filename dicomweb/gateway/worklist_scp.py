@@ -5,6 +5,7 @@ Facts and clauses this module keeps:
 - There is one level; a Query/Retrieve Level in the identifier is ignored (K.4.1.1.3.1; G-140).
 - Every answer is FF00, or FF01 when a key could not be matched or is no attribute we know; the last one is 0000, FE00
   after a C-CANCEL (Table K.4-1; G-151). Cancelling takes effect between two answers.
+- An identifier that cannot be is A900 with the element at fault (Table K.4-1).
 - Answers are read in batches and sent one by one: a slow modality costs neither memory nor a database connection.
 - The first two bytes of the extended negotiation are 1 by definition, names are matched fuzzily when that is offered,
   times are not adjusted (K.5.1; G-153).
@@ -13,10 +14,11 @@ Facts and clauses this module keeps:
   of the text (K.4.1.1.3.2; G-154).
 """
 
+import re
 from contextlib import aclosing
 from typing import Any, Final
 
-from dicomweb.gateway.call import Call
+from dicomweb.gateway.call import CANCELLED, SUCCESS, Call, WrongIdentifier
 from storage import data_set
 from storage.errors import InvalidQuery
 from storage.text_encoder import TextEncoder, text_encoder
@@ -32,12 +34,12 @@ LONGEST_IDENTIFIER: Final = 1 << 20
 
 LATIN_1: Final = "ISO_IR 100"
 
-SUCCESS: Final = 0x0000
-CANCELLED: Final = 0xFE00
 MATCH: Final = 0xFF00
 MATCH_WITHOUT_SOME_KEY: Final = 0xFF01
 _FUZZY: Final = 2
 _TIMEZONE: Final = 3
+_AT_FAULT: Final = re.compile(r"(?:\([0-9A-F]{4},[0-9A-F]{4}\) > )*\(([0-9A-F]{4}),([0-9A-F]{4})\): ")
+"""What the message begins with when a key is wrong: where it stands."""
 
 
 def negotiate(sop_class_uid: str, offered: bytes) -> bytes:
@@ -61,12 +63,7 @@ async def find(call: Call) -> None:
     PS3.4 K.4.1; checklist G-140 to G-154.
     """
     identifier, characters = await _identifier(call)
-    query = WorklistQuery(
-        keys_of(identifier),
-        fuzzy=call.association.extended.get(call.message.context.abstract_syntax, b"")[_FUZZY : _FUZZY + 1] == b"\1",
-        finished=not call.gateway.settings.worklist_hides_finished,
-    )
-    all_keys_matched = not conditions(query).unmatched
+    query, all_keys_matched = _understood(call, identifier)
     peer = await call.gateway.peers.get(call.association.calling_ae_title)
     configured = text_encoder(peer.character_set) if peer and peer.character_set else None
     async with aclosing(Worklist(call.gateway.archive.pool).find(query)) as items:
@@ -78,6 +75,22 @@ async def find(call: Call) -> None:
             status = MATCH if all_keys_matched and all_known else MATCH_WITHOUT_SOME_KEY
             await call.respond(status, _encoded(call, chosen, configured, characters))
     await call.respond(CANCELLED if call.association.is_cancelled(call.message) else SUCCESS)
+
+
+def _understood(call: Call, identifier: dict[str, Any]) -> tuple[WorklistQuery, bool]:
+    """Return what is looked for, and whether all of it can be matched."""
+    offered = call.association.extended.get(call.message.context.abstract_syntax, b"")
+    try:
+        query = WorklistQuery(
+            keys_of(identifier),
+            fuzzy=offered[_FUZZY : _FUZZY + 1] == b"\1",
+            finished=not call.gateway.settings.worklist_hides_finished,
+        )
+        return query, not conditions(query).unmatched
+    except InvalidQuery as error:
+        if (place := _AT_FAULT.match(str(error))) is None:
+            raise
+        raise WrongIdentifier(str(error), "".join(place.groups())) from None
 
 
 async def _identifier(call: Call) -> tuple[dict[str, Any], str]:

@@ -6,6 +6,9 @@ Facts this module keeps:
   goes on where the last one stopped, whichever process made that.
 - Whole studies and series are requested as such, parts of a series as lists of instances.
 - An instance is done when it is in the archive, whatever the peer's counters say.
+- A peer tells which instances failed, not why (PS3.4 C.4.2.1.5): it may have been out of room here, or a moment of its
+  own. What did not come is therefore asked for again with the job's pauses, and given up after `PATIENCE` attempts that
+  brought nothing. What this archive refuses for good is not.
 """
 
 import time
@@ -17,12 +20,13 @@ from typing import Any, Final
 from pydicom import uid as pydicom_uid
 
 from dicomweb.jobs.remote_list import RemoteInstance, instances_at
-from dicomweb.jobs.work import Work
+from dicomweb.jobs.work import Later, Work
 from dicomweb.scu.calling import OperationFailed
 from dicomweb.scu.get import MOST_CLASSES, get
 from dicomweb.scu.identifier import uids
 from dicomweb.scu.move import move
 from dicomweb.scu.retrieval import Retrieval
+from storage.errors import OutOfSpace, Unavailable
 from storage.ingest import Outcome
 from storage.peers import Peer
 from storage.selection import UniqueKeys
@@ -33,6 +37,9 @@ UIDS_AT_ONCE: Final = 100
 """Instances of one request by list: some peers read no longer values."""
 COUNT_EVERY: Final = 1.0
 """Seconds between two looks at what has arrived by C-MOVE."""
+PATIENCE: Final = 3
+"""Attempts, since something last came, after which what does not come is given up."""
+NOTHING_THERE: Final = "The peer has nothing of this."
 NOT_SENT: Final = "The peer did not send it."
 UNKNOWN_DESTINATION: Final = 0xA801
 COMMON_CLASSES: Final = tuple(
@@ -65,6 +72,8 @@ async def pull(work: Work) -> None:
         It cannot be reached, or was lost.
     OperationFailed
         It refused.
+    Later
+        Something did not come and may come yet.
     """
     peer = await work.peer()
     puller = _Puller(work, peer, str(work.parameters.get("method", "move")))
@@ -79,7 +88,8 @@ async def pull(work: Work) -> None:
         elif found:
             await puller.missing(entity, found)
         else:
-            work.settle(list(entity.values())[-1], "The peer has nothing of this.")
+            work.settle(list(entity.values())[-1], NOTHING_THERE)
+    puller.conclude()
 
 
 class _Puller:
@@ -89,13 +99,18 @@ class _Puller:
         self._work = work
         self._peer = peer
         self._method = method
+        self._left: set[str] = set()
+        self._problem = NOT_SENT
 
     async def whole(self, entity: Mapping[str, str]) -> None:
         """Request all of an entity that the peer does not list."""
-        for uid in await self._retrieve(_request(entity), COMMON_CLASSES, (), entity):
-            self._work.settle(uid, NOT_SENT)
-        for uid in await self._here(entity):
+        left = await self._retrieve(_request(entity), COMMON_CLASSES, (), entity)
+        self._left.update(left)
+        here = await self._here(entity)
+        for uid in here:
             self._work.settle(uid)
+        if not here and not left and not self._work.failed:
+            self._work.settle(list(entity.values())[-1], NOTHING_THERE)
 
     async def missing(self, entity: Mapping[str, str], found: Sequence[RemoteInstance]) -> None:
         """Request what is not here of what the peer has."""
@@ -110,13 +125,21 @@ class _Puller:
             if left and self._method == "get":
                 again = [one for one in instances if one.sop_instance_uid in left]
                 left = await self._again(entity, again, classes or COMMON_CLASSES)
-            for uid in left:
-                self._work.settle(uid, NOT_SENT)
+            self._left.update(left)
+
+    def conclude(self) -> None:
+        """Raise Later when something did not come, or settle that it does not."""
+        if self._left and (self._work.has_got_on or self._work.job.attempts < PATIENCE):
+            raise Later(f"{len(self._left)} of the instances did not come. {self._problem}")
+        for uid in self._left:
+            self._work.settle(uid, self._problem)
 
     def _requests(
         self, entity: Mapping[str, str], found: Sequence[RemoteInstance], here: set[str]
     ) -> Iterable[tuple[dict[str, Any], list[RemoteInstance]]]:
-        missing = [one for one in found if one.sop_instance_uid not in here]
+        uids_there = [one.sop_instance_uid for one in found]
+        wanted = {uid for uid in uids_there if uid not in here and not self._work.has_failed(uid)}
+        missing = [one for one in found if one.sop_instance_uid in wanted]
         classes = {one.sop_class_uid for one in missing}
         if len(missing) == len(found) and (self._method == "move" or len(classes) <= CLASSES_AT_ONCE):
             yield _request(entity), missing
@@ -199,8 +222,13 @@ class _Puller:
             raise OperationFailed("C-MOVE", error.status, hint) from None
 
     async def _taken(self, outcome: Outcome) -> None:
-        if outcome.sop_instance_uid is not None:
-            self._work.settle(outcome.sop_instance_uid, None if outcome.error is None else str(outcome.error))
+        uid, error = outcome.sop_instance_uid, outcome.error
+        if isinstance(error, OutOfSpace | Unavailable):
+            self._problem = str(error)
+            self._left.update([uid] if uid else [])
+        elif uid is not None:
+            self._left.discard(uid)
+            self._work.settle(uid, None if error is None else str(error))
 
     async def _count(self, entity: Mapping[str, str], expected: Sequence[str]) -> set[str]:
         here = await self._here(entity)

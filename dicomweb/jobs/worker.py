@@ -26,6 +26,7 @@ from storage.archive import Archive
 from storage.database import connection_lost
 from storage.errors import ArchiveError
 from storage.jobs import ClaimedJob, JobQueue
+from storage.worklist import Worklist
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ LONGEST_PAUSE: Final = 3600.0
 MOST_ATTEMPTS: Final = 12
 """Without anything done: more than three hours."""
 KEPT: Final = timedelta(days=30)
+"""Jobs that have ended, parked ones included."""
 FORGET_EVERY: Final = 3600.0
 UNFORESEEN: Final = "The job failed in a way nobody foresaw; the log has the details."
 
@@ -196,8 +198,10 @@ class JobWorker:
         while True:
             try:
                 await self._queue.forget(KEPT)
+                if self._settings.worklist_keep_days is not None:
+                    await Worklist(self._archive.pool).forget(timedelta(days=self._settings.worklist_keep_days))
             except Exception as error:
-                _report("old jobs cannot be deleted", error)
+                _report("old jobs and worklist items cannot be deleted", error)
             await asyncio.sleep(FORGET_EVERY)
 
 

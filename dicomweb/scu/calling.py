@@ -6,6 +6,7 @@ from typing import Any, Final
 from dicomweb.dimse.association import Association, Context, Timeouts
 from dicomweb.dimse.command_set import Command
 from dicomweb.dimse.errors import AssociationError
+from dicomweb.dimse.negotiation import UserIdentity
 from dicomweb.dimse.requestor import Address, connect
 from dicomweb.settings import Settings
 from dicomweb.tls import client_context
@@ -15,6 +16,10 @@ EXPLICIT_LE: Final = "1.2.840.10008.1.2.1"
 IMPLICIT_LE: Final = "1.2.840.10008.1.2"
 LITTLE_ENDIAN: Final = (EXPLICIT_LE, IMPLICIT_LE)
 """The transfer syntaxes of data sets that have no pixels; every AE knows the second (PS3.5 10.1)."""
+
+USERNAME: Final = 1
+USERNAME_AND_PASSCODE: Final = 2
+"""Kinds of user identity (PS3.7 D.3.3.7)."""
 
 SUCCESS: Final = 0x0000
 PENDING: Final = frozenset((0xFF00, 0xFF01))
@@ -37,6 +42,21 @@ class OperationFailed(Exception):
     def __init__(self, operation: str, status: int, comment: str = "") -> None:
         super().__init__(f"{operation} was answered {status:04X}" + (f": {comment}" if comment else ""))
         self.status = status
+
+
+def identity_of(peer: Peer) -> UserIdentity | None:
+    """Return the user identity under which we call a peer; None when it wants none.
+
+    Standard
+    --------
+    PS3.7 D.3.3.7. No response is asked for: a peer that knows no user identities would not give one.
+    """
+    if not peer.our_username:
+        return None
+    username = peer.our_username.encode()
+    if peer.our_passcode is None:
+        return UserIdentity(USERNAME, username, b"", False)
+    return UserIdentity(USERNAME_AND_PASSCODE, username, peer.our_passcode.reveal().encode(), False)
 
 
 class Caller:
@@ -100,6 +120,7 @@ class Caller:
             calling_ae_title=self.ae_title,
             contexts=contexts,
             roles=roles or {},
+            identity=identity_of(peer),
             timeouts=timeouts,
             max_pdu=settings.dimse_max_pdu,
         )

@@ -19,6 +19,7 @@ from dicomweb.dimse.association import Association
 from dicomweb.dimse.command_set import Operation, number, text
 from dicomweb.dimse.errors import AssociationError
 from dicomweb.dimse.message import Message, Timeouts
+from dicomweb.dimse.negotiation import UserIdentity
 from dicomweb.dimse.requestor import Address, connect
 from dicomweb.scu.commitment_data_set import (
     COMMITTED,
@@ -71,6 +72,7 @@ async def request_commitment(
     asked: CommitmentsAsked | None = None,
     within: float = 600.0,
     timeouts: Timeouts | None = None,
+    identity: UserIdentity | None = None,
 ) -> Answer:
     """Ask an archive to commit to instances and wait for its report.
 
@@ -88,6 +90,8 @@ async def request_commitment(
         Seconds until the report must be there.
     timeouts : Timeouts, optional
         Of the association.
+    identity : UserIdentity, optional
+        Under which it is opened.
 
     Returns
     -------
@@ -115,6 +119,7 @@ async def request_commitment(
         address,
         calling_ae_title=calling,
         contexts=[(SOP_CLASS, TRANSFER_SYNTAXES)],
+        identity=identity,
         timeouts=timeouts or Timeouts(),
     )
     listening = asyncio.create_task(_listen(association, transaction_uid))

@@ -5,11 +5,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
 
 from dicomweb.logs import Exchange
 from dicomweb.metrics import CHILDREN_FILE, FOLDER_VARIABLE, Metrics
+from storage.commitments import Commitments, Reference
+from storage.jobs import Jobs
+from storage.statistics import StatisticsReader
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -66,6 +71,24 @@ def test_the_supervisors_account_is_shown(tmp_path: Path) -> None:
     if Path("/proc/self/statm").exists():
         assert 'dicomweb_process_resident_memory_bytes{child="worker-1"}' in text
     assert 'dicomweb_process_resident_memory_bytes{child="worker-2"}' not in text
+
+
+async def test_jobs_and_commitments_are_shown_by_state(archive: Any, app: Any, client: httpx2.AsyncClient) -> None:
+    """Every state has a sample, 0 included; without the database the rest is shown all the same."""
+    app.state.metrics = Metrics()
+    jobs = Jobs(archive.pool)
+    for number in [await jobs.add("send", {}) for _ in range(3)][:1]:
+        await jobs.cancel(number)
+    await Commitments(archive.pool).add("1.2.3", "CT1", "DICOMWEB", [Reference("1.2", "1.3")])
+    text = (await client.get("/metrics")).text
+    for name, state, count in (("jobs", "queued", 2), ("jobs", "cancelled", 1), ("jobs", "failed", 0)):
+        assert f'dicomweb_{name}{{state="{state}"}} {count}.0\n' in text
+    assert 'dicomweb_commitments{state="checking"} 1.0\n' in text
+    assert 'dicomweb_commitments{state="parked"} 0.0\n' in text
+    app.state.statistics = StatisticsReader(archive)
+    await archive.pool.close()
+    text = (await client.get("/metrics")).text
+    assert "dicomweb_requests_in_flight" in text and "dicomweb_jobs" not in text
 
 
 @pytest.mark.parametrize("content", [None, "", "{"])

@@ -15,7 +15,8 @@ from pydicom import Dataset, dcmread
 from storage.archive import Archive
 from tests.builders import dataset_of, part10
 from tests.dcmtk import find_program
-from tests.dicomweb.gateway.querying import FRENCH, GREEK, JAPANESE, KOREAN, serving, store_many, store_studies
+from tests.dicomweb.gateway.querying import FRENCH, GREEK, JAPANESE, KOREAN, store_many, store_studies
+from tests.dicomweb.gateway.serving import listening
 
 FINDSCU = find_program("findscu")
 needs_dcmtk = pytest.mark.skipif(FINDSCU is None, reason="needs DCMTK (Debian package dcmtk)")
@@ -25,8 +26,8 @@ needs_dcmtk = pytest.mark.skipif(FINDSCU is None, reason="needs DCMTK (Debian pa
 async def port(archive: Archive) -> AsyncIterator[int]:
     """A gateway over an archive with a few studies."""
     await store_studies(archive)
-    async with serving(archive) as listening:
-        yield listening
+    async with listening(archive) as number:
+        yield number
 
 
 async def run(*command: str) -> str:
@@ -106,7 +107,7 @@ async def test_dcmtk_cancels_after_ten_of_ten_thousand(archive: Archive, tmp_pat
     """G-073: the search ends within moments."""
     await store_studies(archive)
     await store_many(archive, 10_000)
-    async with serving(archive) as port:
+    async with listening(archive) as port:
         begun = time.perf_counter()
         many = keys(QueryRetrieveLevel="STUDY", StudyInstanceUID="", AccessionNumber="MANY")
         found = await dcmtk(port, tmp_path / "answers", "-S", "--cancel", "10", *many)

@@ -24,7 +24,7 @@ from storage.transfer_syntax import JPEG_2000_LOSSLESS, JPEG_LS_LOSSLESS, RLE_LO
 from tests.builders import BIG_ENDIAN, DEFLATED, EXPLICIT_LE, IMPLICIT_LE, ct_slice, dataset_only
 from tests.corpus import corpus_files, wheel_file
 from tests.dcmtk import find_program
-from tests.dicomweb.gateway.querying import serving
+from tests.dicomweb.gateway.serving import listening
 
 STUDY, TITLE = "1.2.77", "STORESCP"
 OF_DCMTK = {EXPLICIT_LE, IMPLICIT_LE, BIG_ENDIAN, DEFLATED, RLE_LOSSLESS} | {
@@ -42,8 +42,8 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture
 async def port(archive: Archive) -> AsyncIterator[int]:
     """A gateway over the archive."""
-    async with serving(archive) as listening:
-        yield listening
+    async with listening(archive) as number:
+        yield number
 
 
 def free_port() -> int:

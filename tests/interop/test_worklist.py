@@ -28,7 +28,7 @@ from storage.worklist import Worklist
 from storage.worklist_item import read_item
 from tests.builders import dataset_of, part10
 from tests.dcmtk import find_program
-from tests.dicomweb.gateway.querying import serving
+from tests.dicomweb.gateway.serving import listening
 from tests.live_server import free_port
 from tests.storage.worklist_items import ITEM, STEP
 
@@ -159,7 +159,7 @@ async def ports(archive: Archive, tmp_path: Path) -> AsyncIterator[tuple[int, in
         ((_, dataset),) = items_in(path)
         await Worklist(archive.pool).add(read_item(dataset))
     with wlmscpfs(database.parent) as theirs:
-        async with serving(archive) as ours:
+        async with listening(archive) as ours:
             yield ours, theirs
 
 

@@ -15,9 +15,10 @@ import pytest
 from dicomweb.dimse.association import Association
 from dicomweb.dimse.errors import AssociationError
 from dicomweb.dimse.requestor import Address, connect
-from storage.transfer_syntax import EXPLICIT_LE, IMPLICIT_LE
+from scripts.bench import soak
 from tests.builders import ct_slice, dataset_only
-from tests.dicomweb.gateway.serving import CONTEXTS, CT, ECHO, echo, store
+from tests.dicomweb.gateway.querying import ask, matches
+from tests.dicomweb.gateway.serving import CONTEXTS, echo, store
 from tests.live.exchange import key_in, path_of, retrieve
 from tests.live.test_supervisor import alive, children, wait_for
 from tests.live_server import LiveServer
@@ -44,29 +45,29 @@ def memory_of(pid: int) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
-def descriptors_of(pid: int) -> int:
-    """How many sockets and files a process has open."""
-    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
-
-
 def readiness(server: LiveServer) -> tuple[int, dict[str, str]]:
     """What `/health/ready` says."""
     answer = httpx2.get(f"{server.url}/health/ready", timeout=10)
     return answer.status_code, answer.json()
 
 
-async def test_what_came_by_dimse_is_at_once_visible_by_http(server: LiveServer) -> None:
-    """Issue 4: both languages on one storage layer, in both directions."""
-    data = ct_slice()
-    assert await send(server, data) == [0]
+async def test_each_side_sees_at_once_what_the_other_stored(server: LiveServer) -> None:
+    """Issue 4: both languages on one storage layer: QIDO-RS and WADO-RS after C-STORE, C-FIND after STOW-RS."""
+    headers = {"Content-Type": "application/dicom"}
     with httpx2.Client(base_url=server.root) as client:
-        (file,) = retrieve(client, path_of(key_in(data)))
-        assert dataset_only(file) == dataset_only(data)
-        headers = {"Content-Type": "application/dicom"}
-        assert client.post("studies", content=data, headers=headers).status_code == 200
-        posted = ct_slice()
-        assert client.post("studies", content=posted, headers=headers).status_code == 200
-    assert await send(server, posted) == [0]
+        for data in (ct_slice(), ct_slice()):
+            assert await send(server, data) == [0]
+            study, series, instance = key_in(data)
+            (found,) = client.get(f"studies/{study}/instances").json()
+            assert (found["0020000E"]["Value"], found["00080018"]["Value"]) == ([series], [instance])
+            (file,) = retrieve(client, path_of((study, series, instance)))
+            assert dataset_only(file) == dataset_only(data)
+            posted = ct_slice(study, series)
+            assert client.post("studies", content=posted, headers=headers).status_code == 200
+            keys = {"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": study, "NumberOfStudyRelatedInstances": None}
+            (match,) = matches(await ask(server.dimse_port, keys))
+            assert match.NumberOfStudyRelatedInstances == 2
+            assert await send(server, posted) == [0]
 
 
 def test_the_greeting_says_where_it_is(serve: Serve) -> None:
@@ -98,11 +99,20 @@ async def test_readiness_wants_the_gateway_and_http_goes_on_without_it(serve: Se
     wait_for(lambda: readiness(server)[0] == 200)
 
 
+def statuses_until(server: LiveServer, ended: threading.Event) -> list[int]:
+    """Search over HTTP again and again until the event; the statuses."""
+    statuses = []
+    with httpx2.Client(base_url=server.root) as client:
+        while not ended.wait(0.05):
+            statuses.append(client.get("studies").status_code)
+    return statuses
+
+
 async def test_kill_9_in_mid_c_store_loses_nothing_acknowledged(serve: Serve) -> None:
     """Issue 4: what was acknowledged is there, what was not leaves nothing, HTTP never notices, DIMSE is back soon."""
     server = serve("--workers", "1")
     acknowledged: list[bytes] = []
-    begun = threading.Event()
+    begun, back = threading.Event(), threading.Event()
     pid = children(server)["gateway"]["pid"]
 
     async def senders() -> None:
@@ -123,11 +133,11 @@ async def test_kill_9_in_mid_c_store_loses_nothing_acknowledged(serve: Serve) ->
             return
 
     sending = asyncio.create_task(senders())
+    asking = asyncio.create_task(asyncio.to_thread(statuses_until, server, back))
     await asyncio.to_thread(begun.wait, 60)
     os.kill(pid, signal.SIGKILL)
-    assert httpx2.get(f"{server.root}/studies").status_code == 200
-    await sending
     killed = time.monotonic()
+    await sending
     late = ct_slice("1.2", "1.3.9", "1.4.9")
     while True:
         try:
@@ -135,6 +145,8 @@ async def test_kill_9_in_mid_c_store_loses_nothing_acknowledged(serve: Serve) ->
             break
         except AssociationError:
             assert time.monotonic() - killed < 10
+    back.set()
+    assert set(await asking) == {200}
     with httpx2.Client(base_url=server.root, timeout=60) as client:
         stored = {dataset_only(file) for file in retrieve(client, "studies/1.2")}
         listed = client.get("studies/1.2/instances", params={"limit": 5000}).json()
@@ -213,32 +225,25 @@ async def test_an_allow_list_is_in_force_where_others_can_reach_us(serve: Serve,
         assert await echo(association) == 0
 
 
-async def test_a_thousand_associations_leave_no_socket_task_or_memory(serve: Serve, database_url: str) -> None:
-    """Issue 4: released, aborted, half-open and nonsense ones; the metrics stay flat. The long soak is in the bench."""
-    server = serve("--workers", "1", "--database-url", database_url)
+async def test_associations_leave_no_socket_thread_or_memory(serve: Serve, database_url: str) -> None:
+    """Issue 4: echoes, stores, searches, aborts, half-open ones and nonsense, as the long soak does them; in the end
+    there is nothing of them (G-009, G-010)."""
+    flags = ("--dimse-acse-timeout", str(soak.HALF_OPEN_SECONDS), "--database-url", database_url)
+    server = serve("--workers", "1", *flags)
+    address = Address("127.0.0.1", server.dimse_port, "DICOMWEB")
     pid = children(server)["gateway"]["pid"]
-    contexts = [(ECHO, [IMPLICIT_LE]), (CT, [EXPLICIT_LE])]
-
-    async def one(number: int) -> None:
-        if number % 5 == 0:
-            _, writer = await asyncio.open_connection("127.0.0.1", server.dimse_port)
-            writer.write(b"\x01\0\0\0\0\x10" if number % 2 else b"GET / HTTP/1.0\r\n\r\n")
-            writer.close()
-            return
-        association = await associate(server, contexts=contexts)
-        assert await echo(association) == 0
-        await (association.abort() if number % 5 == 1 else association.release())
-
-    async def many(count: int) -> None:
-        for start in range(0, count, 20):
-            await asyncio.gather(*(one(number) for number in range(start, start + 20)))
-
-    await many(200)
-    await asyncio.sleep(0.5)
-    descriptors, memory = descriptors_of(pid), memory_of(pid)
-    await many(1000)
-    await asyncio.sleep(0.5)
-    assert descriptors_of(pid) <= descriptors + 2
-    assert memory_of(pid) - memory < 8 * MIB
+    assert await soak.run(address, 0, 200, at_once=20) == 0
+    wait_for(lambda: no_associations(server))
+    before, peak = soak.held(pid), memory_of(pid)
+    assert await soak.run(address, 200, 400, at_once=20) == 0
+    wait_for(lambda: no_associations(server))
+    after = soak.held(pid)
+    assert after["descriptors"] <= before["descriptors"] + 2
+    assert after["threads"] <= before["threads"]
+    assert memory_of(pid) - peak < 8 * MIB
     assert alive(pid)
-    wait_for(lambda: "dicomweb_dimse_associations_live 0.0" in httpx2.get(f"{server.url}/metrics").text)
+
+
+def no_associations(server: LiveServer) -> bool:
+    """Whether the metrics show none."""
+    return "dicomweb_dimse_associations_live 0.0" in httpx2.get(f"{server.url}/metrics").text

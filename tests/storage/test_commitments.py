@@ -237,7 +237,7 @@ async def test_only_what_has_a_report_is_sent_again(archive: Archive) -> None:
 
 
 async def test_reported_commitments_are_forgotten_after_a_month(archive: Archive) -> None:
-    """The tables do not grow for ever; what is parked stays."""
+    """The tables do not grow for ever."""
     table = Commitments(archive.pool)
     old, new = await reporting(table), await reporting(table)
     for commitment in (old, new):
@@ -246,6 +246,17 @@ async def test_reported_commitments_are_forgotten_after_a_month(archive: Archive
     await table.forget_old()
     assert [one.id for one in await table.newest()] == [new.id]
     assert await table.references(old.id) == []
+
+
+async def test_parked_commitments_are_forgotten_after_three_months(archive: Archive) -> None:
+    """A person has time to find out why a report was not taken (G-132)."""
+    table = Commitments(archive.pool)
+    old, new = (await reporting(table)).id, (await reporting(table)).id
+    for age, number in ((91, old), (89, new)):
+        statement = "UPDATE commitments SET state = 'parked', give_up_at = now() - $1 * interval '1 day' WHERE id = $2"
+        await archive.pool.execute(statement, age, number)
+    await table.forget_old()
+    assert [one.id for one in await table.newest()] == [new]
 
 
 async def test_commitments_are_listed_newest_first_page_by_page(archive: Archive) -> None:

@@ -82,7 +82,7 @@ async def test_two_senders_of_one_instance_at_once_both_succeed(archive: Archive
 
 @pytest.mark.parametrize("transfer_syntax", [EXPLICIT_LE, IMPLICIT_LE])
 async def test_another_data_set_is_another_file(archive: Archive, transfer_syntax: str) -> None:
-    """B-043: one byte, or another transfer syntax, is a conflict as before; so is a stored file that cannot be read."""
+    """B-043: one byte, or another transfer syntax, is a conflict."""
     first = ct_slice("1.2", "1.3", "1.4")
     await archive.store(first)
     other = (
@@ -91,9 +91,28 @@ async def test_another_data_set_is_another_file(archive: Archive, transfer_synta
         else ct_slice("1.2", "1.3", "1.4", transfer_syntax=transfer_syntax)
     )
     assert isinstance((await archive.store(other)).error, ConflictingInstance)
-    (await stored_file(archive)).unlink()
+
+
+@pytest.mark.parametrize("left", [None, b"cut short"])
+async def test_a_lost_file_is_healed_by_its_data_set_from_whomever(archive: Archive, left: bytes | None) -> None:
+    """Promise 2, G-048: sent again by another way, with other file meta information, it takes the lost file's place.
+
+    Another data set does not: what the index still knows of the lost one disagrees (B-043).
+    """
+    first = ct_slice("1.2", "1.3", "1.4")
+    await archive.store(first)
+    file = await stored_file(archive)
+    file.unlink() if left is None else file.write_bytes(left)
+    other = ct_slice("1.2", "1.3", "1.4", PatientName="Doe^Jill")
+    assert isinstance((await archive.store(other)).error, ConflictingInstance)
+    longer = ct_slice("1.2", "1.3", "1.4", rows=65)
+    assert isinstance((await archive.store(longer)).error, ConflictingInstance)
     meta = file_meta_bytes(sop_class_uid="1.2", sop_instance_uid="1.4", transfer_syntax_uid=EXPLICIT_LE)
-    assert isinstance((await archive.store(meta + dataset_only(first))).error, ConflictingInstance)
+    healing = meta + dataset_only(first)
+    assert (await archive.store(healing)).status == "stored"
+    assert (await stored_file(archive)).read_bytes() == healing
+    assert (await archive.store(first)).status == (await archive.store(healing)).status == "duplicate"
+    assert await archive.pool.fetchval("SELECT number_of_instances FROM studies") == 1
 
 
 async def test_what_the_database_refuses_costs_only_itself(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The table of peers: what is a peer, and what becomes of passcodes."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -50,6 +51,36 @@ async def test_a_passcode_is_checked_and_never_shown(archive: Any) -> None:
     assert await peers.check_passcode("PACS", "pacs", "") is True
 
 
+async def test_what_we_give_a_peer_is_kept_and_never_shown(archive: Any) -> None:
+    """Our passcode comes out as it went in, for calling alone; neither a Peer in a log nor JSON shows it (D.3.3.7)."""
+    peers = Peers(archive.pool)
+    peer = replace(PACS, our_username="archive")
+    await peers.put(peer, our_passcode="sesame")
+    (found,) = await peers.all()
+    assert found.our_passcode is not None and found.our_passcode.reveal() == "sesame"
+    assert "sesame" not in f"{found} {found.our_passcode}"
+    with pytest.raises(TypeError):
+        json.dumps(asdict(found))
+    await peers.put(replace(peer, port=4242, username="pacs"), passcode="other")
+    found = await get(peers)
+    assert found.our_passcode is not None and found.has_passcode
+    await peers.put(replace(peer, our_username="somebody"))
+    assert (await get(peers)).our_passcode is None
+    await peers.put(peer, our_passcode="sesame")
+    await peers.put(peer, our_passcode="")
+    assert (await get(peers)).our_passcode is None
+    for changed, passcode in ((PACS, "sesame"), (peer, "a" * 1025), (peer, "a\0")):
+        with pytest.raises(InvalidPeer, match="our_passcode"):
+            await peers.put(changed, our_passcode=passcode)
+
+
+async def get(peers: Peers) -> Peer:
+    """The peer PACS."""
+    found = await peers.get("PACS")
+    assert found is not None
+    return found
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -71,6 +102,7 @@ async def test_a_passcode_is_checked_and_never_shown(archive: Any) -> None:
         ({"character_set": "UTF-8"}, "ISO_IR 192"),
         ({"character_set": "ISO_IR 100\\ISO 2022 IR 87"}, "ISO 2022"),
         ({"username": "a" * 65}, "username"),
+        ({"our_username": "a\nb"}, "our_username"),
         ({"description": "a\0b"}, "description"),
     ],
 )

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from storage import completion
 from storage.archive import Archive
 from storage.blobs import LocalBlobs
 from storage.database import connect, sql
+from storage.peers import Peer, Peers
 from storage.policy import Policy
 from storage.reindex import reindex
 from storage.sweep import sweep
@@ -117,6 +119,22 @@ async def test_reindex_builds_the_same_index_from_the_files_alone(archive: Archi
     assert len(results) == len(files)
     assert all(each.problem is None for each in results)
     assert await dump(archive) == before
+
+
+async def test_what_is_indexed_again_is_not_announced_again(archive: Archive) -> None:
+    """After a reindex, one cut short included, no peer is told of studies it was told of; of new ones it is (G-180)."""
+    await Peers(archive.pool).put(Peer("RIS", "127.0.0.1", 104, availability=True))
+    await fill(archive)
+    await completion.follow(archive.pool)
+    assert await completion.announce(archive.pool, 0) == 1
+    await archive.store(ct_slice("1.9"))
+    async for _ in reindex(archive, processes=1):
+        break
+    await completion.follow(archive.pool)
+    assert await completion.announce(archive.pool, 0) == 1, "the study stored meanwhile is news"
+    assert [each.problem async for each in reindex(archive, processes=1)] == [None] * 5
+    await completion.follow(archive.pool)
+    assert await completion.announce(archive.pool, 0) == 0
 
 
 async def test_reindex_goes_on_past_a_file_it_cannot_read(archive: Archive) -> None:

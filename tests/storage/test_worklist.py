@@ -4,6 +4,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -290,6 +291,28 @@ async def test_performed_steps_are_listed_the_latest_first(performed: PerformedS
     assert await found(calling_ae_title="CT2") == ["1.5.2"]
     assert await found(start="2026112101", end="2026112102") == ["1.5.1"]
     assert await found(study_instance_uid="1.2.2", accession_number="A2") == ["1.5.2"]
+
+
+async def test_items_long_past_are_forgotten(worklist: Worklist, performed: PerformedSteps, pool: Any) -> None:
+    """Those of which every step was to start before; what was begun and not ended stays, and so do performed steps."""
+
+    def on(days: int) -> dict[str, Any]:
+        date = (datetime.now() - timedelta(days=days)).strftime("%Y%m%d")
+        return step(ScheduledProcedureStepStartDate=date, ScheduledProcedureStepID=f"SPS{days}")
+
+    await worklist.add(item(on(16), on(15)))
+    kept = [
+        await worklist.add(item(on(16), on(13), StudyInstanceUID="1.2.4", AccessionNumber="A2")),
+        await worklist.add(item(on(15), StudyInstanceUID="1.2.5", AccessionNumber="A3")),
+    ]
+    done = {"StudyInstanceUID": "1.2.3", "ScheduledProcedureStepID": "SPS15"}
+    await performed.create("1.5.1", in_progress(**done), calling_ae_title="CT1")
+    await performed.change("1.5.1", ended())
+    begun = {"StudyInstanceUID": "1.2.5", "AccessionNumber": "A3", "ScheduledProcedureStepID": "SPS15"}
+    await performed.create("1.5.2", in_progress(**begun), calling_ae_title="CT1")
+    await worklist.forget(timedelta(days=14))
+    assert {row["id"] for row in await pool.fetch("SELECT id FROM worklist_items")} == {one.id for one in kept}
+    assert (await performed.get("1.5.1")).status == "COMPLETED"
 
 
 async def test_ten_thousand_items_are_searched_in_no_time(worklist: Worklist, pool: Any) -> None:

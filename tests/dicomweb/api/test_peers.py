@@ -14,12 +14,13 @@ async def test_a_peer_is_put_shown_changed_and_forgotten(client: httpx2.AsyncCli
         **{"tls": True, "commitment_delivery": ["new"], "transfer_syntaxes": ["1.2.840.10008.1.2.4.90"]},
         **{"character_set": "ISO_IR 100", "username": "pacs", "passcode": "sesame", "availability": True},
         **{"forward_performed_steps": True, "description": "the PACS"},
+        **{"our_username": "archive", "our_passcode": "sesame, too"},
     }
     created = await client.put("/api/peers/PACS", json=whole)
     assert created.status_code == 201
     assert created.headers["location"] == "http://archive.test/api/peers/PACS"
-    shown = {name: value for name, value in whole.items() if name != "passcode"}
-    shown |= {"ae_title": "PACS", "has_passcode": True}
+    shown = {name: value for name, value in whole.items() if "passcode" not in name}
+    shown |= {"ae_title": "PACS", "has_passcode": True, "has_our_passcode": True}
     assert created.json() == shown
     assert (await client.get(created.headers["location"])).json() == shown
     assert "sesame" not in (await client.get("/api/peers")).text
@@ -57,6 +58,7 @@ async def test_an_ae_title_may_hold_what_urls_take_apart(client: httpx2.AsyncCli
         ("PACS", PEER | {"commitment_delivery": ["pigeon"]}, "must be 'same', 'new' or 'next'"),
         ("PACS", PEER | {"commitment_delivery": []}, "same, new, next"),
         ("PACS", PEER | {"passcode": "sesame"}, "needs a username"),
+        ("PACS", PEER | {"our_passcode": "sesame"}, "needs our_username"),
         ("PACS", PEER | {"ae_title": "OTHER"}, "not that of the URL"),
         ("PACS", PEER | {"host": "a b"}, "host must be"),
     ],

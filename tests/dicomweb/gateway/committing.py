@@ -1,7 +1,6 @@
 """A gateway in this process that works on storage commitments, and a modality (pynetdicom) that asks for them."""
 
 import asyncio
-import socket
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -11,16 +10,13 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
-from dicomweb.gateway.commitment_delivery import Delivery
 from dicomweb.gateway.gateway import Gateway
-from dicomweb.gateway.server import Server
-from dicomweb.settings import Settings
 from storage.archive import Archive
 from storage.commitments import Commitment, Commitments, Reference
-from storage.peers import Peer, Peers
+from storage.peers import Peer
 from tests.builders import ct_slice, dataset_of, sop_instance_uid
+from tests.dicomweb.gateway.serving import CT, serving
 
-CT = "1.2.840.10008.5.1.4.1.1.2"
 WITHIN = 20.0
 
 
@@ -49,19 +45,9 @@ class Committing:
 @asynccontextmanager
 async def committing(archive: Archive, **settings: Any) -> AsyncIterator[Committing]:
     """Run a gateway over the archive."""
-    defaults = {"commitment_retry_seconds": 0.2, "dimse_timeout": 5, "dimse_acse_timeout": 5, "database_url": None}
-    gateway = Gateway(archive, Settings(**defaults | settings), Peers(archive.pool))
-    listener = socket.create_server(("127.0.0.1", 0))
-    delivery = Delivery(gateway)
-    server = Server(gateway, delivery.opened)
-    await server.start({"dimse": listener})
-    running = asyncio.create_task(delivery.run())
-    try:
-        yield Committing(gateway, listener.getsockname()[1])
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        await server.stop(0, asyncio.Event())
+    defaults = {"commitment_retry_seconds": 0.2, "dimse_timeout": 5, "dimse_acse_timeout": 5}
+    async with serving(archive, delivers=True, **defaults | settings) as served:
+        yield Committing(served.gateway, served.port)
 
 
 class Modality:
@@ -171,9 +157,3 @@ def failed(report: Dataset) -> dict[str, int]:
 async def peer(gateway: Gateway, port: int, *ways: str, ae_title: str = "CT1") -> None:
     """Make a modality known."""
     await gateway.peers.put(Peer(ae_title, "127.0.0.1", port, commitment_delivery=ways or ("same", "new", "next")))
-
-
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])

@@ -1,28 +1,18 @@
-"""A gateway in this process, small studies in it, and pynetdicom asking for them."""
+"""Small studies in an archive, and pynetdicom asking for them."""
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 from pydicom import Dataset
 from pynetdicom import AE
 from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 
-from dicomweb.gateway.gateway import Gateway
-from dicomweb.gateway.server import Server
-from dicomweb.listener import DIMSE
-from dicomweb.settings import Settings
 from storage.archive import Archive
-from storage.peers import Peers
-from tests.builders import ct_slice, dataset_of, dicom_file
+from tests.builders import EXPLICIT_LE, ct_slice, dataset_of, dicom_file
 
 STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.2.1"
 PATIENT_ROOT = "1.2.840.10008.5.1.4.1.2.1.1"
 PATIENT_STUDY_ONLY = "1.2.840.10008.5.1.4.1.2.3.1"
-IMPLICIT_LE = "1.2.840.10008.1.2"
-EXPLICIT_LE = "1.2.840.10008.1.2.1"
 
 JAPANESE = "Yamada^Tarou=山田^太郎=やまだ^たろう"
 KOREAN = "Hong^Gildong=洪^吉洞=홍^길동"
@@ -31,19 +21,6 @@ FRENCH = "Buc^Jérôme"
 
 Answer = tuple[Dataset, Dataset | None]
 """Status, with what else the command said; identifier."""
-
-
-@asynccontextmanager
-async def serving(archive: Archive, **settings: Any) -> AsyncIterator[int]:
-    """Serve an archive over DIMSE; gives the port."""
-    gateway = Gateway(archive, Settings(**settings), Peers(archive.pool))
-    server = Server(gateway)
-    listener = socket.create_server(("127.0.0.1", 0))
-    await server.start({DIMSE: listener})
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        await server.stop(1, asyncio.Event())
 
 
 async def ask(port: int, keys: dict[str, Any] | Dataset, **options: Any) -> list[Answer]:

@@ -12,6 +12,7 @@ from dicomweb.dimse.association import Association
 from dicomweb.dimse.command_set import Command, Operation
 from dicomweb.dimse.message import Message
 from dicomweb.dimse.requestor import Address, connect
+from dicomweb.gateway.commitment_delivery import Delivery
 from dicomweb.gateway.gateway import Gateway
 from dicomweb.gateway.server import Server
 from dicomweb.listener import DIMSE, DIMSE_TLS
@@ -51,17 +52,41 @@ class Serving:
 
 
 @asynccontextmanager
-async def serving(archive: Archive, *, tls: ssl.SSLContext | None = None, **settings: Any) -> AsyncIterator[Serving]:
-    """Serve an archive over DIMSE, over TLS when a context is given."""
+async def serving(
+    archive: Archive, *, tls: ssl.SSLContext | None = None, delivers: bool = False, **settings: Any
+) -> AsyncIterator[Serving]:
+    """Serve an archive over DIMSE.
+
+    Parameters
+    ----------
+    tls : ssl.SSLContext, optional
+        Serve over TLS with it.
+    delivers : bool
+        Whether storage commitments are worked on.
+    settings
+        Those that are not the defaults.
+    """
     gateway = Gateway(archive, Settings(**settings), Peers(archive.pool))
-    server = Server(gateway)
+    delivery = Delivery(gateway) if delivers else None
+    server = Server(gateway, delivery.opened) if delivery else Server(gateway)
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     await server.start({DIMSE_TLS if tls else DIMSE: listener}, tls)
+    running = asyncio.create_task(delivery.run()) if delivery else None
     try:
         yield Serving(gateway, server, port)
     finally:
+        if running:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
         await server.stop(1, asyncio.Event())
+
+
+@asynccontextmanager
+async def listening(archive: Archive, **options: Any) -> AsyncIterator[int]:
+    """As `serving`, for those who want to know the port alone."""
+    async with serving(archive, **options) as served:
+        yield served.port
 
 
 async def echo(association: Association) -> int:

@@ -10,9 +10,10 @@ from dicomweb.gateway import commitment_delivery
 from storage.archive import Archive
 from storage.commitments import Reference
 from tests.builders import new_uid
-from tests.dicomweb.gateway.committing import CT, Committing, Modality, committed, committing, failed, free_port, stored
+from tests.dicomweb.gateway.committing import CT, Committing, Modality, committed, committing, failed, stored
 from tests.dicomweb.gateway.committing import peer as known
 from tests.dicomweb.scu.committer import Committer
+from tests.live_server import free_port
 
 
 @pytest.fixture

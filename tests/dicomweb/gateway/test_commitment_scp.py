@@ -17,11 +17,11 @@ from tests.dicomweb.gateway.committing import (
     committing,
     failed,
     flip_a_byte,
-    free_port,
     information_of,
     peer,
     stored,
 )
+from tests.live_server import free_port
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 

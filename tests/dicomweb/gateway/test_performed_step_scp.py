@@ -11,7 +11,7 @@ from pydicom import Dataset
 from storage.archive import Archive
 from storage.performed_steps import PerformedSteps, StepFilter
 from storage.worklist import Worklist
-from tests.dicomweb.gateway.querying import serving
+from tests.dicomweb.gateway.serving import listening
 from tests.dicomweb.gateway.worklist_peer import EVERYTHING, ask, matches, report
 from tests.storage.searching import values
 from tests.storage.worklist_items import item
@@ -53,7 +53,7 @@ async def port(archive: Archive) -> AsyncIterator[int]:
     """A gateway with the step of `worklist_items.ITEM` on its worklist."""
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     await Worklist(archive.pool).add(item())
-    async with serving(archive) as port:
+    async with listening(archive) as port:
         yield port
 
 

@@ -9,7 +9,8 @@ from dicomweb.gateway.query_identifier import Negotiated, Search, negotiate, und
 from storage import data_set
 from storage.attributes import Level
 from storage.errors import InvalidDicom
-from tests.dicomweb.gateway.querying import EXPLICIT_LE, PATIENT_ROOT, STUDY_ROOT
+from tests.builders import EXPLICIT_LE
+from tests.dicomweb.gateway.querying import PATIENT_ROOT, STUDY_ROOT
 from tests.storage.indexed import dataset, tag
 
 

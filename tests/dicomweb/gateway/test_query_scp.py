@@ -16,11 +16,10 @@ from storage.archive import Archive
 from storage.errors import QueryTooBroad
 from storage.matching import Query
 from storage.search import Page
-from tests.builders import dataset_of, dicom_file
+from tests.builders import IMPLICIT_LE, dataset_of, dicom_file
 from tests.dicomweb.gateway.querying import (
     FRENCH,
     GREEK,
-    IMPLICIT_LE,
     JAPANESE,
     KOREAN,
     PATIENT_ROOT,
@@ -28,10 +27,10 @@ from tests.dicomweb.gateway.querying import (
     STUDY_ROOT,
     ask,
     matches,
-    serving,
     store_many,
     store_studies,
 )
+from tests.dicomweb.gateway.serving import listening
 from tests.storage.indexed import dataset, tag
 
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
@@ -43,8 +42,8 @@ ALL_STUDIES = ["1.9.1", "1.9.2", "1.9.3", "1.9.4", "1.9.5", "1.9.6"]
 async def port(archive: Archive) -> AsyncIterator[int]:
     """A gateway over an archive with a few studies."""
     await store_studies(archive)
-    async with serving(archive) as listening:
-        yield listening
+    async with listening(archive) as number:
+        yield number
 
 
 def study(**keys: Any) -> dict[str, Any]:
@@ -111,14 +110,14 @@ async def test_without_relational_queries_the_hierarchy_is_required(archive: Arc
         (series(PatientName="Doe*"), 0x00100010),
         (image(SeriesInstanceUID=None), 0x0020000E),
     ]
-    async with serving(archive, dimse_relational_queries=False) as port:
+    async with listening(archive, dimse_relational_queries=False) as port:
         for keys, tag in wrong:
             ((status, _),) = await ask(port, keys)
             assert (status.Status, status.OffendingElement) == (0xA900, tag)
             await uids(port, keys, offered=b"\1")
         assert len(matches(await ask(port, series(PatientName=None)))) == 3
         assert await uids(port, study(), root=PATIENT_ROOT, offered=b"\1") == ALL_STUDIES
-    async with serving(archive) as port:  # as it is by default
+    async with listening(archive) as port:  # as it is by default
         assert await uids(port, series(StudyInstanceUID=None, Modality="SR"), "SeriesInstanceUID") == ["1.9.1.3"]
         assert len(matches(await ask(port, image(StudyInstanceUID=None, SeriesInstanceUID=None, PatientID="P1")))) == 5
 
@@ -271,7 +270,7 @@ async def test_any_attribute_of_an_instance_can_be_asked_for(archive: Archive) -
     """PS3.4 C.6: optional keys are whatever was stored, private ones with their creator; large values stay out."""
     private = {0x00090010: ("LO", "ACME"), 0x00091001: ("LO", "secret"), 0x00420011: ("OB", b"%PDF" * 2000)}
     await archive.store(dicom_file(SOPInstanceUID="1.7", elements=private, ImageType=["ORIGINAL", "PRIMARY"]))
-    async with serving(archive) as port:
+    async with listening(archive) as port:
         identifier = dataset_of({"QueryRetrieveLevel": "IMAGE", "ImageType": "PRIMARY", "SOPInstanceUID": "1.7"})
         identifier.add_new(0x00090010, "LO", "ACME")
         identifier.add_new(0x00091001, "LO", "sec*")
@@ -338,7 +337,7 @@ async def test_ten_thousand_matches_come_in_order_and_in_bounded_memory(archive:
     """G-072, promise 6: each once, newest first; memory does not grow with their number."""
     await store_studies(archive)
     await store_many(archive, 10_000)
-    async with serving(archive) as port:
+    async with listening(archive) as port:
         keys = study(AccessionNumber="MANY", StudyDate=[], PatientName=[], NumberOfStudyRelatedInstances=[])
         keys["StudyInstanceUID"] = []
         found: list[str] = []
@@ -364,7 +363,7 @@ async def test_cancel_ends_a_search_of_ten_thousand_soon(archive: Archive) -> No
     """G-073, PS3.4 C.4.1.3.1: FE00 after the matches that were on their way, and the association goes on."""
     await store_studies(archive)
     await store_many(archive, 10_000)
-    async with serving(archive) as port:
+    async with listening(archive) as port:
         answers = await ask(port, study(AccessionNumber="MANY"), cancel_after=10)
         assert (answers[-1][0].Status, answers[-1][1]) == (0xFE00, None)
         assert 10 < len(answers) < 9_000
@@ -390,7 +389,7 @@ class SlowArchive(Archive):
 async def test_cancel_ends_the_search_in_the_database(archive: Archive) -> None:
     """G-073: the peer does not wait for a statement that nobody wants."""
     archive.__class__ = SlowArchive
-    async with serving(archive) as port:
+    async with listening(archive) as port:
         begun = time.perf_counter()
         ((status, _),) = await asyncio.to_thread(cancel_at_once, port, study())
         assert status.Status == 0xFE00
@@ -414,6 +413,6 @@ async def test_a_search_that_takes_too_long_is_out_of_resources(archive: Archive
     """G-074: A700, and the association goes on."""
     archive.__class__ = SlowArchive
     archive.error = QueryTooBroad("The search took too long.")  # type: ignore[attr-defined]
-    async with serving(archive) as port:
+    async with listening(archive) as port:
         ((status, _),) = await ask(port, study())
         assert (status.Status, status.ErrorComment) == (0xA700, "The search took too long.")

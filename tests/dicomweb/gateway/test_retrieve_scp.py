@@ -29,8 +29,8 @@ from storage.selection import UniqueKeys
 from storage.transfer_syntax import RLE_LOSSLESS
 from tests.builders import EXPLICIT_LE, IMPLICIT_LE, ct_slice, dataset_of, dataset_only, dicom_file, sop_instance_uid
 from tests.corpus import corpus_files, wheel_file
-from tests.dicomweb.gateway.querying import serving
 from tests.dicomweb.gateway.retrieving import ask_get, ask_move, concluded, counters, make_peer
+from tests.dicomweb.gateway.serving import listening
 from tests.dicomweb.scu.receiving import CT, Receiver, receiver
 
 STUDY, SERIES = "1.2.77", "1.2.78"
@@ -40,8 +40,8 @@ WHOLE = {"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": STUDY}
 @pytest.fixture
 async def port(archive: Archive) -> AsyncIterator[int]:
     """A gateway over the archive."""
-    async with serving(archive) as listening:
-        yield listening
+    async with listening(archive) as number:
+        yield number
 
 
 async def store_slices(archive: Archive, number: int, **attributes: Any) -> list[bytes]:
@@ -170,7 +170,7 @@ async def test_relational_retrieval_is_negotiated_or_tolerated(archive: Archive)
     """In strict mode keys above the level may be left out only when byte 1 was offered (C.4.2.3.2.1; G-107)."""
     await store_slices(archive, 1)
     keys = {"QueryRetrieveLevel": "SERIES", "SeriesInstanceUID": SERIES}
-    async with serving(archive, dimse_relational_queries=False) as port:
+    async with listening(archive, dimse_relational_queries=False) as port:
         with receiver() as to:
             await make_peer(archive, to)
             assert [status.Status for status, _ in await ask_move(port, keys)] == [0xA900]

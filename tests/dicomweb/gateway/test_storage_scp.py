@@ -82,6 +82,16 @@ async def test_success_means_durable_and_found(archive: Archive, association: As
     assert len(await archive.instances("1.2", "1.3", "1.4")) == 1
 
 
+async def test_a_file_that_was_lost_is_healed(archive: Archive, association: Association) -> None:
+    """What came by STOW-RS and is gone from the disk is stored when it comes by C-STORE (promise 2, G-048)."""
+    data = ct_slice("1.2")
+    await archive.store(data)
+    (lost,) = await archive.instances("1.2")
+    archive.blobs.path(lost.blob).unlink()
+    assert (await store(association, data)).status == 0
+    assert dataset_only(await stored_file(archive)) == dataset_only(data)
+
+
 async def test_an_instance_sent_again_is_a_success(archive: Archive, served: Serving) -> None:
     """G-048: by the same sender, by another one, and after it came by STOW-RS; one file, one change."""
     data = ct_slice("1.2", "1.3", "1.4")

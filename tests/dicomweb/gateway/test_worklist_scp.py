@@ -11,7 +11,7 @@ from storage.archive import Archive
 from storage.peers import Peer, Peers
 from storage.worklist import Worklist
 from tests.builders import dataset_of
-from tests.dicomweb.gateway.querying import serving
+from tests.dicomweb.gateway.serving import listening
 from tests.dicomweb.gateway.worklist_peer import EVERYTHING, IMPLICIT_LE, WORKLIST, ask, matches
 from tests.storage.worklist_items import item, step
 
@@ -31,7 +31,7 @@ async def port(archive: Archive) -> AsyncIterator[int]:
     for number, (patient_id, name) in enumerate(NAMES.items()):
         start = step(ScheduledProcedureStepID=f"S{number}", ScheduledProcedureStepStartTime=f"{8 + number:02}30")
         await worklist.add(item(start, PatientID=patient_id, PatientName=name, StudyInstanceUID=f"1.2.{number}"))
-    async with serving(archive) as port:
+    async with listening(archive) as port:
         yield port
 
 
@@ -147,5 +147,5 @@ async def test_finished_steps_are_hidden_unless_the_setting_says_otherwise(archi
         "UPDATE worklist_steps SET status = 'COMPLETED' WHERE scheduled_procedure_step_id = 'S0'"
     )
     assert len(matches(await ask(port, EVERYTHING))) == 3
-    async with serving(archive, worklist_hides_finished=False) as other:
+    async with listening(archive, worklist_hides_finished=False) as other:
         assert len(matches(await ask(other, EVERYTHING))) == 4

@@ -1,17 +1,25 @@
 """The job "pull": what a remote archive has comes here, by C-GET and by C-MOVE, and only what is missing."""
 
+import asyncio
+import os
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dicomweb.settings import Settings
+from storage.archive import Archive
 from storage.jobs import Jobs
 from storage.peers import Peers
+from storage.policy import Policy
 from tests.builders import ct_slice, dicom_file, new_uid, sop_instance_uid
 from tests.dicomweb.gateway.serving import serving
+from tests.dicomweb.jobs.retrieve_peer import retrieve_peer
 from tests.dicomweb.jobs.working import until, working
 from tests.dicomweb.scu.remote_archive import remote_archive
+from tests.live_server import REPOSITORY
 
 JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
 
@@ -104,3 +112,101 @@ async def test_a_peer_that_does_not_know_us_is_told_apart(archive: Any, tmp_path
             job = await until(jobs, await jobs.add("pull", pull(study, "move")))
     assert job.state == "failed"
     assert "A801" in job.error and "STRANGER" in job.error
+
+
+def slices(study: str, count: int = 3) -> list[bytes]:
+    """Small CT images of two series."""
+    return [
+        ct_slice(study, f"{study}.{number % 2}", f"{study}.9.{number}", rows=4, columns=4) for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize("method", ["get", "move"])
+async def test_what_failed_for_a_moment_is_asked_for_again(archive: Archive, method: str) -> None:
+    """While this archive has no room the job waits; later what is missing comes (A700; PS3.4 C.4.2.1.5)."""
+    study, jobs = new_uid(), Jobs(archive.pool)
+    full = Archive(archive.pool, archive.blobs, Policy(min_free_bytes=1 << 62))
+    with retrieve_peer(*slices(study)) as remote:
+        await Peers(archive.pool).put(remote.peer)
+        number = await jobs.add("pull", pull(study, method))
+        async with serving(full) as served, working(full):
+            remote.our_port = served.port
+            job = await until(jobs, number, lambda job: job.state == "waiting")
+        assert (job.total, job.done, job.failed) == (3, 0, 0)
+        assert "3 of the instances did not come" in job.error
+        async with serving(archive) as served, working(archive):
+            remote.our_port = served.port
+            job = await until(jobs, number)
+    assert (job.state, job.done, job.failed) == ("done", 3, 0)
+
+
+async def test_what_never_comes_is_given_up(archive: Archive) -> None:
+    """A peer that lists an instance and never sends it is asked a few times; the rest is here, and not sent again."""
+    study, jobs = new_uid(), Jobs(archive.pool)
+    with retrieve_peer(*slices(study)) as remote:
+        lost = remote.files[1].SOPInstanceUID
+        asked: list[str] = []
+        remote.sends = lambda uid: asked.append(uid) is None and uid != lost
+        await Peers(archive.pool).put(remote.peer)
+        async with working(archive):
+            job = await until(jobs, await jobs.add("pull", pull(study, "get")))
+    assert (job.state, job.done, job.failures) == ("failed", 2, [{"item": lost, "error": "The peer did not send it."}])
+    assert 3 <= asked.count(lost) <= 12
+    assert sorted(remote.sent) == sorted(file.SOPInstanceUID for file in remote.files if file.SOPInstanceUID != lost)
+
+
+@pytest.mark.parametrize("levels", [(), ("STUDY",), ("STUDY", "SERIES")])
+@pytest.mark.parametrize("method", ["get", "move"])
+async def test_a_peer_that_lists_no_instances_sends_whole_studies(
+    archive: Archive, method: str, levels: tuple[str, ...]
+) -> None:
+    """Without C-FIND, or without its IMAGE level, the study is asked for as such; what it has not is told."""
+    study, jobs = new_uid(), Jobs(archive.pool)
+    with retrieve_peer(*slices(study), levels=levels) as remote:
+        await Peers(archive.pool).put(remote.peer)
+        async with serving(archive) as served, working(archive):
+            remote.our_port = served.port
+            job = await until(jobs, await jobs.add("pull", pull(study, method)))
+            nothing = await until(jobs, await jobs.add("pull", pull("1.2.3", method)))
+    assert (job.state, job.done, job.failed, job.error) == ("done", 3, 0, "")
+    assert len(await archive.instances(study)) == 3
+    assert nothing.failures == [{"item": "1.2.3", "error": "The peer has nothing of this."}]
+
+
+WORKER = """
+import asyncio, sys
+from pathlib import Path
+from dicomweb.jobs.worker import JobWorker
+from dicomweb.settings import Settings
+from storage.archive import Archive
+
+async def work():
+    archive = await Archive.open(sys.argv[1], Path(sys.argv[2]))
+    await JobWorker(archive, Settings(dimse_timeout=5), lease=0.6).run()
+
+asyncio.run(work())
+"""
+
+
+async def test_a_pull_goes_on_after_its_worker_was_killed(archive: Archive, database_url: str, tmp_path: Path) -> None:
+    """kill -9 in the midst of a C-GET: the next worker takes the job up when the lease ends; only the rest crosses."""
+    study, jobs = new_uid(), Jobs(archive.pool)
+    with retrieve_peer(*slices(study, 6)) as remote:
+        await Peers(archive.pool).put(remote.peer)
+        number = await jobs.add("pull", pull(study, "get"))
+        arguments = ("-c", WORKER, database_url, str(tmp_path / "data"))
+        worker = await asyncio.create_subprocess_exec(sys.executable, *arguments, cwd=REPOSITORY)
+        async with asyncio.timeout(20):
+            while len(remote.sent) < 4 and worker.returncode is None:
+                await asyncio.sleep(0.001)
+        os.kill(worker.pid, signal.SIGKILL)
+        await worker.wait()
+        before, here = len(remote.sent), len(await archive.instances(study))
+        assert 3 <= here < 6, "killed in its midst"
+        job = await jobs.get(number)
+        assert job is not None and job.state == "running"
+        async with working(archive):
+            job = await until(jobs, number)
+    assert (job.state, job.done) == ("done", 6)
+    assert len(remote.sent) - before <= 6 - here + 1
+    assert len(await archive.changes()) == 6

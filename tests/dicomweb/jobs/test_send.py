@@ -1,6 +1,8 @@
 """The job "send": what arrives, what is tried again, what is given up."""
 
 import asyncio
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -176,6 +178,8 @@ async def test_a_cancelled_job_stops(archive: Any, study: tuple[str, list[str]])
                 if len(remote.received) == 3:
                     cancelled.result(10)
                     loop.call_soon_threadsafe(worker.wake.set)
+                elif len(remote.received) > 3:
+                    time.sleep(0.1)  # time to notice
                 return 0
 
             loop = asyncio.get_running_loop()
@@ -191,6 +195,42 @@ async def test_a_cancelled_job_stops(archive: Any, study: tuple[str, list[str]])
             await asyncio.sleep(0.3)
     assert job.state == "cancelled"
     assert len(remote.received) < 10
+
+
+async def test_a_study_of_a_thousand_instances_is_sent(archive: Any) -> None:
+    """Each arrives once, over one association, and the job counts them all."""
+    study, series, jobs = new_uid(), new_uid(), Jobs(archive.pool)
+
+    async def chunks(number: int) -> Any:
+        yield ct_slice(study, series, f"{series}.{number}", rows=1, columns=1)
+
+    async with archive.ingest() as ingest:
+        for number in range(1000):
+            await ingest.add(chunks(number))
+        assert {outcome.status for outcome in await ingest.finish()} == {"stored"}
+    with storage_peer() as remote:
+        await Peers(archive.pool).put(remote.peer)
+        async with working(archive):
+            job = await until(jobs, await jobs.add("send", send(study)))
+    assert (job.state, job.total, job.done) == ("done", 1000, 1000)
+    assert len(remote.received) == len(set(remote.received)) == 1000
+
+
+async def test_jobs_are_done_side_by_side(archive: Any, study: tuple[str, list[str]]) -> None:
+    """One peer that takes its time keeps neither the jobs of others back nor another job of its own."""
+    jobs, going_on = Jobs(archive.pool), threading.Event()
+    with storage_peer() as quick, storage_peer("SLOW") as slow:
+        slow.answer = lambda uid: 0 if going_on.wait(10) else 0xA900
+        for remote in (quick, slow):
+            await Peers(archive.pool).put(remote.peer)
+        async with working(archive):
+            waiting = [await jobs.add("send", send(study[0], "SLOW")) for _ in range(2)]
+            ready = [await jobs.add("send", send(study[0])) for _ in range(6)]
+            assert {(await until(jobs, number)).state for number in ready} == {"done"}
+            assert {(await until(jobs, number, lambda job: True)).state for number in waiting} == {"running"}
+            going_on.set()
+            assert {(await until(jobs, number)).state for number in waiting} == {"done"}
+    assert (len(quick.received), len(slow.received)) == (60, 20)
 
 
 @pytest.mark.parametrize(

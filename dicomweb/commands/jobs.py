@@ -1,0 +1,207 @@
+"""`dicomweb jobs`: background work that is going on, waits or has ended; it can be cancelled and tried again."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import orjson
+from cyclopts import App, Parameter
+
+from dicomweb.commands.flags import ConfigFile
+from dicomweb.settings import Settings, load
+
+if TYPE_CHECKING:
+    from storage.jobs import Job, Jobs
+
+jobs = App(
+    name="jobs",
+    help="""List background work (sending, pulling, telling peers), show, cancel or retry one.
+
+    Works beside a running server, which does the work.
+
+    Example: dicomweb jobs list --state parked""",
+)
+StateName = Literal["queued", "running", "waiting", "done", "failed", "parked", "cancelled"]
+Json = Annotated[bool, Parameter(negative=())]
+
+
+@jobs.command(name="list")
+def list_(
+    *,
+    state: StateName | None = None,
+    kind: str | None = None,
+    limit: int = 100,
+    json: Json = False,
+    data_dir: Path | None = None,
+    database_url: str | None = None,
+    config: ConfigFile = None,
+) -> None:
+    """List jobs, the newest first.
+
+    Example: dicomweb jobs list --state parked
+
+    Parameters
+    ----------
+    state
+        Only those: queued, running, waiting (tried again later), done, failed (some items cannot be done), parked
+        (given up after many attempts), cancelled.
+    kind
+        Only those of a kind, such as send or pull.
+    limit
+        Most of them.
+    json
+        Write each as one line of JSON.
+    data_dir
+        Folder of the archive.
+    database_url
+        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
+    """
+    settings = load({"data_dir": data_dir, "database_url": database_url}, config)
+    asyncio.run(_list(settings, state, kind, limit, json))
+
+
+@jobs.command
+def show(
+    number: int,
+    *,
+    json: Json = False,
+    data_dir: Path | None = None,
+    database_url: str | None = None,
+    config: ConfigFile = None,
+) -> None:
+    """Show a job, what it was given and what of it cannot be done.
+
+    Example: dicomweb jobs show 17
+
+    Parameters
+    ----------
+    number
+        As listed.
+    json
+        Write it as JSON, as /api/jobs does.
+    data_dir
+        Folder of the archive.
+    database_url
+        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
+    """
+    asyncio.run(_show(load({"data_dir": data_dir, "database_url": database_url}, config), number, json))
+
+
+@jobs.command
+def cancel(
+    number: int,
+    *,
+    data_dir: Path | None = None,
+    database_url: str | None = None,
+    config: ConfigFile = None,
+) -> None:
+    """Cancel a job that is not over; what is done stays done.
+
+    Example: dicomweb jobs cancel 17
+
+    Parameters
+    ----------
+    number
+        As listed.
+    data_dir
+        Folder of the archive.
+    database_url
+        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
+    """
+    asyncio.run(_cancel(load({"data_dir": data_dir, "database_url": database_url}, config), number))
+
+
+@jobs.command
+def retry(
+    number: int,
+    *,
+    data_dir: Path | None = None,
+    database_url: str | None = None,
+    config: ConfigFile = None,
+) -> None:
+    """Try a job again that has failed, was parked or cancelled, or waits; what was done is not done again.
+
+    Example: dicomweb jobs retry 17
+
+    Parameters
+    ----------
+    number
+        As listed.
+    data_dir
+        Folder of the archive.
+    database_url
+        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
+    """
+    asyncio.run(_retry(load({"data_dir": data_dir, "database_url": database_url}, config), number))
+
+
+@asynccontextmanager
+async def _open(settings: Settings) -> "AsyncIterator[Jobs]":
+    from dicomweb.opening import open_archive
+    from storage.jobs import Jobs
+
+    async with open_archive(settings) as archive:
+        yield Jobs(archive.pool)
+
+
+async def _list(settings: Settings, state: StateName | None, kind: str | None, limit: int, as_json: bool) -> None:
+    from dicomweb.api.jobs import shown
+
+    async with _open(settings) as table:
+        found = await table.list(states=[state] if state else [], kinds=[kind] if kind else [], limit=limit)
+        for job in found:
+            sys.stdout.write((orjson.dumps(shown(job)).decode() if as_json else _line(job)) + "\n")
+
+
+async def _show(settings: Settings, number: int, as_json: bool) -> None:
+    from dicomweb.api.jobs import shown
+
+    async with _open(settings) as table:
+        job = await _job(table, number)
+    if as_json:
+        sys.stdout.write(orjson.dumps(shown(job)).decode() + "\n")
+        return
+    sys.stdout.write(f"{_line(job)}\n{orjson.dumps(job.parameters).decode()}\n")
+    for failure in job.failures:
+        sys.stdout.write(f"{failure['item']}: {failure['error']}\n")
+
+
+async def _cancel(settings: Settings, number: int) -> None:
+    from storage.errors import ArchiveError
+
+    async with _open(settings) as table:
+        if not await table.cancel(number):
+            raise ArchiveError(f"Job {number} is over: {(await _job(table, number)).state}.")
+    sys.stdout.write(f"Job {number} is cancelled.\n")
+
+
+async def _retry(settings: Settings, number: int) -> None:
+    from storage.errors import ArchiveError
+
+    async with _open(settings) as table:
+        if not await table.retry(number):
+            state = (await _job(table, number)).state
+            raise ArchiveError(f"There is nothing to try again: job {number} is {state}.")
+    sys.stdout.write(f"Job {number} is queued again.\n")
+
+
+async def _job(table: "Jobs", number: int) -> "Job":
+    from storage.errors import NotFound
+
+    job = await table.get(number)
+    if job is None:
+        raise NotFound(f"There is no job {number}; dicomweb jobs list shows those there are.")
+    return job
+
+
+def _line(job: "Job") -> str:
+    failed = f", {job.failed} failed" if job.failed else ""
+    total = "" if job.total is None else f" of {job.total}"
+    error = f": {job.error}" if job.error else ""
+    return (
+        f"{job.id} {job.state} {job.kind} {job.parameters.get('peer', '')} {job.created_at:%Y-%m-%d %H:%M:%S} "
+        f"{job.done}{total} done{failed}{error}"
+    )

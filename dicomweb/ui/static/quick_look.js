@@ -1,0 +1,301 @@
+// A quick look through the frames of a series: wheel, keys, slider, swipe, cine; windows by preset, number or drag.
+import { fill, h, icon, ICONS } from "./dom.js";
+import { instanceUrl, neighbours, pictureUrl, Pictures } from "./frames.js";
+import { quickLookParts } from "./quick_look_parts.js";
+import { dragged, presetsOf, windowOf } from "./windows.js";
+
+const WHEEL_STEP = 40; // pixels a wheel may turn before the next frame: mice turn 100 at a time, trackpads 4
+const SWIPE_STEP = 14;
+const RATES = [5, 10, 15, 20, 30, 60];
+
+/** The component; `element` is to be put into the page. `turned` hears of every frame that is shown. */
+export class QuickLook {
+  #pictures = new Pictures();
+  #frames = [];
+  #index = 0;
+  #direction = 1;
+  #base = null;
+  #window = null;
+  #modality = "";
+  #shown = null;
+  #cine = 0;
+  #turned;
+  #tool = null;
+
+  constructor(turned, leave) {
+    this.#turned = turned;
+    Object.assign(this, quickLookParts(RATES));
+    this.#listen();
+    this.#pictures.addEventListener("loaded", (event) => event.detail === this.#url(this.#index) && this.#draw());
+    this.#pictures.addEventListener("failed", (event) => event.detail === this.#url(this.#index) && this.#draw());
+    leave.addEventListener("abort", () => {
+      this.#stop();
+      this.#pictures.close();
+    });
+  }
+
+  /** Show the frames of a series, beginning in its middle unless told otherwise. */
+  show(frames, { label, modality, at = -1 }) {
+    this.#stop();
+    Object.assign(this, { label });
+    this.#frames = frames;
+    this.#modality = modality;
+    this.#base = this.#window = null;
+    this.#shown = null;
+    this.suggestRate(15);
+    this.slider.max = String(Math.max(1, frames.length));
+    this.element.classList.toggle("single", frames.length < 2);
+    this.corner.textContent = label;
+    this.#presets();
+    this.#fit();
+    this.turn(at < 0 ? Math.floor((frames.length - 1) / 2) : at, true);
+  }
+
+  /** Say what windows of these frames are relative to. */
+  describe(dataset) {
+    this.#base = windowOf(dataset);
+    this.#presets();
+    this.#numbers();
+  }
+
+  /** Play so many frames a second, or nearly. */
+  suggestRate(rate) {
+    this.rate.value = String(
+      RATES.reduce((best, each) => (Math.abs(each - rate) < Math.abs(best - rate) ? each : best)),
+    );
+  }
+
+  /** The frame that is shown. */
+  get frame() {
+    return this.#frames[this.#index] ?? null;
+  }
+
+  /** Go to a frame by its place; beyond the ends there is none. */
+  turn(index, anyway = false) {
+    const to = Math.max(0, Math.min(this.#frames.length - 1, index));
+    if (to === this.#index && !anyway) return;
+    if (to !== this.#index) this.#direction = to > this.#index ? 1 : -1;
+    this.#index = to;
+    this.#want();
+    this.#draw();
+    this.#turned(this.frame);
+  }
+
+  #listen() {
+    let turned = 0;
+    this.stage.addEventListener(
+      "wheel",
+      (event) => {
+        if (event.ctrlKey || !this.#frames.length) return;
+        event.preventDefault();
+        turned += event.deltaMode ? Math.sign(event.deltaY) * WHEEL_STEP : event.deltaY;
+        const steps = Math.trunc(turned / WHEEL_STEP);
+        if (!steps) return;
+        turned = Math.abs(event.deltaY) >= WHEEL_STEP ? 0 : turned - steps * WHEEL_STEP;
+        this.#by(Math.abs(event.deltaY) >= WHEEL_STEP ? Math.sign(steps) : steps);
+      },
+      { passive: false },
+    );
+    this.slider.addEventListener("input", () => this.#to(Number(this.slider.value) - 1));
+    this.stage.addEventListener("keydown", (event) => this.#key(event));
+    this.player.addEventListener("click", () => (this.#cine ? this.#stop() : this.#play()));
+    this.rate.addEventListener("change", () => this.#cine && this.#play());
+    this.preset.addEventListener("change", () => this.#choose(this.preset.selectedOptions[0]?.preset ?? null));
+    for (const input of [this.center, this.width]) input.addEventListener("change", () => this.#typed());
+    for (const button of [this.scrolls, this.windows])
+      button.addEventListener("click", () => this.#use(button.dataset.tool));
+    this.larger.addEventListener("click", () =>
+      document.fullscreenElement ? document.exitFullscreen() : this.element.requestFullscreen?.(),
+    );
+    this.#dragging();
+    new ResizeObserver(() => this.#fit()).observe(this.stage);
+  }
+
+  // A mouse has a wheel to scroll with, so its drag changes the window; a finger scrolls, unless told otherwise.
+  #dragging() {
+    let from = null;
+    this.stage.addEventListener("pointerdown", (event) => {
+      // Links and videos in the stage are to be used, not dragged over.
+      if (event.button || !event.isPrimary || event.target.closest("a, video") || !this.#frames.length) return;
+      const tool = this.#tool ?? (event.pointerType === "mouse" ? "window" : "scroll");
+      from = { x: event.clientX, y: event.clientY, window: this.#window ?? this.#base, index: this.#index, tool };
+      this.stage.setPointerCapture(event.pointerId);
+      this.#stop();
+    });
+    this.stage.addEventListener("pointermove", (event) => {
+      if (!from) return;
+      const right = event.clientX - from.x;
+      const down = event.clientY - from.y;
+      if (from.tool === "scroll") this.turn(from.index + Math.round(-down / SWIPE_STEP));
+      else if (from.window && Math.hypot(right, down) > 3) this.#choose(dragged(from.window, right, down), true);
+    });
+    for (const type of ["pointerup", "pointercancel"]) this.stage.addEventListener(type, () => (from = null));
+  }
+
+  #key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target !== this.stage) return;
+    const last = this.#frames.length - 1;
+    const places = {
+      ArrowDown: this.#index + 1,
+      ArrowRight: this.#index + 1,
+      ArrowUp: this.#index - 1,
+      ArrowLeft: this.#index - 1,
+      PageDown: this.#index + 10,
+      PageUp: this.#index - 10,
+      Home: 0,
+      End: last,
+    };
+    if (event.key in places) this.#to(places[event.key]);
+    else if (event.key === " ") this.#cine ? this.#stop() : this.#play();
+    else if (/^[0-9]$/.test(event.key) && this.preset.options[Number(event.key)]) {
+      this.preset.selectedIndex = Number(event.key);
+      this.#choose(this.preset.selectedOptions[0].preset);
+    } else return;
+    event.preventDefault();
+  }
+
+  #by(steps) {
+    this.#to(this.#index + steps);
+  }
+
+  #to(index) {
+    this.#stop();
+    this.turn(index);
+  }
+
+  #use(tool) {
+    this.#tool = this.#tool === tool ? null : tool;
+    for (const button of [this.scrolls, this.windows])
+      button.setAttribute("aria-pressed", String(button.dataset.tool === this.#tool));
+  }
+
+  #play() {
+    this.#stop();
+    if (this.#frames.length < 2) return;
+    this.#playing(true);
+    // A frame that is not here yet is waited for: a gap in a moving heart would look like a finding.
+    this.#cine = setInterval(
+      () => this.#shown === this.#url(this.#index) && this.turn((this.#index + 1) % this.#frames.length),
+      1000 / Number(this.rate.value),
+    );
+  }
+
+  #stop() {
+    clearInterval(this.#cine);
+    this.#cine = 0;
+    this.#playing(false);
+  }
+
+  #playing(plays) {
+    this.player.setAttribute("aria-pressed", String(plays));
+    this.player.setAttribute("aria-label", plays ? "Stop" : "Play");
+    fill(this.player, icon(plays ? ICONS.pause : ICONS.play, true));
+  }
+
+  #presets() {
+    const presets = [["As stored", null], ...presetsOf(this.#modality, this.#base)];
+    fill(
+      this.preset,
+      presets.map(([name, window], place) =>
+        Object.assign(h("option", {}, place && place < 10 ? `${name} (${place})` : name), { preset: window }),
+      ),
+      this.#base && Object.assign(h("option", { hidden: true }, "Own window"), { preset: undefined }),
+    );
+    for (const control of [this.preset, this.center, this.width, this.windows]) control.disabled = !this.#base;
+  }
+
+  #typed() {
+    const center = Number.parseFloat(this.center.value);
+    const width = Number.parseFloat(this.width.value);
+    if (Number.isFinite(center) && width >= 1) this.#choose({ center, width }, true);
+  }
+
+  #choose(window, own = false) {
+    this.#window = window;
+    if (own) this.preset.selectedIndex = this.preset.options.length - 1;
+    this.#numbers();
+    this.#want();
+    this.#draw();
+  }
+
+  #numbers() {
+    const window = this.#window ?? this.#base;
+    const said = (value) => (window ? String(Math.round(value * 10) / 10) : "");
+    if (document.activeElement !== this.center) this.center.value = said(window?.center);
+    if (document.activeElement !== this.width) this.width.value = said(window?.width);
+    this.level.textContent = window ? `C ${said(window.center)}  W ${said(window.width)}` : "";
+  }
+
+  #fit() {
+    const wanted = Math.max(this.stage.clientWidth, this.stage.clientHeight) * Math.min(2, devicePixelRatio);
+    // A few sizes only, or every other size of the window would fetch everything again.
+    const side = [512, 1024, 2048].find((each) => each >= wanted) ?? 4096;
+    if (side === this.side) return;
+    this.side = side;
+    if (this.#frames.length) this.#want();
+  }
+
+  #url(index) {
+    const frame = this.#frames[index];
+    return frame ? pictureUrl(frame, { window: this.#window, side: this.side }) : "";
+  }
+
+  #want() {
+    if (!this.#frames.length || this.frame.form !== "picture") return this.#pictures.want([]);
+    this.#pictures.want(neighbours(this.#index, this.#frames.length, this.#direction).map((place) => this.#url(place)));
+  }
+
+  #draw() {
+    const { frame } = this;
+    const url = this.#url(this.#index);
+    const bitmap = this.#pictures.get(url);
+    const failure = this.#pictures.failure(url);
+    const said = frame ? `${this.#index + 1} / ${this.#frames.length}` : "";
+    this.place.textContent = said;
+    this.slider.value = String(this.#index + 1);
+    this.slider.setAttribute("aria-valuetext", `${this.#index + 1} of ${this.#frames.length}`);
+    this.stage.setAttribute(
+      "aria-label",
+      frame ? `${this.label}, picture ${this.#index + 1} of ${this.#frames.length}` : "No pictures",
+    );
+    const other = Boolean(frame) && frame.form !== "picture";
+    this.note.hidden = !failure && !other;
+    if (other) this.#other(frame);
+    else if (failure) this.note.textContent = failure.message;
+    if (!other) this.told = null;
+    clearTimeout(this.slow);
+    this.wait.hidden = true;
+    if (bitmap) this.#paint(bitmap, url);
+    else if (other || failure) this.#blank();
+    else this.slow = setTimeout(() => (this.wait.hidden = false), 180);
+  }
+
+  #paint(bitmap, url) {
+    if (this.canvas.width !== bitmap.width || this.canvas.height !== bitmap.height)
+      Object.assign(this.canvas, { width: bitmap.width, height: bitmap.height });
+    this.canvas.getContext("2d").drawImage(bitmap, 0, 0);
+    this.canvas.dataset.shown = String(this.#index + 1);
+    this.#shown = url;
+  }
+
+  #blank() {
+    this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);
+    delete this.canvas.dataset.shown;
+  }
+
+  // Reports, documents and videos have a form of their own, which the archive knows; others have none.
+  #other(frame) {
+    if (this.told === frame) return;
+    this.told = frame;
+    const url = `${instanceUrl(frame)}/rendered`;
+    const open = (words) =>
+      h("a", { class: "button", href: url, target: "_blank", rel: "noopener" }, icon(ICONS.open), words);
+    const forms = {
+      video: () => h("video", { src: url, controls: true }),
+      report: () => open("Open the report"),
+      document: () => open("Open the document"),
+    };
+    const sentence = frame.form !== "video" && h("p", {}, "This object is not a picture.");
+    fill(this.note, sentence, forms[frame.form]?.() ?? h("p", { class: "small" }, "Its metadata says what it holds."));
+  }
+}

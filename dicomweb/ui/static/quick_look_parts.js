@@ -1,0 +1,59 @@
+// What a quick look is made of: the stage with its corners, and the tools below it.
+import { h, icon, ICONS } from "./dom.js";
+
+/** Make the parts, by name; `element` holds them all. */
+export function quickLookParts(rates) {
+  const stage = stageParts();
+  const tools = toolParts(rates);
+  const moving = h("div", { class: "tools moving" }, tools.player, tools.slider, tools.rate);
+  const numbers = [
+    h("label", { class: "tool-label" }, "C", tools.center),
+    h("label", { class: "tool-label" }, "W", tools.width),
+  ];
+  const windowing = h("div", { class: "tools", role: "group", "aria-label": "Window" }, tools.preset, numbers);
+  const dragging = h(
+    "div",
+    { class: "segmented", role: "group", "aria-label": "What a drag does" },
+    tools.scrolls,
+    tools.windows,
+  );
+  const toolbar = h("div", { class: "toolbar" }, moving, windowing, dragging, tools.larger);
+  return { ...stage, ...tools, element: h("div", { class: "quick-look" }, stage.stage, toolbar) };
+}
+
+function stageParts() {
+  const parts = {
+    canvas: h("canvas", { class: "picture", "aria-hidden": "true", width: 1, height: 1 }),
+    corner: h("span", { class: "corner top-left" }),
+    place: h("span", { class: "corner bottom-left" }),
+    level: h("span", { class: "corner bottom-right" }),
+    wait: h("div", { class: "spinner picture-wait", hidden: true }),
+    note: h("div", { class: "picture-note", hidden: true }),
+  };
+  const told = { role: "group", "aria-roledescription": "image viewer", "aria-label": "Picture" };
+  const keys = { tabindex: "0", "aria-keyshortcuts": "ArrowUp ArrowDown Space" };
+  return { ...parts, stage: h("div", { class: "stage", ...told, ...keys }, Object.values(parts)) };
+}
+
+function toolParts(rates) {
+  const button = (attributes, ...content) => h("button", { type: "button", ...attributes }, content);
+  const square = "button compact square";
+  const number = (label, attributes) =>
+    h("input", { type: "number", step: "any", "aria-label": label, class: "compact-input", ...attributes });
+  const pressed = { class: "button compact", "aria-pressed": "false" };
+  return {
+    slider: h("input", { type: "range", min: "1", max: "1", value: "1", class: "slider", "aria-label": "Frame" }),
+    player: button({ class: square, "aria-label": "Play", "aria-pressed": "false" }, icon(ICONS.play, true)),
+    rate: h(
+      "select",
+      { "aria-label": "Frames a second", class: "compact-select" },
+      rates.map((rate) => h("option", { value: rate }, `${rate} fps`)),
+    ),
+    preset: h("select", { "aria-label": "Window preset", class: "compact-select wide" }),
+    center: number("Window center", {}),
+    width: number("Window width", { min: "1" }),
+    scrolls: button({ ...pressed, data: { tool: "scroll" } }, "Scroll"),
+    windows: button({ ...pressed, data: { tool: "window" } }, "Window"),
+    larger: button({ class: square, "aria-label": "Full screen" }, icon(ICONS.expand)),
+  };
+}

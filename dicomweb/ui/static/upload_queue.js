@@ -1,0 +1,160 @@
+// Files on their way into the archive: a request each, a few at a time, the rest in line. Knows nothing of the page.
+import { kindOf, walk } from "./dropped_files.js";
+import { ROOT } from "./http.js";
+import { readAnswer } from "./stow_answer.js";
+
+// The browser has six connections to a server: these, one for what is live, and the others for whoever looks on.
+const AT_ONCE = 3;
+const TYPES = { dicom: "application/dicom", zip: "application/zip" };
+const BUSY = new Set([0, 429, 502, 503, 504]);
+const TRIES = 4;
+
+/** The queue. "change" is dispatched whenever something happened; whoever shows it decides how often to look. */
+export class UploadQueue extends EventTarget {
+  items = [];
+  active = new Set();
+  skipped = 0;
+  unreadable = 0;
+  studies = new Set();
+  stored = 0;
+  bytesDone = 0;
+  bytesTotal = 0;
+  finding = 0;
+  #waiting = [];
+  #cancelled = false;
+
+  /** Whether something is being looked through or sent. */
+  get busy() {
+    return this.finding > 0 || this.active.size > 0 || this.#waiting.length > 0;
+  }
+
+  /** Take in everything below these entries. */
+  async add(entries) {
+    this.#cancelled = false;
+    this.finding += 1;
+    this.#changed();
+    try {
+      for await (const { file, path } of walk(entries, () => (this.unreadable += 1))) {
+        if (this.#cancelled) break;
+        const kind = await kindOf(file).catch(() => null);
+        if (kind) this.#enqueue({ file, path, kind, size: file.size, sent: 0, state: "waiting", detail: "", tries: 0 });
+        else this.skipped += 1;
+        this.#changed();
+      }
+    } finally {
+      this.finding -= 1;
+      this.#changed();
+    }
+  }
+
+  /** Send again what was not stored, but might be. */
+  retry() {
+    this.#cancelled = false;
+    for (const item of this.items) {
+      if (item.state === "stored") continue;
+      if (item.state === "waiting" || item.state === "sending") continue;
+      this.bytesDone -= item.size;
+      Object.assign(item, { state: "waiting", detail: "", sent: 0, tries: 0 });
+      this.#waiting.push(item);
+    }
+    this.#next();
+    this.#changed();
+  }
+
+  /** Send nothing more; what is stored stays stored. */
+  cancel() {
+    this.#cancelled = true;
+    for (const item of this.#waiting.splice(0)) this.#settle(item, "cancelled", "Not sent");
+    for (const item of [...this.active]) item.request?.abort();
+    this.#changed();
+  }
+
+  /** Forget everything that is over. */
+  clear() {
+    Object.assign(this, { items: [], skipped: 0, unreadable: 0, stored: 0, bytesDone: 0, bytesTotal: 0 });
+    this.studies.clear();
+    this.#changed();
+  }
+
+  #enqueue(item) {
+    this.items.push(item);
+    this.bytesTotal += item.size;
+    this.#waiting.push(item);
+    this.#next();
+  }
+
+  #next() {
+    while (this.active.size < AT_ONCE && this.#waiting.length && !this.#cancelled) this.#send(this.#waiting.shift());
+  }
+
+  #send(item) {
+    // fetch tells nothing of how far a body has gone, so this is the older interface.
+    const request = (item.request = new XMLHttpRequest());
+    item.state = "sending";
+    item.sent = 0;
+    this.active.add(item);
+    request.open("POST", `${ROOT}/studies`);
+    request.setRequestHeader("Content-Type", TYPES[item.kind]);
+    request.setRequestHeader("Accept", "application/dicom+json");
+    request.responseType = "json";
+    request.upload.onprogress = (event) => {
+      item.sent = Math.min(event.loaded, item.size);
+      this.#changed();
+    };
+    request.onloadend = () => this.#answered(item, request);
+    request.send(item.file);
+    this.#changed();
+  }
+
+  #answered(item, request) {
+    this.active.delete(item);
+    item.request = null;
+    item.sent = 0;
+    if (this.#cancelled && !request.status) this.#settle(item, "cancelled", "Not sent");
+    else if (BUSY.has(request.status) && (item.tries += 1) < TRIES) this.#later(item);
+    else this.#read(item, request);
+    this.#next();
+    this.#changed();
+  }
+
+  // The archive is busy or away for a moment: the file goes to the end of the line.
+  #later(item) {
+    item.state = "waiting";
+    setTimeout(
+      () => {
+        if (item.state !== "waiting") return;
+        this.#waiting.push(item);
+        this.#next();
+      },
+      1000 * 2 ** item.tries,
+    );
+  }
+
+  #read(item, request) {
+    const answer = readAnswer(request.status, request.response);
+    this.stored += answer.stored;
+    for (const uid of answer.studies) this.studies.add(uid);
+    const several =
+      item.kind === "zip"
+        ? `${answer.stored} stored${answer.refused.length ? `, ${answer.refused.length} refused: ` : ""}`
+        : "";
+    if (answer.refused.length || request.status >= 400 || !request.status) {
+      const reason =
+        answer.refused[0] ??
+        (request.status ? `The archive answered ${request.status}.` : "The archive cannot be reached.");
+      const refused = request.status === 409 || request.status === 202 || request.status === 400;
+      this.#settle(item, refused ? "refused" : "failed", several + reason);
+    } else this.#settle(item, "stored", several || answer.remarks[0] || "");
+  }
+
+  #settle(item, state, detail) {
+    Object.assign(item, { state, detail });
+    // A file that is stored need not be held any longer.
+    if (state === "stored") item.file = null;
+    this.bytesDone += item.size;
+  }
+
+  #changed() {
+    this.dispatchEvent(new Event("change"));
+  }
+}

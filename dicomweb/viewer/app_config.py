@@ -1,0 +1,113 @@
+"""OHIF's configuration, made for each request: where the archive is, as the browser sees it, and what it can do.
+
+Facts this module keeps:
+
+- The archive is on the origin of the page. Its path is that of the public root when that root is on the page's host,
+  which only the browser knows for sure; else the page came straight from the server, where the mount is the path.
+- `omitQuotationForMultipartRequest` spares viewers on other origins a preflight a frame; it is harmless on our own.
+- With `fuzzymatching` a name is found as the list shows it ("Doe, John"), which no key with wildcards says.
+- Nothing of it names another host.
+"""
+
+from string import Template
+from urllib.parse import urlsplit
+
+import orjson
+
+from dicomweb.urls import MOUNT
+
+DATA_SOURCE = "dicomweb"
+
+_SCRIPT = Template(
+    """\
+(() => {
+  const publicRoot = new URL($root);
+  const root = publicRoot.host === location.host ? publicRoot.pathname : $mount;
+  const outside = root.replace(/\\/[^/]*$$/, '');
+  window.config = {
+    name: 'dicomweb',
+    routerBasename: null,
+    extensions: [],
+    modes: [],
+    customizationService: {},
+    showStudyList: true,
+    maxNumberOfWebWorkers: 3,
+    showWarningMessageForCrossOrigin: false,
+    showCPUFallbackMessage: true,
+    showLoadingIndicator: true,
+    strictZSpacingForVolumeViewport: true,
+    groupEnabledModesFirst: true,
+    maxNumRequests: { interaction: 100, thumbnail: 5, prefetch: 25 },
+    defaultDataSourceName: $source,
+    dataSources: [
+      {
+        namespace: '@ohif/extension-default.dataSourcesModule.dicomweb',
+        sourceName: $source,
+        configuration: {
+          friendlyName: 'dicomweb',
+          name: $source,
+          qidoRoot: root,
+          wadoRoot: root,
+          wadoUriRoot: outside + '/wado',
+          imageRendering: 'wadors',
+          thumbnailRendering: 'thumbnail',
+          enableStudyLazyLoad: true,
+          supportsFuzzyMatching: true,
+          supportsWildcard: true,
+          dicomUploadEnabled: true,
+          singlepart: 'bulkdata,video,pdf',
+          bulkDataURI: { enabled: true },
+          omitQuotationForMultipartRequest: true,
+          staticWado: false,
+        },
+      },
+    ],
+    whiteLabeling: {
+      createLogoComponentFn: React =>
+        React.createElement(
+          'a',
+          {
+            href: outside + '/ui/',
+            title: 'Pages of the archive',
+            className: 'text-primary flex items-center',
+            style: { gap: '0.75em', whiteSpace: 'nowrap' },
+            onClick: event => event.stopPropagation(),
+          },
+          React.createElement('img', { src: '/ohif-logo.svg', alt: 'OHIF', style: { height: '1.6em' } }),
+          'Archive'
+        ),
+    },
+  };
+})();
+"""
+)
+
+
+def app_config(root: str, additions: bytes = b"") -> bytes:
+    """Write `/app-config.js`.
+
+    Parameters
+    ----------
+    root
+        The DICOMweb root as clients see it, such as https://pacs.example.org/dicom-web.
+    additions
+        A script of the administrator that changes `window.config`.
+    """
+    values = {"root": root, "mount": MOUNT, "source": DATA_SOURCE}
+    # "<" and the line ends of Unicode are legal in JSON and trouble in scripts; a root has neither.
+    script = _SCRIPT.substitute({name: orjson.dumps(value).decode() for name, value in values.items()})
+    return script.encode() + additions
+
+
+def other_origin(root: str, host: str) -> str:
+    """Return the origin of the DICOMweb root, such as https://pacs.example.org:8443; "" when it is that of `host`.
+
+    Parameters
+    ----------
+    root
+        The DICOMweb root as clients see it.
+    host
+        The Host header of the request. (A Content-Security-Policy cannot name IPv6 addresses but by 'self'.)
+    """
+    parts = urlsplit(root)
+    return "" if parts.netloc == host else f"{parts.scheme}://{parts.netloc}"

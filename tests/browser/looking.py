@@ -1,0 +1,65 @@
+"""What the tests of the pages do over and over: store, wait for a picture, drop files."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+
+from tests.builders import ct_slice
+from tests.live_server import LiveServer
+
+
+def store(archive: LiveServer, data: bytes) -> None:
+    """Store a file by HTTP."""
+    answer = httpx2.post(f"{archive.root}/studies", content=data, headers={"Content-Type": "application/dicom"})
+    assert answer.status_code == 200, answer.text
+
+
+def disc(study: str, series: str, number: int, **attributes: Any) -> bytes:
+    """A slice with a bright disc that grows from slice to slice, on the scale of Hounsfield."""
+    rows, columns = np.mgrid[:128, :128]
+    inside = (rows - 64) ** 2 + (columns - 64) ** 2 < (4 * number) ** 2
+    samples = np.where(inside, 1024 + 60, 1024 - 40 + columns // 2).astype("<u2")
+    return ct_slice(
+        study,
+        series,
+        instance_number=number,
+        rows=128,
+        columns=128,
+        **{"PixelData": samples.tobytes(), "SeriesDescription": "Discs"} | attributes,
+    )
+
+
+def picture(page: Any) -> str:
+    """A hash of what is painted."""
+    return hashlib.sha256(page.evaluate("document.querySelector('canvas.picture').toDataURL()").encode()).hexdigest()
+
+
+def wait_for_frame(page: Any, number: int) -> str:
+    """Wait until a frame is painted; returns the hash of it."""
+    page.wait_for_selector(f'canvas.picture[data-shown="{number}"]')
+    return picture(page)
+
+
+def eventually(page: Any, expression: str) -> None:
+    """Wait until an expression holds; the policy of the page forbids Playwright's own way, which is eval."""
+    for _ in range(200):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"it never held: {expression}")
+
+
+def drop(page: Any, path: Path) -> None:
+    """Drop a file or folder of the disk onto the page, as the system does."""
+    drag(page, path, "dragEnter", "dragOver", "drop")
+
+
+def drag(page: Any, path: Path, *kinds: str) -> None:
+    """Send events of a drag with a file or folder of the disk."""
+    session = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+    for kind in kinds:
+        session.send("Input.dispatchDragEvent", {"type": kind, "x": 640, "y": 400, "data": data})

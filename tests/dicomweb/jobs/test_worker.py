@@ -1,0 +1,37 @@
+"""The job worker itself: what it does without being asked."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from dicomweb.settings import Settings
+from storage.archive import Archive
+from storage.jobs import JobQueue, Jobs
+from storage.worklist import Worklist
+from tests.dicomweb.jobs.working import working
+from tests.storage.worklist_items import item, step
+
+
+@pytest.mark.parametrize(("settings", "left"), [({}, 2), ({"worklist_keep_days": 7}, 1)])
+async def test_what_is_long_over_is_deleted(archive: Archive, settings: dict[str, Any], left: int) -> None:
+    """Jobs a month after their end, worklist items only when a setting says after how many days."""
+    jobs = Jobs(archive.pool)
+    numbers = [await jobs.add("send", {}) for _ in range(2)]
+    for age, number in zip((31, 29), numbers, strict=True):
+        claimed = await JobQueue(archive.pool, ["send"]).claim()
+        assert claimed is not None and await claimed.finish("parked")
+        await archive.pool.execute("UPDATE jobs SET finished_at = now() - $1::interval WHERE id = $2", timedelta(age), number)
+    await Worklist(archive.pool).add(item(step(ScheduledProcedureStepStartDate="20200101")))
+    await Worklist(archive.pool).add(item(step(ScheduledProcedureStepStartDate="29990101"), StudyInstanceUID="1.2.4"))
+    async with working(archive, settings=Settings(**settings)), asyncio.timeout(20):
+        while await jobs.get(numbers[0]) is not None or await items(archive) != left:
+            await asyncio.sleep(0.02)
+    assert await jobs.get(numbers[1]) is not None
+    assert await items(archive) == left
+
+
+async def items(archive: Archive) -> int:
+    """How many worklist items there are."""
+    return int(await archive.pool.fetchval("SELECT count(*) FROM worklist_items"))
