@@ -27,8 +27,7 @@ FROM stored_instances
 
 -- name: changes
 SELECT sequence, at, kind, study_instance_uid, series_instance_uid, sop_instance_uid FROM changes
-WHERE sequence > $1 AND transaction < pg_snapshot_xmin(pg_current_snapshot())
-ORDER BY sequence LIMIT $2;
+WHERE sequence > $1 ORDER BY sequence LIMIT $2;
 
 -- name: blobs_with_rows
 SELECT blob FROM instances WHERE blob = ANY($1);

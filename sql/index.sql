@@ -26,8 +26,10 @@ ORDER BY se.study, se.series_instance_uid;
 
 -- name: append_changes
 INSERT INTO changes (kind, study_instance_uid, series_instance_uid, sop_instance_uid)
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
-RETURNING sequence;
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]);
+
+-- name: new_version
+SELECT nextval('versions');
 
 -- name: count_series
 UPDATE series SET number_of_instances = number_of_instances + $2, version = $3 WHERE id = $1;

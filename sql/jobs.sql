@@ -72,12 +72,6 @@ RETURNING study_instance_uid;
 UPDATE feed_positions SET sequence = $2 WHERE reader = $1;
 
 -- name: skip_feed
-UPDATE feed_positions SET sequence = greatest($2, coalesce((
-    SELECT sequence FROM changes WHERE transaction < pg_snapshot_xmin(pg_current_snapshot())
-    ORDER BY sequence DESC LIMIT 1), 0))
-WHERE reader = $1;
-
--- name: pass_over_feed
 UPDATE feed_positions SET sequence = greatest(sequence, coalesce((SELECT max(sequence) FROM changes), 0))
 WHERE reader = $1;
 

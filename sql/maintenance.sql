@@ -10,8 +10,8 @@ WITH removed AS (
     INSERT INTO changes (kind, study_instance_uid, series_instance_uid, sop_instance_uid)
     SELECT 'instance.removed', study_instance_uid, series_instance_uid, sop_instance_uid
     FROM stored_instances WHERE id = ANY($1)
-    RETURNING sequence)
-SELECT max(sequence) FROM removed;
+    RETURNING 1)
+SELECT nextval('versions');
 
 -- name: remove_instances
 DELETE FROM instances WHERE id = ANY($1);

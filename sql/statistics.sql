@@ -21,5 +21,4 @@ SELECT state, count(*) AS number FROM jobs GROUP BY state;
 SELECT state, count(*) AS number FROM commitments GROUP BY state;
 
 -- name: newest_change
-SELECT coalesce((SELECT sequence FROM changes WHERE transaction < pg_snapshot_xmin(pg_current_snapshot())
-                 ORDER BY sequence DESC LIMIT 1), 0);
+SELECT coalesce(max(sequence), 0) FROM changes;

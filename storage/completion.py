@@ -29,7 +29,7 @@ async def follow(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         async with pool.acquire() as connection, connection.transaction():
             position = await connection.fetchval(sql("feed_position"), _READER)
             if not await connection.fetchval("SELECT EXISTS (SELECT FROM peers WHERE availability)"):
-                await connection.execute(sql("skip_feed"), _READER, position)
+                await connection.execute(sql("skip_feed"), _READER)
                 return
             rows = await connection.fetch(sql("changes"), position, _ROWS)
             if not rows:
@@ -46,7 +46,7 @@ async def follow(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
 
 async def pass_over(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
     """Take all that is in the change feed for known; only while nobody else writes to it."""
-    await pool.execute(sql("pass_over_feed"), _READER)
+    await pool.execute(sql("skip_feed"), _READER)
 
 
 async def announce(pool: "asyncpg.Pool[asyncpg.Record]", delay: float) -> int:

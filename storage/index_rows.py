@@ -42,7 +42,7 @@ async def write_rows(connection: Any, studies: dict[str, Any], arrivals: list["A
         The existing instance rows by key.
     """
     series, new_series = await _series(connection, studies, [arrival.record for arrival in arrivals])
-    version = await _append_changes(connection, arrivals, rows)
+    version = await connection.fetchval(sql("new_version"))
     values = [
         {
             "series": series[_series_key(studies, arrival.record)],
@@ -63,6 +63,7 @@ async def write_rows(connection: Any, studies: dict[str, Any], arrivals: list["A
     new_records = [arrival.record for arrival in arrivals if arrival.key not in rows]
     await _count_series(connection, studies, series, arrivals, new_records, version)
     await _count_studies(connection, studies, new_series, arrivals, new_records, version)
+    await _append_changes(connection, arrivals, rows)
 
 
 async def _insert(connection: Any, table: str, rows: list[dict[str, Any]], conflict: str = "") -> None:
@@ -109,12 +110,11 @@ async def _series_ids(connection: Any, keys: list[tuple[int, str]]) -> dict[tupl
     return {(row["study"], row["series_instance_uid"]): row["id"] for row in rows}
 
 
-async def _append_changes(connection: Any, arrivals: list["Arrival"], rows: _Rows) -> int:
-    """Append the batch to the change feed; returns the last sequence number, the new version of what changed."""
+async def _append_changes(connection: Any, arrivals: list["Arrival"], rows: _Rows) -> None:
+    """Append the batch to the change feed: last of all, since from here to the commit nobody else can."""
     kinds = ["instance.replaced" if arrival.key in rows else "instance.stored" for arrival in arrivals]
     uids = [[arrival.key[place] for arrival in arrivals] for place in range(3)]
-    sequences = await connection.fetch(sql("append_changes"), kinds, *uids)
-    return int(max(row["sequence"] for row in sequences))
+    await connection.execute(sql("append_changes"), kinds, *uids)
 
 
 async def _count_series(

@@ -104,11 +104,22 @@ async def read(call: Call) -> Identifier:
 def parse(raw: bytes, transfer_syntax_uid: str, levels: tuple[Level, ...]) -> Identifier:
     """Read an identifier from bytes; raises as `read` does."""
     decoded = data_set.read(raw, transfer_syntax_uid)
-    named = key_values(decoded.dataset.get(QUERY_RETRIEVE_LEVEL, {}))
+    return understood(decoded.dataset, levels, decoded.character_set)
+
+
+def understood(dataset: dict[Tag8, dict[str, Any]], levels: tuple[Level, ...], character_set: str = "") -> Identifier:
+    """Find the level in a data set that is an identifier.
+
+    Raises
+    ------
+    WrongIdentifier
+        There is none, or one that the information model has not.
+    """
+    named = key_values(dataset.get(QUERY_RETRIEVE_LEVEL, {}))
     allowed = {level.name: level for level in levels}
     if len(named) != 1 or named[0] not in allowed:
         raise WrongIdentifier(f"QueryRetrieveLevel must be one of {', '.join(allowed)}.", QUERY_RETRIEVE_LEVEL)
-    return Identifier(levels, allowed[named[0]], decoded.dataset, decoded.character_set)
+    return Identifier(levels, allowed[named[0]], dataset, character_set)
 
 
 def key_values(attribute: Mapping[str, Any]) -> tuple[str, ...]:

@@ -10,6 +10,26 @@ import numpy as np
 from tests.builders import ct_slice
 from tests.live_server import LiveServer
 
+PARKED: dict[str, Any] = {
+    "id": 7,
+    "transaction_uid": "1.2.3",
+    "requester": "CT1",
+    "called_ae_title": "DICOMWEB",
+    "duplicate": False,
+    "state": "parked",
+    "due_at": "2026-11-21T08:30:00Z",
+    "attempts": 12,
+    "problem": "CT1 cannot be reached.",
+    "delivered_by": None,
+    "number_of_instances": 2,
+    "number_failed": 1,
+    "requested_at": "2026-11-20T08:30:00Z",
+    "checked_at": "2026-11-20T08:30:01Z",
+    "give_up_at": None,
+    "reported_at": None,
+}
+"""A commitment as `/api/commitments` shows it."""
+
 
 def store(archive: LiveServer, data: bytes) -> None:
     """Store a file by HTTP."""

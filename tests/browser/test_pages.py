@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.browser.looking import disc, drag, drop, eventually, picture, store, wait_for_frame
+from tests.browser.looking import PARKED, disc, drag, drop, eventually, picture, store, wait_for_frame
 from tests.browser.watched import Watched
 from tests.builders import ct_slice, dicom_file, multi_frame, new_uid
 from tests.corpus import corpus_files
@@ -381,24 +381,6 @@ def test_an_object_without_a_picture_says_so(page: Any, archive: LiveServer) -> 
 
 def test_a_parked_commitment_is_looked_into_and_sent_again(page: Any, archive: LiveServer) -> None:
     """What could not be delivered says why; sending it again is a POST of JSON, as every change."""
-    parked = {
-        "id": 7,
-        "transaction_uid": "1.2.3",
-        "requester": "CT1",
-        "called_ae_title": "DICOMWEB",
-        "duplicate": False,
-        "state": "parked",
-        "due_at": "2026-11-21T08:30:00Z",
-        "attempts": 12,
-        "problem": "CT1 cannot be reached.",
-        "delivered_by": None,
-        "number_of_instances": 2,
-        "number_failed": 1,
-        "requested_at": "2026-11-20T08:30:00Z",
-        "checked_at": "2026-11-20T08:30:01Z",
-        "give_up_at": None,
-        "reported_at": None,
-    }
     uid = {"sop_class_uid": "1.2.840.10008.5.1.4.1.1.2", "sop_instance_uid": "1.2.3.4", "failure_reason": "0112"}
     instances = [uid | {"outcome": "failed", "meaning": "No such object instance"}]
     sent: list[Any] = []
@@ -406,10 +388,10 @@ def test_a_parked_commitment_is_looked_into_and_sent_again(page: Any, archive: L
     def answer(route: Any) -> None:
         if route.request.method == "POST":
             sent.append((route.request.url, route.request.headers["content-type"]))
-            route.fulfill(status=202, json=parked | {"state": "reporting"})
+            route.fulfill(status=202, json=PARKED | {"state": "reporting"})
         else:
             alone = "/commitments/7" in route.request.url
-            route.fulfill(json=parked | {"instances": instances} if alone else [parked])
+            route.fulfill(json=PARKED | {"instances": instances} if alone else [PARKED])
 
     page.route(re.compile("/api/commitments"), answer)
     page.goto(f"{archive.url}/ui/#/commitments")

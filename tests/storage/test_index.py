@@ -198,3 +198,24 @@ async def test_a_study_that_loses_its_last_instance_meanwhile_is_made_anew(archi
     assert (await storing).status == "stored"
     assert [each.sop_instance_uid for each in await archive.instances("1.2")] == ["1.4.2"]
     assert await archive.pool.fetchval("SELECT number_of_instances FROM studies") == 1
+
+
+async def test_a_reader_of_the_change_feed_misses_nothing(archive: Archive) -> None:
+    """Numbers become visible in their order, whichever transaction began first (design: ordered change feed)."""
+    append = "INSERT INTO changes (kind, study_instance_uid) VALUES ('test', $1)"
+    async with archive.pool.acquire() as older, archive.pool.acquire() as newer:
+        first, second = older.transaction(), newer.transaction()
+        await first.start()
+        await older.execute("SELECT pg_current_xact_id()")
+        await second.start()
+        await newer.execute(append, "1.2")
+        waiting = asyncio.create_task(older.execute(append, "1.1"))
+        await asyncio.sleep(0.2)
+        assert not waiting.done() and await archive.changes() == []
+        await second.commit()
+        await waiting
+        seen = await archive.changes()
+        assert [change["study_instance_uid"] for change in seen] == ["1.2"]
+        await first.commit()
+    missed = await archive.changes(seen[-1]["sequence"])
+    assert [change["study_instance_uid"] for change in missed] == ["1.1"]

@@ -62,6 +62,9 @@ def results(decision: Acceptance | Rejection) -> list[int]:
         (proposal("KNOWN"), ELSEWHERE, {}, None),
         (proposal("known"), ELSEWHERE, {}, UNKNOWN_CALLING_AE),
         (proposal(""), ELSEWHERE, {}, UNKNOWN_CALLING_AE),
+        (proposal("A\0B"), ELSEWHERE, {}, UNKNOWN_CALLING_AE),
+        (proposal("A\nB"), HERE, {}, UNKNOWN_CALLING_AE),
+        (proposal(called="A\0B"), HERE, {"dimse_any_called_ae": True}, UNKNOWN_CALLED_AE),
         (proposal("DICOMWEB"), ELSEWHERE, {}, UNKNOWN_CALLING_AE),
         (proposal(), replace(HERE, room=False), {}, TOO_MANY),
         (proposal(), replace(HERE, stopping=True), {}, STOPPING),
@@ -101,7 +104,7 @@ async def test_the_archive_itself_may_ask_whether_it_is_well_and_nothing_else(ar
         (UserIdentity(1, b"radiology"), False),
         (UserIdentity(2, b"radiology", b"wrong"), False),
         (UserIdentity(2, b"other", b"secret"), False),
-        (UserIdentity(5, b"radiology", b"secret"), False),
+        *((UserIdentity(kind, b"radiology", b"secret"), False) for kind in (0, 3, 4, 5, 6)),
         (UserIdentity(2, b"\xff", b"\xff"), False),
         (UserIdentity(2, b"radiology", b"secret"), True),
     ],
@@ -135,6 +138,15 @@ async def test_a_positive_response_is_given_only_when_asked_for_and_checked(arch
     assert isinstance(checked, Acceptance) and checked.identity_response == b""
     silent = await decide(proposal(identity=UserIdentity(1, b"radiology")), HERE)
     assert isinstance(silent, Acceptance) and silent.identity_response is None
+
+
+@pytest.mark.parametrize("kind", [1, 2, 3, 4, 5])
+async def test_an_identity_nobody_asked_for_keeps_nobody_out(archive: Archive, kind: int) -> None:
+    """G-013: whatever its kind, a peer without credentials here is let in, and gets no response."""
+    identity = UserIdentity(kind, b"anything", b"", response_requested=True)
+    await Peers(archive.pool).put(Peer("CT1", "192.0.2.7", 104))
+    decision = await admission(archive).decide(proposal(identity=identity), ELSEWHERE)
+    assert isinstance(decision, Acceptance) and decision.identity_response is None
 
 
 def test_every_rejection_has_a_name_and_the_numbers_of_the_standard() -> None:

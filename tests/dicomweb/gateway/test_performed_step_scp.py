@@ -76,6 +76,7 @@ REFUSED: list[tuple[str, list[tuple[str, str, dict[str, Any]]], int]] = [
     ("begun without status", [("create", "1.5.1", {"Modality": "CT"})], 0x0106),
     ("begun twice", [("create", "1.5.1", BEGUN), ("create", "1.5.1", BEGUN)], 0x0111),
     ("unknown", [("set", "1.5.9", ENDED)], 0x0112),
+    ("no UID", [("set", "1.5.x", ENDED)], 0x0117),
     ("ended twice", [("create", "1.5.1", BEGUN), ("set", "1.5.1", ENDED), ("set", "1.5.1", ENDED)], 0x0110),
     ("odd status", [("create", "1.5.1", BEGUN), ("set", "1.5.1", {"PerformedProcedureStepStatus": "DONE"})], 0x0106),
 ]

@@ -3,11 +3,11 @@
 from typing import Any
 
 from dicomweb.dimse.negotiation import Proposal, ProposedContext
-from dicomweb.gateway.presentation import answer
+from dicomweb.gateway.presentation import answer, refused
 from dicomweb.gateway.services import Services
 from dicomweb.gateway.storage_classes import STORAGE_SERVICE_CLASS
 from dicomweb.settings import Settings
-from storage.transfer_syntax import EXPLICIT_LE, IMPLICIT_LE, JPEG_BASELINE
+from storage.transfer_syntax import DEFLATED_LE, EXPLICIT_LE, IMPLICIT_LE, JPEG_2000_LOSSLESS, JPEG_BASELINE
 
 ECHO = "1.2.840.10008.1.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -57,3 +57,26 @@ def test_common_extended_negotiation_makes_a_storage_class_of_a_strange_name() -
     assert answered(proposal(strange)).contexts[0].result == 3
     told = {STRANGE: (STORAGE_SERVICE_CLASS, (CT,))}
     assert answered(proposal(strange, common_extended=told)).contexts[0].result == 0
+
+
+def test_where_we_are_to_send_what_suits_every_instance_is_chosen() -> None:
+    """G-111, PS3.8 9.3.3.3: little endian on contexts for C-GET, the peer's order on those for C-STORE."""
+    contexts = [(CT, [JPEG_2000_LOSSLESS, DEFLATED_LE, IMPLICIT_LE, EXPLICIT_LE]), (CT, [JPEG_2000_LOSSLESS])]
+    for roles, chosen in (({CT: (False, True)}, EXPLICIT_LE), ({CT: (True, False)}, JPEG_2000_LOSSLESS)):
+        given = answered(proposal(*contexts, roles=roles)).contexts
+        assert [each.transfer_syntax for each in given] == [chosen, JPEG_2000_LOSSLESS]
+    ours = Services(Settings(dimse_preferred_transfer_syntaxes=[DEFLATED_LE]))
+    assert answer(proposal(*contexts, roles={CT: (True, True)}), ours).contexts[0].transfer_syntax == EXPLICIT_LE
+
+
+def test_what_is_not_served_has_names_for_the_log() -> None:
+    """G-001: those of which no context was accepted, with the reason; text of the peer cannot add lines."""
+    proposed = proposal((FILM_SESSION, [IMPLICIT_LE]), (CT, ["1.2"]), (ECHO, [EXPLICIT_LE]))
+    assert refused(proposed, answered(proposed)) == "Basic Film Session SOP Class (SOP class not served), " + (
+        "CT Image Storage (transfer syntaxes not taken)"
+    )
+    partly = proposal((CT, ["1.2"]), (CT, [EXPLICIT_LE]))
+    assert refused(partly, answered(partly)) == ""
+    many = proposal(*((f"1.2.840.10008.9.{number}\n", [EXPLICIT_LE]) for number in range(5)))
+    text = refused(many, answered(many))
+    assert text.endswith(" and 2 more") and "1.2.840.10008.9.0? (" in text

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from dicomweb.gateway.identifier import FIND, Identifier, WrongIdentifier, key_values, parse
+from dicomweb.gateway.call import WrongIdentifier
+from dicomweb.gateway.identifier import FIND, Identifier, key_values, parse
 from dicomweb.gateway.query_identifier import Negotiated, Search, negotiate, understand
 from storage import data_set
 from storage.attributes import Level

@@ -26,13 +26,14 @@ from storage.instance_file import InstanceFile
 from storage.matching import Level, Query
 from storage.part10 import file_meta_bytes
 from storage.selection import UniqueKeys
-from storage.transfer_syntax import RLE_LOSSLESS
+from storage.transfer_syntax import DEFLATED_LE, JPEG_BASELINE, RLE_LOSSLESS
 from tests.builders import EXPLICIT_LE, IMPLICIT_LE, ct_slice, dataset_of, dataset_only, dicom_file, sop_instance_uid
 from tests.corpus import corpus_files, wheel_file
 from tests.dicomweb.gateway.retrieving import ask_get, ask_move, concluded, counters, make_peer
 from tests.dicomweb.gateway.serving import listening
 from tests.dicomweb.scu.receiving import CT, Receiver, receiver
 
+PATIENT_STUDY_ONLY_GET = "1.2.840.10008.5.1.4.1.2.3.3"
 STUDY, SERIES = "1.2.77", "1.2.78"
 WHOLE = {"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": STUDY}
 
@@ -158,11 +159,15 @@ async def test_nothing_found_is_success(archive: Archive, port: int) -> None:
 
 
 async def test_an_identifier_that_means_nothing_is_refused(archive: Archive, port: int) -> None:
-    """A900 with what is wrong (Table C.4-2; G-105)."""
+    """A900 with what is wrong and where (Table C.4-2; G-020, G-105)."""
     await make_peer(archive, 1)
-    for keys in ({"QueryRetrieveLevel": "STUDY"}, {"StudyInstanceUID": STUDY}, WHOLE | {"QueryRetrieveLevel": "FRAME"}):
+    for keys, at_fault in (
+        ({"QueryRetrieveLevel": "STUDY"}, 0x0020000D),
+        ({"StudyInstanceUID": STUDY}, 0x00080052),
+        (WHOLE | {"QueryRetrieveLevel": "FRAME"}, 0x00080052),
+    ):
         ((status, identifier),) = await ask_move(port, keys)
-        assert (status.Status, identifier) == (0xA900, None)
+        assert (status.Status, status.OffendingElement, identifier) == (0xA900, at_fault, None)
         assert "must be" in status.ErrorComment
 
 
@@ -392,6 +397,44 @@ async def test_what_is_got_is_decompressed_if_need_be(archive: Archive, port: in
     syntax, data = received[str(outcome.sop_instance_uid)]
     meta = file_meta_bytes(sop_class_uid="1.2", sop_instance_uid="1.3", transfer_syntax_uid=syntax)
     assert np.array_equal(dcmread(io.BytesIO(meta + data)).pixel_array, header.pixel_array)
+
+
+async def test_one_context_for_all_transfer_syntaxes_gets_everything(archive: Archive, port: int) -> None:
+    """Whatever the SCU lists first: the one syntax chosen suits every instance of the class (C.4.3; G-111)."""
+    files = await store_slices(archive, 2)
+    for first in (DEFLATED_LE, RLE_LOSSLESS, JPEG_BASELINE):
+        answers, received = await ask_get(port, WHOLE, syntaxes=[first, IMPLICIT_LE, EXPLICIT_LE], apart=False)
+        assert concluded(answers, 2)[0] == 0x0000
+        assert received == {sop_instance_uid(data): (EXPLICIT_LE, dataset_only(data)) for data in files}
+
+
+async def test_pending_responses_come_while_an_instance_is_decoded(
+    archive: Archive, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the clock as with C-MOVE, though nothing of the instance has been sent yet (G-096, G-113)."""
+    monkeypatch.setattr(retrieve_scp, "PENDING_SECONDS", 0.1)
+    await store_slices(archive, 1)
+    prepare = archive.data_set
+
+    async def slowly(*arguments: Any) -> Any:
+        await asyncio.sleep(1)
+        return await prepare(*arguments)
+
+    monkeypatch.setattr(archive, "data_set", slowly)
+    answers, received = await ask_get(port, WHOLE)
+    assert concluded(answers, 1)[0] == 0x0000
+    assert len(answers) > 5 and len(received) == 1
+
+
+async def test_the_retired_model_of_patients_and_studies_is_served(archive: Archive, port: int) -> None:
+    """Patient/Study Only has two levels and is otherwise as Patient Root (PS3.4 C.3.3; G-060, G-090)."""
+    await store_slices(archive, 2)
+    answers, received = await ask_get(port, WHOLE, root=PATIENT_STUDY_ONLY_GET)
+    assert concluded(answers, 2)[0] == 0x0000
+    assert len(received) == 2
+    keys = {"QueryRetrieveLevel": "SERIES", "SeriesInstanceUID": SERIES}
+    ((status, _),), _ = await ask_get(port, keys, root=PATIENT_STUDY_ONLY_GET)
+    assert (status.Status, status.OffendingElement) == (0xA900, 0x00080052)
 
 
 async def test_a_get_can_be_cancelled(archive: Archive, port: int) -> None:

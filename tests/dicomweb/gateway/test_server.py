@@ -7,17 +7,19 @@ from typing import Any
 
 import pytest
 
+from dicomweb.dimse.associate import encode_request
 from dicomweb.dimse.association import Association
-from dicomweb.dimse.command_set import Operation
+from dicomweb.dimse.command_set import Command, Operation
 from dicomweb.dimse.errors import AssociationError, AssociationRejected, PeerUnreachable
-from dicomweb.dimse.negotiation import UserIdentity
+from dicomweb.dimse.negotiation import Proposal, ProposedContext, UserIdentity
 from dicomweb.gateway.server import UNDECIDED
 from dicomweb.gateway.watchdog import end_the_dead
 from storage.archive import Archive
 from storage.errors import Unavailable
 from storage.peers import Peer
-from tests.builders import ct_slice, dataset_only
-from tests.dicomweb.gateway.serving import CT, ECHO, Serving, echo, serving, store
+from storage.transfer_syntax import IMPLICIT_LE
+from tests.builders import ct_slice, dataset_only, sop_instance_uid
+from tests.dicomweb.gateway.serving import CONTEXTS, CT, ECHO, Serving, echo, serving, store
 
 
 @pytest.fixture
@@ -62,13 +64,73 @@ async def test_one_association_too_many_is_rejected_for_now(archive: Archive) ->
 async def test_a_rejection_is_logged_with_who_and_why(archive: Archive, caplog: pytest.LogCaptureFixture) -> None:
     """G-004: the administrator of a misconfigured modality finds the reason in the log."""
     async with serving(archive, dimse_any_calling_ae=False) as served:
-        with caplog.at_level(logging.WARNING, "dicomweb.gateway"):
+        with caplog.at_level(logging.INFO, "dicomweb"):
             assert await rejection(served, calling="MR7") == (1, 1, 3)
             assert await rejection(served, called="ELSE") == (1, 1, 7)
     assert [record.getMessage() for record in caplog.records] == [
-        "association of MR7 from 127.0.0.1 with DICOMWEB rejected: calling-ae-title",
-        "association of CT1 from 127.0.0.1 with ELSE rejected: called-ae-title",
+        "association of MR7 from 127.0.0.1 with DICOMWEB rejected: calling-ae-title, "
+        "it is not among the peers (dicomweb peers add, PUT /api/peers)",
+        "association of CT1 from 127.0.0.1 with ELSE rejected: called-ae-title, "
+        "that is not the title of this archive (aet)",
     ]
+
+
+async def test_a_title_is_no_way_into_the_log(served: Serving, caplog: pytest.LogCaptureFixture) -> None:
+    """G-006: control characters in AE titles make neither lines of their own nor errors of the database."""
+    proposal = Proposal("CALLING", "DICOMWEB", (ProposedContext(1, ECHO, (IMPLICIT_LE,)),))
+    for title in (b"A\nB\0\x1b[2J", b"A\0B"):
+        encoded = encode_request(proposal).replace(b"CALLING".ljust(16), title.ljust(16))
+        with caplog.at_level(logging.DEBUG, "dicomweb"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            writer.write(encoded)
+            assert await reader.read(10) == b"\3\0\0\0\0\4\0\1\1\3"
+            writer.close()
+    said = [record.getMessage() for record in caplog.records if record.levelno > logging.DEBUG]
+    assert len(said) == 2 and all(line.startswith("association of A?B") and line.isprintable() for line in said)
+
+
+async def test_why_an_association_ended_and_what_was_refused_is_logged(
+    served: Serving, caplog: pytest.LogCaptureFixture
+) -> None:
+    """G-020: a technician sees there what most devices do not show."""
+    with caplog.at_level(logging.INFO, "dicomweb.gateway"):
+        association = await served.open([*CONTEXTS, ("1.2.840.10008.5.1.1.1", [IMPLICIT_LE])])
+        assert (await store(association, ct_slice("1.2", "1.3", "1.4"), AffectedSOPInstanceUID="1.5")).status == 0xA900
+        assert (await store(association, ct_slice("1.2", "1.3", "1.4"))).status == 0
+        await association.abort()
+        await until(lambda: len(served.gateway.associations) == 0)
+        await until(lambda: len(caplog.records) == 3)
+    not_served, refused, ended = (record.getMessage() for record in caplog.records)
+    assert not_served.endswith("not served are Basic Film Session SOP Class (SOP class not served)")
+    assert refused.startswith("C-STORE of CT1 refused with A900: The data set is not the instance")
+    assert "aborted (the peer aborted the association) after 2 requests" in ended
+
+
+async def test_a_peer_asks_nothing_where_it_has_only_the_scp_role(served: Serving) -> None:
+    """PS3.7 D.3.3.4, G-012: 0124; with both roles, or where none were negotiated, it may."""
+    offered: list[tuple[dict[str, tuple[bool, bool]], int]] = [
+        ({CT: (False, True)}, 0x0124),
+        ({CT: (True, True)}, 0),
+        ({}, 0),
+    ]
+    for roles, status in offered:
+        async with await served.open(roles=roles) as association:
+            (context,) = (each for each in association.contexts.values() if each.abstract_syntax == CT)
+            data = ct_slice()
+            command: Command = {
+                "CommandField": Operation.C_STORE,
+                "AffectedSOPClassUID": CT,
+                "AffectedSOPInstanceUID": sop_instance_uid(data),
+            }
+            assert (await association.request(context, command, dataset_only(data))).status == status
+            assert await echo(association) == 0
+
+
+async def test_every_timer_follows_the_settings(archive: Archive) -> None:
+    """G-010: that of a peer which takes nothing, too."""
+    async with serving(archive, dimse_timeout=7, dimse_acse_timeout=8, dimse_idle_timeout=9) as served:
+        timeouts = served.gateway.timeouts
+        assert (timeouts.dimse, timeouts.write, timeouts.acse, timeouts.idle) == (7, 7, 8, 9)
 
 
 async def test_a_peer_shows_its_credentials(served: Serving) -> None:

@@ -143,6 +143,23 @@ async def test_what_cannot_be_stored_is_refused_with_its_status_and_costs_only_i
     assert (await store(association, ct_slice("1.2", "1.3"))).status == 0
 
 
+@pytest.mark.parametrize(
+    ("data", "changed", "at_fault"),
+    [
+        (ct_slice("1.2", "1.3", "1.4"), {"AffectedSOPInstanceUID": "1.5"}, [0x00080018]),
+        (ct_slice("1.2", "1.3", "1.4", SOPClassUID=SECONDARY_CAPTURE), {}, [0x00080016]),
+        (ct_slice("1.2", "1.3", "1.4", StudyInstanceUID=ABSENT), {}, [0x0020000D]),
+        (ct_slice("1.2", "1.3", "1.4", SeriesInstanceUID="not a UID"), {}, [0x0020000E]),
+        (ct_slice("1.2", "1.3", "1.4"), {"data": b"garbage" * 1000}, None),
+    ],
+)
+async def test_a_refusal_names_the_element_at_fault(
+    association: Association, data: bytes, changed: dict[str, object], at_fault: list[int] | None
+) -> None:
+    """G-020: Offending Element with A900 (PS3.4 Table B.2-1), where there is one."""
+    assert (await store(association, data, **changed)).command.get("OffendingElement") == at_fault
+
+
 async def test_an_instance_that_was_called_otherwise_can_be_stored_with_a_warning(archive: Archive) -> None:
     """G-046: B007, by the administrator's choice; the data set decides what it is."""
     async with serving(archive, dimse_mismatched_uids="store") as served, await served.open() as association:

@@ -5,14 +5,17 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from pynetdicom.dsutils import encode
 
+from dicomweb.dimse.command_set import Command, Operation
+from dicomweb.dimse.requestor import Address, connect
 from dicomweb.gateway.worklist_scp import negotiate
 from storage.archive import Archive
 from storage.peers import Peer, Peers
 from storage.worklist import Worklist
 from tests.builders import dataset_of
 from tests.dicomweb.gateway.serving import listening
-from tests.dicomweb.gateway.worklist_peer import EVERYTHING, IMPLICIT_LE, WORKLIST, ask, matches
+from tests.dicomweb.gateway.worklist_peer import EVERYTHING, EXPLICIT_LE, IMPLICIT_LE, WORKLIST, ask, matches
 from tests.storage.worklist_items import item, step
 
 NAMES = {
@@ -114,9 +117,21 @@ async def test_cancelling_ends_the_answers(archive: Archive, port: int) -> None:
 
 
 async def test_a_key_of_the_wrong_form_is_refused(port: int) -> None:
-    """A900 with the attribute in its comment; the association goes on (G-151)."""
+    """A900 with the element at fault (G-020, G-151; PS3.4 Table K.4-1)."""
     two = dataset_of({"ScheduledProcedureStepSequence": [{"Modality": "CT"}, {"Modality": "MR"}]})
     assert await ask(port, two) == [(0xA900, None)]
+    async with await connect(
+        Address("127.0.0.1", port, "DICOMWEB"), calling_ae_title="CT1", contexts=[(WORKLIST, [EXPLICIT_LE])]
+    ) as association:
+        context = association.context_for(WORKLIST)
+        assert context is not None
+        no_date = dataset_of({"ScheduledProcedureStepSequence": [{"ScheduledProcedureStepStartDate": "tomorrow"}]})
+        for keys, at_fault in ((two, 0x00400100), (no_date, 0x00400002)):
+            identifier = encode(keys, is_implicit_vr=False, is_little_endian=True)
+            assert identifier is not None
+            command: Command = {"CommandField": Operation.C_FIND, "AffectedSOPClassUID": WORKLIST, "Priority": 0}
+            answer = await association.request(context, command, identifier)
+            assert (answer.status, answer.command["OffendingElement"]) == (0xA900, [at_fault])
 
 
 async def test_a_key_that_cannot_be_matched_is_told(port: int) -> None:

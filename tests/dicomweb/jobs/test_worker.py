@@ -22,7 +22,9 @@ async def test_what_is_long_over_is_deleted(archive: Archive, settings: dict[str
     for age, number in zip((31, 29), numbers, strict=True):
         claimed = await JobQueue(archive.pool, ["send"]).claim()
         assert claimed is not None and await claimed.finish("parked")
-        await archive.pool.execute("UPDATE jobs SET finished_at = now() - $1::interval WHERE id = $2", timedelta(age), number)
+        await archive.pool.execute(
+            "UPDATE jobs SET finished_at = now() - $1::interval WHERE id = $2", timedelta(age), number
+        )
     await Worklist(archive.pool).add(item(step(ScheduledProcedureStepStartDate="20200101")))
     await Worklist(archive.pool).add(item(step(ScheduledProcedureStepStartDate="29990101"), StudyInstanceUID="1.2.4"))
     async with working(archive, settings=Settings(**settings)), asyncio.timeout(20):
