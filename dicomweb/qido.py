@@ -5,6 +5,8 @@ Facts and clauses this module keeps:
 - When rows remain, a warning says how many (8.3.4.4.1), and `Link` names the next page by a cursor.
 - Warnings go as `299 {base} "text"`, one header line each (8.3.4.x, RFC 9111).
 - RetrieveURL is what this client can reach; it is added here, since only the request knows (C-078).
+- A study whose series have no Modality, which is against PS3.3 C.7.3.1, is shown without ModalitiesInStudy: OHIF shows
+  no list at all when one study in it has the attribute without a value.
 - XML comes as multipart, one part per match (Table 10.6.4-1); without a match there is nothing to send: 204.
 """
 
@@ -42,6 +44,7 @@ _PAGING = re.compile(rb"(?:cursor|offset)=|(?:cursor|offset)\Z")
 _STUDY = tag_of("StudyInstanceUID")
 _SERIES = tag_of("SeriesInstanceUID")
 _INSTANCE = tag_of("SOPInstanceUID")
+_MODALITIES = tag_of("ModalitiesInStudy")
 _MOST_WARNINGS = 16
 _AT_ONCE = 500
 """Rows that are written down without leaving the event loop, about 2 ms."""
@@ -162,6 +165,8 @@ def _xml(rows: list[dict[str, Any]], level: Level, base: str) -> tuple[str, byte
 def _with_urls(row: dict[str, Any], level: Level, base: str) -> dict[str, Any]:
     """Return a row with its RetrieveURL, and with URLs of values that lie elsewhere."""
     study = row[_STUDY]["Value"][0]
+    if "Value" not in row.get(_MODALITIES, {"Value": None}):
+        del row[_MODALITIES]
     if level is Level.STUDY:
         url = study_url(base, study)
     elif level is Level.SERIES:

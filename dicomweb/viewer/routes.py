@@ -59,8 +59,11 @@ class ViewerRoute(BaseRoute):
             return Match.NONE, {}
         name = scope["path"][1:]
         folder: ViewerFolder = scope["app"].state.viewer
-        if name.partition("/")[0] in OURS or (viewer := folder.current()) is None:
+        first = name.partition("/")[0]
+        if first in OURS:
             return Match.NONE, {}
+        if (viewer := folder.current()) is None:
+            return (Match.FULL, {"endpoint": show_file, "viewer": None}) if first == "viewer" else (Match.NONE, {})
         if name not in viewer.files and name != CONFIGURATION:
             if not _is_page(name, scope):
                 return Match.NONE, {}
@@ -73,6 +76,8 @@ class ViewerRoute(BaseRoute):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with the file."""
+        if scope["viewer"] is None:
+            raise HTTPException(404, "No viewer is installed; `dicomweb viewer install` on the server installs one.")
         response = await show_file(Request(scope, receive), scope["viewer"], scope["viewer_file"])
         await response(scope, receive, send)
 

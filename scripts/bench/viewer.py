@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,13 +155,18 @@ class Archive:
 
 
 @contextmanager
-def orthanc(folder: Path) -> Iterator[str]:
-    """Run Orthanc with its DICOMweb plugin and its own settings otherwise; yields the URL of its HTTP server."""
+def orthanc(folder: Path, *, compressing: bool) -> Iterator[str]:
+    """Run Orthanc with its DICOMweb plugin and its own settings otherwise; yields the URL of its HTTP server.
+
+    Unless told otherwise it compresses all answers, frames too.
+    """
     port = free_port()
+    folder.mkdir()
     settings = {
         "StorageDirectory": str(folder / "files"),
         "IndexDirectory": str(folder / "index"),
         "HttpPort": port,
+        "HttpCompressionEnabled": compressing,
         "DicomServerEnabled": False,
         "AuthenticationEnabled": False,
         "Plugins": [str(PLUGIN)],
@@ -291,7 +296,7 @@ def run_whole_pages(server: str, study: str, rounds: int) -> None:
 
 def spread(times: list[float]) -> list[float]:
     """Return the median and the worst."""
-    return [statistics.median(times), max(times)]
+    return [float(statistics.median(times)), float(max(times))]
 
 
 def middle(values: list[Any]) -> float:
@@ -313,39 +318,42 @@ def main() -> None:
         flags = ("--viewer-dir", str(viewer), "--viewer-config", str(folder / "bench.js"))
         base = stack.enter_context(bench_server(*flags, "--workers", "1", "--no-dimse")).live.url
         ours = stack.enter_context(bench_server("--viewer-dir", str(viewer), "--no-dimse"))
-        theirs = None
+        theirs = {}
         if PLUGIN.exists():
-            (folder / "orthanc").mkdir()
-            theirs = stack.enter_context(orthanc(folder / "orthanc"))
+            theirs["compressing"] = stack.enter_context(orthanc(folder / "orthanc", compressing=True))
+            theirs["plain"] = stack.enter_context(orthanc(folder / "plain", compressing=False))
         for kind in KINDS:
-            store(kind, ours.port, theirs, options.rounds)
+            store(kind, ours.port, theirs.values(), options.rounds)
             run(kind, archives_of(ours.live.url, theirs), base, options.rounds)
         run_whole_pages(ours.live.url, KINDS[0].study(0), options.rounds)
 
 
-def store(kind: Kind, port: int, theirs: str | None, rounds: int) -> None:
-    """Store the same files in both archives."""
+def store(kind: Kind, port: int, theirs: Iterable[str], rounds: int) -> None:
+    """Store the same files in all archives."""
     connection = Connection(port)
     for number in range(rounds + 1):
         for file in kind.files(number):
             connection.post("/dicom-web/studies", "application/dicom", [file], len(file))
-            if theirs is not None:
-                urllib.request.urlopen(urllib.request.Request(f"{theirs}/instances", file)).close()
+            for url in theirs:
+                urllib.request.urlopen(urllib.request.Request(f"{url}/instances", file)).close()
 
 
-def archives_of(ours: str, theirs: str | None) -> list[Archive]:
-    """Name the archives to measure, ours with both kinds of thumbnails."""
+def archives_of(ours: str, theirs: Mapping[str, str]) -> list[Archive]:
+    """Name what to measure: ours as it is configured and with whole frames for thumbnails; Orthanc as it comes, and at
+    its best, without compression and with rendered pictures for thumbnails (this version has no thumbnails).
+    """
 
     def settings(url: str, thumbnails: str) -> dict[str, str]:
         root = f"{url}/dicom-web"
         return {"qidoRoot": root, "wadoRoot": root, "wadoUriRoot": root, "thumbnailRendering": thumbnails}
 
     found = [
-        Archive("dicomweb", settings(ours, "wadors")),
-        Archive("dicomweb, its thumbnails", settings(ours, "thumbnail")),
+        Archive("dicomweb", settings(ours, "thumbnail")),
+        Archive("dicomweb, frames as thumbnails", settings(ours, "wadors")),
     ]
-    if theirs is not None:
-        found.append(Archive("Orthanc", settings(theirs, "wadors")))
+    if theirs:
+        found.append(Archive("Orthanc", settings(theirs["compressing"], "wadors")))
+        found.append(Archive("Orthanc at its best", settings(theirs["plain"], "rendered")))
     return found
 
 

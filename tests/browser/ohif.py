@@ -177,6 +177,10 @@ class Ohif:
         self.page.wait_for_function("window.services.segmentationService.getSegmentations().length > 0")
         return self.segmentations()[0]
 
+    def wait_for_contour(self) -> None:
+        """Wait until a contour is drawn over the first viewport."""
+        self.page.locator("svg.svg-layer > path").first.wait_for(state="attached")
+
     def measurements(self) -> list[str]:
         """The measurements that are tracked, as they are labelled in the picture."""
         found = self.page.evaluate("window.services.measurementService.getMeasurements().map(one => one.displayText)")

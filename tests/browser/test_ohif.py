@@ -148,7 +148,7 @@ def test_a_structure_set_draws_its_contours(ohif: Ohif) -> None:
     ohif.show_object("PHANTOM_EXAMPLE")
     _, segments, kinds = ohif.wait_for_segmentation()
     assert segments == ["ROI-1"] and kinds == ["Contour"]
-    ohif.page.locator("svg.svg-layer > path").first.wait_for(state="attached")
+    ohif.wait_for_contour()
 
 
 @pytest.mark.parametrize(("series", "address"), [(900, "blob:"), (901, "/dicom-web/studies/")], ids=["short", "long"])
@@ -231,6 +231,10 @@ def test_a_segmentation_is_stored_and_found_again(
     ohif.open_study(HEAD)
     ohif.show_object(f"Painted {modality}")
     assert ohif.wait_for_segmentation()[2] == [representation]
+    if representation == "Labelmap":
+        ohif.wait_for_picture(until=lambda picture: picture["coloured"] > 0.01)
+    else:
+        ohif.wait_for_contour()
 
 
 def test_an_isolated_page_works_as_well(viewer_dir: Path, tmp_path: Path, watched: Watched) -> None:

@@ -239,6 +239,7 @@ async def test_without_a_viewer_there_is_nothing_of_it(tmp_path: Path) -> None:
         for path in ("/viewer", "/app-config.js", BUNDLE):
             assert (await opened.get(path, headers={"Accept": BROWSER})).status_code == 404
         assert (await opened.get("/", headers={"Accept": BROWSER})).content != PAGE
+        assert "dicomweb viewer install" in (await opened.get("/viewer")).json()["detail"]
 
 
 async def test_programs_still_get_facts_at_the_root(opened: httpx2.AsyncClient) -> None:

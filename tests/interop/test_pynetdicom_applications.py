@@ -32,8 +32,8 @@ acse_timeout: 30
 dimse_timeout: 30
 network_timeout: 30
 bind_address: 127.0.0.1
-instance_location: instances
-database_location: instances.sqlite
+instance_location: {folder}/instances
+database_location: {folder}/instances.sqlite
 log_identifier: False
 
 [DICOMWEB]
@@ -114,11 +114,11 @@ def test_movescu_receives_it_itself(live: LiveServer, tmp_path: Path, sent: list
 
 @contextmanager
 def qrscp(folder: Path, our_port: int) -> Iterator[int]:
-    """Run pynetdicom's archive, which knows us; gives its port."""
+    """Run pynetdicom's archive, which knows us; gives its port. A relative path would be one beside its program."""
     if importlib.util.find_spec("sqlalchemy") is None:
         pytest.skip("pynetdicom's qrscp needs sqlalchemy")
     port = free_port()
-    (folder / "qrscp.ini").write_text(QRSCP.format(port=port, our_port=our_port))
+    (folder / "qrscp.ini").write_text(QRSCP.format(port=port, our_port=our_port, folder=folder))
     command = [sys.executable, "-m", "pynetdicom", "qrscp", "-c", "qrscp.ini"]
     with (folder / "qrscp.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)

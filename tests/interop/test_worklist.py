@@ -12,7 +12,6 @@ Where the two differ, on purpose:
 
 import asyncio
 import contextlib
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -29,6 +28,7 @@ from storage.worklist_item import read_item
 from tests.builders import dataset_of, part10
 from tests.dcmtk import find_program
 from tests.dicomweb.gateway.serving import listening
+from tests.dicomweb.scu.remote_archive import wait_for_port
 from tests.live_server import free_port
 from tests.storage.worklist_items import ITEM, STEP
 
@@ -137,10 +137,7 @@ def wlmscpfs(folder: Path) -> Iterator[int]:
     command = [WLMSCPFS, "-s", "-csk", "-dfp", str(folder), str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        for _ in range(500):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            assert process.poll() is None
+        wait_for_port(port, process)
         yield port
     finally:
         process.kill()

@@ -107,7 +107,7 @@ KINDS = [released, aborted, aborted_at_once, cut_off, half_open, garbage, probe,
 
 async def test_hundreds_of_associations_leave_nothing_behind() -> None:
     """Tasks, sockets and threads are as many as before, whatever the peers did (G-010, promise 6)."""
-    timeouts = Timeouts(acse=5, dimse=5, idle=0.3, write=5)
+    timeouts = Timeouts(acse=5, dimse=5, idle=1, write=5)
     before = await settled()
     async with acceptor(timeouts=timeouts) as seen:
         for _ in range(ROUNDS // 10):

@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pynetdicom import AE
+from pynetdicom.dsutils import encode
 
+from dicomweb.dimse.command_set import Command, Operation
+from dicomweb.dimse.requestor import Address, connect
 from dicomweb.gateway import retrieve_scp
 from dicomweb.gateway.retrieve_scp import (
     PATIENT_ROOT_GET,
@@ -147,6 +150,21 @@ async def test_an_unknown_destination(archive: Archive, port: int) -> None:
         ((status, identifier),) = await ask_move(port, WHOLE, destination)
         assert (status.Status, identifier) == (0xA801, None)
         assert destination in status.ErrorComment
+
+
+async def test_a_destination_that_is_no_ae_title_is_unknown(archive: Archive, port: int) -> None:
+    """A801 for what the table of peers cannot even be asked for (Table C.4-2; G-091)."""
+    await store_slices(archive, 1)
+    contexts = [(STUDY_ROOT_MOVE, [EXPLICIT_LE])]
+    address = Address("127.0.0.1", port, "DICOMWEB")
+    async with await connect(address, calling_ae_title="MOVER", contexts=contexts) as association:
+        identifier = encode(dataset_of(WHOLE), is_implicit_vr=False, is_little_endian=True)
+        command: Command = {"CommandField": Operation.C_MOVE, "AffectedSOPClassUID": STUDY_ROOT_MOVE, "Priority": 0}
+        for destination in ("A\0B", "A\nB", ""):
+            named = command | {"MoveDestination": destination}
+            answer = await association.request(association.contexts[1], named, identifier)
+            comment = answer.command["ErrorComment"]
+            assert answer.status == 0xA801 and isinstance(comment, str) and comment.isprintable()
 
 
 async def test_nothing_found_is_success(archive: Archive, port: int) -> None:
