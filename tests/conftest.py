@@ -99,10 +99,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., LiveServer]]:
+def serve(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., LiveServer]]:
     """Start servers of the test's own: `serve("--workers", "1", data_dir=..., environment={...})`."""
     from contextlib import ExitStack
 
+    if "database_url" in request.fixturenames:
+        request.getfixturevalue("database_url")  # first, so that it outlives the servers
     with ExitStack() as stack:
 
         def start(*flags: str, data_dir: Path | None = None, environment: dict[str, str] | None = None) -> LiveServer:

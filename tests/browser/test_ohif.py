@@ -16,6 +16,7 @@ from storage.transfer_syntax import HTJ2K_LOSSLESS, HTJ2K_LOSSLESS_RPCL, JPEG_20
 from tests.browser.files import encapsulated_pdf, pdf_text, transcoded_copies
 from tests.browser.ohif import Ohif
 from tests.browser.watched import Watched
+from tests.builders import dicom_file
 from tests.corpus import corpus_files
 from tests.live.exchange import path_of, store, stored_keys
 from tests.live_server import LiveServer, running_server
@@ -55,6 +56,7 @@ def archive(viewer_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     ]
     files = [path.read_bytes() for path in paths]
     files += [encapsulated_pdf(liver[0], pdf_text("A report", padding=long), 900 + bool(long)) for long in (0, LONG)]
+    files.append(dicom_file(Modality=None, PatientName="Odd^One"))  # against the standard, and not to break the list
     folder = tmp_path_factory.mktemp("ohif") / "data"
     with (
         running_server(folder, "--viewer-dir", str(viewer_dir)) as server,
@@ -86,6 +88,7 @@ def test_the_list_shows_who_when_what_and_how_much(ohif: Ohif) -> None:
     """Patient, date, modalities, description, accession number and count of instances of each study."""
     ohif.open_list()
     assert ["HEAD", "06-Feb-2015 09:28 AM", "CT", "1A TRAUMA/PLAIN HEAD DM", "", "28"] in ohif.rows()
+    assert any(row[0] == "Odd, One" for row in ohif.rows())
     liver = next(row for row in ohif.rows() if row[0] == "JANCT000")
     assert set(liver[2].split("\\")) == {"CT", "SEG", "DOC"} and liver[4:] == ["03086212", "6"]
 

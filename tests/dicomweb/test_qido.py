@@ -302,6 +302,15 @@ async def test_a_strict_archive_refuses_uids_with_leading_zeros(archive: Any, tm
             assert (await client.get(f"{ROOT}/studies/1.02.3/series")).status_code == status
 
 
+async def test_a_study_without_modality_is_shown_without_modalities(client: httpx2.AsyncClient, archive: Any) -> None:
+    """Rather than with an empty attribute, on which OHIF's whole list fails."""
+    without = {"StudyInstanceUID": "1.9", "SeriesInstanceUID": "1.9.1", "SOPInstanceUID": "1.9.1.1"}
+    async with archive.pool.acquire() as connection:
+        await add_instance(connection, dataset(**without))
+    (row,) = (await client.get(f"{ROOT}/studies?includefield=ModalitiesInStudy")).json()
+    assert tag("ModalitiesInStudy") not in row and row[tag("NumberOfStudyRelatedSeries")]["Value"] == [1]
+
+
 async def test_includefield_takes_repetition_lists_paths_and_all(filled: httpx2.AsyncClient) -> None:
     """By tag or keyword, of the level or above; lower levels and unknown names are left out (C-090 to C-098)."""
     asked = "includefield=StudyDescription&includefield=00080060,NoSuchThing%2C0023%31001"

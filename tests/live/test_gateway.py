@@ -77,7 +77,7 @@ def test_the_greeting_says_where_it_is(serve: Serve) -> None:
     assert f"DIMSE          RADIOLOGY@127.0.0.1:{server.dimse_port}" in server.log.read_text()
 
 
-def test_a_gateway_that_is_not_wanted_is_not_there(serve: Serve, database_url: str) -> None:
+def test_a_gateway_that_is_not_wanted_is_not_there(database_url: str, serve: Serve) -> None:
     """`--no-dimse` starts HTTP alone, and readiness does not ask for more."""
     server = serve("--workers", "1", "--no-dimse", "--database-url", database_url)
     assert readiness(server) == (200, {"status": "ready"})
