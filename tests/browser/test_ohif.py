@@ -190,7 +190,7 @@ def test_files_are_uploaded_from_the_dialog(ohif: Ohif) -> None:
     ohif.page.get_by_text("Upload", exact=True).first.click()
     chosen = [corpus_file(f"photometric/pm5644/PM5644-960x540_{kind}.dcm") for kind in ("RGB", "JPEG2000-Lossless")]
     ohif.page.locator("input[type=file]").first.set_input_files(chosen)
-    ohif.page.get_by_text("2 files completed.").wait_for()
+    ohif.page.get_by_text("2 files completed.", exact=True).wait_for()  # not "0 of 2 files completed."
     ohif.page.get_by_role("button", name="Close").first.click()
     ohif.page.get_by_text("Test, Pattern").wait_for()
     assert next(row for row in ohif.rows() if row[0] == "Test, Pattern")[5] == "2"

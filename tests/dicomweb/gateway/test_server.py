@@ -200,7 +200,7 @@ async def test_a_handler_that_fails_costs_its_request_alone(
     """Design 1.7: an answer whatever happens, a reason without details, and the association goes on."""
 
     def broken() -> None:
-        raise error
+        raise type(error)(*error.args)  # the parameter itself would keep its traceback, and with it the association
 
     async with await served.open() as association:
         with monkeypatch.context() as broken_archive:
