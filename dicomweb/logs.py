@@ -274,7 +274,8 @@ def configure(settings: Settings, process: str, stream: TextIO | None = None) ->
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
         logging.getLogger(name).setLevel(logging.NOTSET)
-    for name in ("pydicom", "pynetdicom", "py.warnings"):  # they tell the values they stumble over
+    # The first three tell the values they stumble over; the last one tells every second that the database is away.
+    for name in ("pydicom", "pynetdicom", "py.warnings", "asyncpg.pool"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.captureWarnings(True)
 

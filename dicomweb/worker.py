@@ -5,36 +5,28 @@ Run by the supervisor with `python -m dicomweb.worker`; see `dicomweb/lifeline.p
 
 import asyncio
 import contextlib
-import logging
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator
 
 import uvicorn
-import uvloop
 from starlette.types import ASGIApp
 
 from dicomweb import logs
 from dicomweb.app import create_app
 from dicomweb.bounded_head import BoundedHeadProtocol
+from dicomweb.child_process import be_child
 from dicomweb.garbage import tune_garbage_collector
 from dicomweb.gateway_probe import GatewayProbe
-from dicomweb.lifeline import Orders, receive_orders, show_life
+from dicomweb.lifeline import Orders, show_life
 from dicomweb.listener import HTTP
 from dicomweb.metrics import Metrics
 from dicomweb.settings import Settings
 from storage.archive import Archive
-from storage.errors import ArchiveError
-from storage.pixel_threads import PixelThreads
-
-logger = logging.getLogger("dicomweb.worker")  # run as __main__
 
 KEEP_ALIVE = 75
 """Seconds an idle connection stays open: longer than the pauses of a person who pages through images, and than the
 60 seconds after which reverse proxies let go, so that it is never us who close a connection just being used."""
-LAST_COMMITS = 5.0
-DATABASE_PATIENCE = 30.0
 
 
 def build(archive: Archive, settings: Settings) -> tuple[ASGIApp, Callable[[], None]]:
@@ -74,52 +66,25 @@ class Server(uvicorn.Server):
         self._life = asyncio.create_task(show_life(self._orders.life))
 
 
-async def serve(orders: Orders) -> None:
+async def serve(orders: Orders, archive: Archive) -> None:
     """Serve until SIGTERM."""
-    asyncio.get_running_loop().set_exception_handler(logs.report_loop_error)
     settings = orders.settings
-    assert settings.database_url is not None
-    archive = await Archive.open(
-        settings.database_url,
-        settings.data_dir,
-        settings.policy(),
-        connections=settings.database_connections,
-        patience=DATABASE_PATIENCE,
-        pixel_threads=PixelThreads(settings.render_threads, settings.render_queue),
+    app, end_streams = build(archive, settings)
+    config = uvicorn.Config(
+        app,
+        http=BoundedHeadProtocol,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=round(settings.shutdown_grace_seconds),
     )
-    try:
-        app, end_streams = build(archive, settings)
-        config = uvicorn.Config(
-            app,
-            http=BoundedHeadProtocol,
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE,
-            timeout_graceful_shutdown=round(settings.shutdown_grace_seconds),
-        )
-        await Server(config, orders, end_streams).serve(sockets=[socket.socket(fileno=orders.listeners[HTTP])])
-    finally:
-        try:
-            await asyncio.wait_for(archive.close(), LAST_COMMITS)
-        except TimeoutError:
-            archive.pool.terminate()
-
-
-def main() -> None:
-    """Be the worker that the orders on standard input describe."""
-    orders = receive_orders()
-    logs.configure(orders.settings, orders.name)
-    try:
-        uvloop.run(serve(orders))
-    except ArchiveError as error:
-        logger.error("%s", error)
-        sys.exit(1)
+    await Server(config, orders, end_streams).serve(sockets=[socket.socket(fileno=orders.listeners[HTTP])])
 
 
 if __name__ == "__main__":
-    main()
+    be_child(serve)

@@ -45,9 +45,7 @@ NOT_ANSWERING: tuple[type[Exception], ...] = (
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
-)
-NOT_ADMITTED: tuple[type[Exception], ...] = (
-    asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidCatalogNameError,  # dropped or renamed
     asyncpg.InvalidAuthorizationSpecificationError,
 )
 
@@ -249,7 +247,7 @@ async def connect(
         )
         pool.connection_within = connection_within
         return await pool
-    except (*NOT_ANSWERING, *NOT_ADMITTED) as error:
+    except NOT_ANSWERING as error:
         raise Unavailable(f"the database does not answer: {str(error) or 'it was silent for too long'}") from error
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from storage.database import NOT_ADMITTED, NOT_ANSWERING, sql_folder
+from storage.database import NOT_ANSWERING, sql_folder
 from storage.errors import SchemaMismatch, Unavailable
 
 OLDEST_POSTGRESQL = 14
@@ -81,7 +81,7 @@ async def migrate(url: str, *, folder: Path | None = None) -> list[str]:
     """
     try:
         connection = await asyncpg.connect(url, server_settings={"application_name": "dicomweb migrate"})
-    except (*NOT_ANSWERING, *NOT_ADMITTED) as error:
+    except NOT_ANSWERING as error:
         raise Unavailable(f"the database does not answer: {str(error) or 'it was silent for too long'}") from error
     # No command_timeout: a migration may rewrite a large table, and a second starter waits for the first.
     try:

@@ -32,6 +32,7 @@ from storage.errors import Unavailable
 logger = logging.getLogger(__name__)
 
 LOOK_EVERY: Final = 0.5
+AFTER_FAILURE: Final = 5.0
 """Seconds between looks for something to do, when nothing here says there is."""
 CHECKS: Final = 2
 """Requests checked at the same time; their files are read by the threads of one check."""
@@ -87,6 +88,7 @@ class Delivery:
                     await self._begin_what_is_due()
                 except Exception as error:
                     _log(error, "storage commitments are at a halt")
+                    await asyncio.sleep(AFTER_FAILURE)
                 await self._sleep()
         finally:
             await self._stop()

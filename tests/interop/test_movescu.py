@@ -1,7 +1,6 @@
 """DCMTK retrieves: movescu and getscu ask, storescp and dcmqrscp receive."""
 
 import asyncio
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from tests.corpus import corpus_files, wheel_file
 from tests.dcmtk import find_program
 from tests.dicomweb.gateway.serving import listening
 from tests.dicomweb.scu.remote_archive import wait_for_port
+from tests.live_server import free_port
 
 STUDY, TITLE = "1.2.77", "STORESCP"
 OF_DCMTK = {EXPLICIT_LE, IMPLICIT_LE, BIG_ENDIAN, DEFLATED, RLE_LOSSLESS} | {
@@ -44,12 +44,6 @@ async def port(archive: Archive) -> AsyncIterator[int]:
     """A gateway over the archive."""
     async with listening(archive) as number:
         yield number
-
-
-def free_port() -> int:
-    """A port nobody listens on just now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @contextmanager

@@ -1,17 +1,21 @@
 """What dies is started again; what must not outlive the supervisor does not."""
 
+import asyncio
 import json
 import os
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import asyncpg
 import httpx2
 import pytest
 
 from storage.data_folder import DataFolder
 from tests.builders import ct_slice
+from tests.conftest import with_database
 from tests.live_server import LiveServer, start_server
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="needs /proc")
@@ -142,3 +146,23 @@ def test_who_waited_for_readiness_finds_the_server(tmp_path: Path, database_url:
         assert facts is not None and facts["url"] == server.url
     finally:
         server.stop()
+
+
+async def test_a_lost_database_holds_up_nobody(serve: Callable[..., LiveServer], database_url: str) -> None:
+    """Requests are answered 503, and a child that waits for the database ends as soon as it is asked to."""
+    server = serve("--workers", "1", "--database-url", database_url)
+    connection = await asyncpg.connect(with_database(database_url, "postgres"))
+    name = urlsplit(database_url).path.strip("/")
+    try:
+        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        os.kill(children(server)["jobs"]["pid"], signal.SIGKILL)
+        wait_for(lambda: children(server)["jobs"]["restarts"] == 1 and bool(children(server)["jobs"]["pid"]))
+        assert httpx2.get(f"{server.root}/studies").status_code == 503
+        await asyncio.sleep(3)  # the new child waits by now
+        asked = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - asked < 10
+        assert '"error":' not in server.log.read_text()  # no traceback: no mistake of ours
+    finally:
+        await connection.execute(f"CREATE DATABASE {name}")  # for who drops it at the end
+        await connection.close()
