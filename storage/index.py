@@ -254,9 +254,10 @@ class Index:
                 if any(key[2] == arrival.key[2] and key != arrival.key for key in rows):  # B-041
                     verdicts[arrival].warnings.append("This SOP Instance UID is also stored in another series.")
             replaced = [rows[a.key]["blob"] for a in fresh if a.key in rows]
-            await connection.executemany(
-                "INSERT INTO discarded_blobs (blob) VALUES ($1)", [(blob,) for blob in replaced]
-            )
+            if replaced:
+                await connection.executemany(
+                    "INSERT INTO discarded_blobs (blob) VALUES ($1)", [(blob,) for blob in replaced]
+                )
             return verdicts, replaced
 
     async def _settle(self, verdicts: dict[Arrival, Verdict]) -> None:
