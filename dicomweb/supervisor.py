@@ -255,7 +255,8 @@ class Supervisor:
             f"\ndicomweb {program_version()} is ready.\n"
             f"  DICOMweb root  {root}\n"
             + "".join(f"{lines[name]}{place}\n" for name, place in dimse.items())
-            + f"  data folder    {folder}\n"
+            + f"  in a browser   {address}/\n"
+            f"  data folder    {folder}\n"
             f"  store a file   curl --data-binary @file.dcm -H 'Content-Type: application/dicom' {root}/studies\n"
             f"  search         curl {root}/studies\n"
             f"  stop           Ctrl-C, or kill {os.getpid()}\n"

@@ -157,6 +157,13 @@ def test_everything_is_done_by_keyboard(page: Any) -> None:
     eventually(page, "document.querySelectorAll('table.studies tbody tr').length >= 3")
 
 
+def test_a_double_click_opens_as_a_click_does(page: Any) -> None:
+    """Who clicks twice finds the study open, and nothing of it marked."""
+    page.get_by_role("row").filter(has_text="Thorax").dblclick()
+    wait_for_frame(page, 6)
+    assert page.evaluate("getSelection().toString()") == ""
+
+
 def test_windows_are_chosen_typed_and_dragged(page: Any, archive: LiveServer) -> None:
     """Presets, numbers and a drag of the mouse each change what is painted."""
     open_study(page, archive)

@@ -55,6 +55,7 @@ def test_the_banner_says_what_to_do_next(server: LiveServer) -> None:
     """When all is ready: the root, the data folder, how to stop, a first curl line."""
     text = log_with(server, "stop  ")
     assert f"DICOMweb root  {server.root}" in text
+    assert f"in a browser   {server.url}/" in text
     assert str(server.data_dir) in text
     assert f"kill {server.process.pid}" in text
     assert f"curl {server.root}/studies" in text

@@ -38,8 +38,11 @@ export function studyTable(sorted) {
     const order = event.target.closest("button[data-order]")?.dataset.order;
     if (order) return sorted(order);
     const row = event.target.closest("tbody tr");
+    if (!row) return;
+    // The second press of a double click would mark words of the page that the first one opens.
+    addEventListener("mousedown", (next) => next.detail > 1 && next.preventDefault(), { once: true });
     // The whole row is a target for the mouse; the link in it is what keyboards and screen readers use.
-    if (row && !event.target.closest("a") && !getSelection().toString()) row.querySelector("a")?.click();
+    if (!event.target.closest("a") && !getSelection().toString()) row.querySelector("a")?.click();
   });
   element.addEventListener("keydown", (event) => moveFocus(event, body));
   return {
