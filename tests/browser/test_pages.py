@@ -157,6 +157,25 @@ def test_everything_is_done_by_keyboard(page: Any) -> None:
     eventually(page, "document.querySelectorAll('table.studies tbody tr').length >= 3")
 
 
+def test_who_types_while_a_page_loads_is_not_interrupted(page: Any) -> None:
+    """The focus goes to where one was, or to the heading, but not away from a field that was gone to meanwhile."""
+    page.get_by_role("row").filter(has_text="Thorax").click()
+    wait_for_frame(page, 6)
+    waiting: list[Any] = []
+    page.route("**/dicom-web/studies?*", lambda request: waiting.append(request))
+    page.get_by_role("link", name="All studies").click()
+    page.get_by_role("searchbox", name="Patient name").wait_for()
+    page.keyboard.press("/")
+    page.wait_for_timeout(500)
+    for request in waiting:
+        request.continue_()
+    page.unroute("**/dicom-web/studies?*")
+    page.get_by_role("row").filter(has_text="Thorax").wait_for()
+    page.keyboard.type("jane doe")
+    eventually(page, "document.querySelectorAll('table.studies tbody tr').length === 1")
+    assert waiting and page.evaluate("document.activeElement.value") == "jane doe"
+
+
 def test_a_double_click_opens_as_a_click_does(page: Any) -> None:
     """Who clicks twice finds the study open, and nothing of it marked."""
     page.get_by_role("row").filter(has_text="Thorax").dblclick()

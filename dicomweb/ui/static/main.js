@@ -59,8 +59,10 @@ async function navigate() {
     if (!isAbort(error) && !leave.signal.aborted) main.append(failure(error, navigateAnew));
   }
   if (!first && !leave.signal.aborted) {
-    // Whoever listens hears where he is, and the next Tab goes on from there.
-    (main.querySelector("h1[tabindex]") ?? main).focus({ preventScroll: true });
+    // Whoever listens hears where he is, and the next Tab goes on from there, unless he has gone on already.
+    if (!main.contains(document.activeElement)) {
+      (main.querySelector("h1[tabindex]") ?? main).focus({ preventScroll: true });
+    }
     announce(page.title);
   }
 }

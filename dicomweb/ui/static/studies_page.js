@@ -179,7 +179,7 @@ class StudiesPage {
     const first = this.#page * PAGE_SIZE;
     this.total.textContent = `${count(this.#total)}${isFiltered(this.#filters) ? " found" : ""}`;
     this.range.textContent = `${count(first + 1)}–${count(first + found.length)} of ${count(this.#total)}`;
-    if (list.opened) this.table.focus(list.opened);
+    if (list.opened && !this.form.contains(document.activeElement)) this.table.focus(list.opened);
     list.opened = "";
     this.pager.hidden = !this.#page && !cursor;
     this.earlier.disabled = !this.#page;
