@@ -80,6 +80,20 @@ class Key:
         """What messages call it."""
         return self.name or ".".join(self.path)
 
+    @property
+    def is_universal(self) -> bool:
+        """Whether it matches everything."""
+        return all(not value.strip("* ") for value in self.values)
+
+    def matches(self, kinds: Kinds, vr: str) -> list[Match]:
+        """Return a match for each value, and one for all of a list of UIDs; raises InvalidQuery."""
+        kind = kind_of(vr)
+        assert kind is not None, "keys of other VRs were left out"
+        values = [part for value in self.values for part in split_values(vr, value) if part.strip(" ")]
+        if vr == "UI" and len(values) > 1:
+            return [kinds.uid_list(self.label, values)]
+        return [kind(kinds, vr, self.label, value) for value in values]
+
 
 @dataclass(frozen=True, slots=True)
 class Include:
@@ -212,7 +226,7 @@ def conditions(query: Query) -> Conditions:
     for key in query.keys:
         if _is_usable(query, key, result.warnings):
             result.keys.append(key)
-    remaining = [key for key in result.keys if not _is_universal(key)]
+    remaining = [key for key in result.keys if not key.is_universal]
     if query.combined_datetime:
         remaining = _combined_ranges(remaining, kinds, result)
     for tag, node in _grouped(remaining).items():
@@ -221,7 +235,7 @@ def conditions(query: Query) -> Conditions:
 
 
 def _kinds(query: Query) -> Kinds:
-    zones = [key for key in query.keys if key.path == (_TIMEZONE,) and not _is_universal(key)]
+    zones = [key for key in query.keys if key.path == (_TIMEZONE,) and not key.is_universal]
     zone = utc_offset(zones[0].label, zones[0].values[0]) if zones else None
     return Kinds(query.fuzzy, query.multiple_value, zone)
 
@@ -249,17 +263,13 @@ def _is_matchable(query: Query, key: Key) -> bool:
         return False
     if key.creator is not None or is_private_creator(last):
         return True
-    if _is_universal(key):
+    if key.is_universal:
         return vr_of(last) is not None
     attribute = attribute_of(last, query.level) if not sequences else None
     if attribute and attribute.computed and attribute.column is None and last != _AVAILABILITY:
         return False
     vr = vr_of(last)
     return vr is not None and kind_of(vr) is not None
-
-
-def _is_universal(key: Key) -> bool:
-    return all(not value.strip("* ") for value in key.values)
 
 
 def _grouped(keys: list[Key]) -> _Group:
@@ -307,7 +317,7 @@ def _column_condition(
         return f"{column} IS NULL"
     is_study_date = attribute.column == "study_date"  # which sort_key begins with, in the order of the results
     value = ColumnValue("st.sort_key" if is_study_date else column, attribute.gram, begins_with_date=is_study_date)
-    found = [match(value, bindings) for match in _matches(kinds, attribute.vr, key)]
+    found = [match(value, bindings) for match in key.matches(kinds, attribute.vr)]
     return _joined(found, every=_is_every(query, attribute.vr, key))
 
 
@@ -316,7 +326,7 @@ def _array_condition(query: Query, vr: str, key: Key, column: str, kinds: Kinds,
     if _asks_for_empty(query, key):
         return f"{column} = '{{}}'"
     every = _is_every(query, vr, key)
-    matches = _matches(kinds, vr, key)  # checks the values
+    matches = key.matches(kinds, vr)  # checks the values
     texts = [normal(vr, part) for value in key.values for part in split_values(vr, value) if part.strip(" ")]
     if every or not any(is_wild(text) for text in texts):
         return f"{column} {'@>' if every else '&&'} {bindings.add(texts, 'text[]')}"
@@ -345,16 +355,7 @@ def _document_condition(
     def has_value(match: Match) -> str:
         return in_document(holder, tag, lambda value: match(JsonValue(value), bindings), bindings, creator=node.creator)
 
-    return _joined([has_value(match) for match in _matches(kinds, vr, node)], every=_is_every(query, vr, node))
-
-
-def _matches(kinds: Kinds, vr: str, key: Key) -> list[Match]:
-    kind = kind_of(vr)
-    assert kind is not None, "keys of other VRs were left out"
-    values = [part for value in key.values for part in split_values(vr, value) if part.strip(" ")]
-    if vr == "UI" and len(values) > 1:
-        return [kinds.uid_list(key.label, values)]
-    return [kind(kinds, vr, key.label, value) for value in values]
+    return _joined([has_value(match) for match in node.matches(kinds, vr)], every=_is_every(query, vr, node))
 
 
 def _joined(found: list[str], *, every: bool) -> str:

@@ -6,6 +6,7 @@ Facts and clauses this module keeps:
   hold in one step (PS3.4 C.2.2.2.6; G-143).
 - Date and time of the step are one moment: a range of dates with a range of times is one range (G-142).
 - A value that is not known fails against a key with a value, contrary to Query/Retrieve (K.2.2.1.1.1; G-147).
+- Any of several values may match, which is the standard's only for UIDs (C.2.2.2.2).
 - An empty key, a lone asterisk, an empty sequence and one with an empty item match everything (K.2.2.1.2; G-149).
 - Query/Retrieve Level, character set and offset from UTC are never matched (K.4.1.1.3.1; G-140).
 - Every attribute can be a key: those without a column are matched in the JSON of the item.
@@ -20,7 +21,7 @@ from storage.attributes import tag_of, vr_of
 from storage.date_time import DAY_END, DAY_START, Range, date_range, time_range
 from storage.errors import InvalidQuery
 from storage.json_values import values_of
-from storage.match_kinds import Kinds, Match, kind_of, split_values
+from storage.match_kinds import Kinds, Match, kind_of
 from storage.matching import Key
 from storage.person_name import GROUPS
 from storage.search_text import is_wild, normal
@@ -138,7 +139,7 @@ def conditions(query: WorklistQuery) -> WorklistConditions:
     wanted: list[Key] = []
     for key in query.keys:
         _check(key)
-        if all(not value.strip("* ") for value in key.values):
+        if key.is_universal:
             continue
         if _is_matchable(key):
             wanted.append(key)
@@ -241,7 +242,7 @@ def _condition(
     if columns[tag] in _ARRAYS:
         return _array_condition(f"{alias}.{columns[tag]}", vr, node, kinds, bindings)
     value = ColumnValue(f"{alias}.{columns[tag]}")
-    return _any([match(value, bindings) for match in _matches(vr, node, kinds)])
+    return _any([match(value, bindings) for match in node.matches(kinds, vr)])
 
 
 def _array_condition(array: str, vr: str, key: Key, kinds: Kinds, bindings: Bindings) -> str:
@@ -250,7 +251,7 @@ def _array_condition(array: str, vr: str, key: Key, kinds: Kinds, bindings: Bind
     if not any(is_wild(text) for text in texts):
         return f"{array} && {bindings.add(texts, 'text[]')}"
     entry = ColumnValue("entry")
-    return _any([in_array(array, match(entry, bindings)) for match in _matches(vr, key, kinds)])
+    return _any([in_array(array, match(entry, bindings)) for match in key.matches(kinds, vr)])
 
 
 def _document_condition(holder: str, tag: str, node: "Key | _Group", kinds: Kinds, bindings: Bindings) -> str:
@@ -266,17 +267,7 @@ def _document_condition(holder: str, tag: str, node: "Key | _Group", kinds: Kind
     def has_value(match: Match) -> str:
         return in_document(holder, tag, lambda value: match(JsonValue(value), bindings), bindings)
 
-    return _any([has_value(match) for match in _matches(vr_of(tag) or "LO", node, kinds)])
-
-
-def _matches(vr: str, key: Key, kinds: Kinds) -> list[Match]:
-    """Return a match for each value of a key; any of them may hold, which is the standard's only for UIDs."""
-    kind = kind_of(vr)
-    assert kind is not None, "keys of other VRs were left out"
-    values = [part for value in key.values for part in split_values(vr, value) if part.strip(" ")]
-    if vr == "UI" and len(values) > 1:
-        return [kinds.uid_list(key.label, values)]
-    return [kind(kinds, vr, key.label, value) for value in values]
+    return _any([has_value(match) for match in node.matches(kinds, vr_of(tag) or "LO")])
 
 
 def _any(found: list[str]) -> str:

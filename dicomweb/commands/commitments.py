@@ -4,14 +4,13 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import orjson
 from cyclopts import App, Parameter
 
-from dicomweb.commands.flags import ConfigFile
-from dicomweb.settings import Settings, load
+from dicomweb.commands.location import DEFAULT, Location
+from dicomweb.settings import Settings
 
 if TYPE_CHECKING:
     from storage.commitments import Commitment, Commitments
@@ -29,15 +28,7 @@ Json = Annotated[bool, Parameter(negative=())]
 
 
 @commitments.command(name="list")
-def list_(
-    *,
-    state: StateName | None = None,
-    limit: int = 100,
-    json: Json = False,
-    data_dir: Path | None = None,
-    database_url: str | None = None,
-    config: ConfigFile = None,
-) -> None:
+def list_(*, state: StateName | None = None, limit: int = 100, json: Json = False, at: Location = DEFAULT) -> None:
     """List commitments, the newest first.
 
     Example: dicomweb commitments list --state parked
@@ -51,23 +42,12 @@ def list_(
         Most of them.
     json
         Write each as one line of JSON.
-    data_dir
-        Folder of the archive.
-    database_url
-        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
     """
-    asyncio.run(_list(load({"data_dir": data_dir, "database_url": database_url}, config), state, limit, json))
+    asyncio.run(_list(at.settings(), state, limit, json))
 
 
 @commitments.command
-def show(
-    number: int,
-    *,
-    json: Json = False,
-    data_dir: Path | None = None,
-    database_url: str | None = None,
-    config: ConfigFile = None,
-) -> None:
+def show(number: int, *, json: Json = False, at: Location = DEFAULT) -> None:
     """Show one commitment and what became of each of its instances.
 
     Example: dicomweb commitments show 17
@@ -78,22 +58,12 @@ def show(
         As listed.
     json
         Write it as JSON, as /api/commitments does.
-    data_dir
-        Folder of the archive.
-    database_url
-        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
     """
-    asyncio.run(_show(load({"data_dir": data_dir, "database_url": database_url}, config), number, json))
+    asyncio.run(_show(at.settings(), number, json))
 
 
 @commitments.command
-def resend(
-    number: int,
-    *,
-    data_dir: Path | None = None,
-    database_url: str | None = None,
-    config: ConfigFile = None,
-) -> None:
+def resend(number: int, *, at: Location = DEFAULT) -> None:
     """Have a report delivered now, as often and as long as a new one is tried; the running server does it.
 
     Example: dicomweb commitments resend 17
@@ -102,12 +72,8 @@ def resend(
     ----------
     number
         As listed.
-    data_dir
-        Folder of the archive.
-    database_url
-        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
     """
-    asyncio.run(_resend(load({"data_dir": data_dir, "database_url": database_url}, config), number))
+    asyncio.run(_resend(at.settings(), number))
 
 
 @asynccontextmanager

@@ -4,14 +4,13 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import orjson
 from cyclopts import App, Parameter
 
-from dicomweb.commands.flags import ConfigFile
-from dicomweb.settings import Settings, load
+from dicomweb.commands.location import DEFAULT, Location
+from dicomweb.settings import Settings
 
 if TYPE_CHECKING:
     from storage.jobs import Job, Jobs
@@ -35,9 +34,7 @@ def list_(
     kind: str | None = None,
     limit: int = 100,
     json: Json = False,
-    data_dir: Path | None = None,
-    database_url: str | None = None,
-    config: ConfigFile = None,
+    at: Location = DEFAULT,
 ) -> None:
     """List jobs, the newest first.
 
@@ -54,24 +51,12 @@ def list_(
         Most of them.
     json
         Write each as one line of JSON.
-    data_dir
-        Folder of the archive.
-    database_url
-        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
     """
-    settings = load({"data_dir": data_dir, "database_url": database_url}, config)
-    asyncio.run(_list(settings, state, kind, limit, json))
+    asyncio.run(_list(at.settings(), state, kind, limit, json))
 
 
 @jobs.command
-def show(
-    number: int,
-    *,
-    json: Json = False,
-    data_dir: Path | None = None,
-    database_url: str | None = None,
-    config: ConfigFile = None,
-) -> None:
+def show(number: int, *, json: Json = False, at: Location = DEFAULT) -> None:
     """Show a job, what it was given and what of it cannot be done.
 
     Example: dicomweb jobs show 17
@@ -82,22 +67,12 @@ def show(
         As listed.
     json
         Write it as JSON, as /api/jobs does.
-    data_dir
-        Folder of the archive.
-    database_url
-        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
     """
-    asyncio.run(_show(load({"data_dir": data_dir, "database_url": database_url}, config), number, json))
+    asyncio.run(_show(at.settings(), number, json))
 
 
 @jobs.command
-def cancel(
-    number: int,
-    *,
-    data_dir: Path | None = None,
-    database_url: str | None = None,
-    config: ConfigFile = None,
-) -> None:
+def cancel(number: int, *, at: Location = DEFAULT) -> None:
     """Cancel a job that is not over; what is done stays done.
 
     Example: dicomweb jobs cancel 17
@@ -106,22 +81,12 @@ def cancel(
     ----------
     number
         As listed.
-    data_dir
-        Folder of the archive.
-    database_url
-        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
     """
-    asyncio.run(_cancel(load({"data_dir": data_dir, "database_url": database_url}, config), number))
+    asyncio.run(_cancel(at.settings(), number))
 
 
 @jobs.command
-def retry(
-    number: int,
-    *,
-    data_dir: Path | None = None,
-    database_url: str | None = None,
-    config: ConfigFile = None,
-) -> None:
+def retry(number: int, *, at: Location = DEFAULT) -> None:
     """Try a job again that has failed, was parked or cancelled, or waits; what was done is not done again.
 
     Example: dicomweb jobs retry 17
@@ -130,12 +95,8 @@ def retry(
     ----------
     number
         As listed.
-    data_dir
-        Folder of the archive.
-    database_url
-        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
     """
-    asyncio.run(_retry(load({"data_dir": data_dir, "database_url": database_url}, config), number))
+    asyncio.run(_retry(at.settings(), number))
 
 
 @asynccontextmanager

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from dicomweb.commands.flags import ConfigFile
-from dicomweb.settings import SettingsError, load
+from dicomweb.commands.location import DEFAULT, Location
+from dicomweb.settings import SettingsError
 
 peers = App(
     name="peers",
@@ -39,9 +39,7 @@ def add(
     availability: Switch = False,
     forward_performed_steps: Switch = False,
     description: str = "",
-    data_dir: Path | None = None,
-    database_url: str | None = None,
-    config: ConfigFile = None,
+    at: Location = DEFAULT,
 ) -> None:
     """Add a peer, or change one: what is not given gets its default. Effective at once.
 
@@ -77,10 +75,6 @@ def add(
         Send it the performed procedure steps that the archive is told of.
     description
         For people.
-    data_dir
-        Folder of the archive.
-    database_url
-        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
     """
     from dicomweb.commands import peer_actions
     from storage.peers import Peer
@@ -96,19 +90,13 @@ def add(
         forward_performed_steps=forward_performed_steps,
         description=description,
     )
-    settings = load({"data_dir": data_dir, "database_url": database_url}, config)
+    settings = at.settings()
     passcodes = _passcode("--passcode-file", passcode_file), _passcode("--our-passcode-file", our_passcode_file)
     asyncio.run(peer_actions.add(settings, peer, *passcodes))
 
 
 @peers.command(name="list")
-def list_(
-    *,
-    json: Switch = False,
-    data_dir: Path | None = None,
-    database_url: str | None = None,
-    config: ConfigFile = None,
-) -> None:
+def list_(*, json: Switch = False, at: Location = DEFAULT) -> None:
     """List the peers.
 
     Example: dicomweb peers list
@@ -117,24 +105,14 @@ def list_(
     ----------
     json
         Write each as one line of JSON.
-    data_dir
-        Folder of the archive.
-    database_url
-        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
     """
     from dicomweb.commands import peer_actions
 
-    asyncio.run(peer_actions.show_all(load({"data_dir": data_dir, "database_url": database_url}, config), json))
+    asyncio.run(peer_actions.show_all(at.settings(), json))
 
 
 @peers.command
-def show(
-    ae_title: str,
-    *,
-    data_dir: Path | None = None,
-    database_url: str | None = None,
-    config: ConfigFile = None,
-) -> None:
+def show(ae_title: str, *, at: Location = DEFAULT) -> None:
     """Show all that is known of a peer, as JSON; a passcode is never shown.
 
     Example: dicomweb peers show PACS
@@ -143,24 +121,14 @@ def show(
     ----------
     ae_title
         Its AE title; case matters.
-    data_dir
-        Folder of the archive.
-    database_url
-        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
     """
     from dicomweb.commands import peer_actions
 
-    asyncio.run(peer_actions.show(load({"data_dir": data_dir, "database_url": database_url}, config), ae_title))
+    asyncio.run(peer_actions.show(at.settings(), ae_title))
 
 
 @peers.command
-def remove(
-    ae_title: str,
-    *,
-    data_dir: Path | None = None,
-    database_url: str | None = None,
-    config: ConfigFile = None,
-) -> None:
+def remove(ae_title: str, *, at: Location = DEFAULT) -> None:
     """Forget a peer. Effective at once.
 
     Example: dicomweb peers remove PACS
@@ -169,25 +137,14 @@ def remove(
     ----------
     ae_title
         Its AE title; case matters.
-    data_dir
-        Folder of the archive.
-    database_url
-        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
     """
     from dicomweb.commands import peer_actions
 
-    asyncio.run(peer_actions.remove(load({"data_dir": data_dir, "database_url": database_url}, config), ae_title))
+    asyncio.run(peer_actions.remove(at.settings(), ae_title))
 
 
 @peers.command
-def echo(
-    ae_title: str,
-    *,
-    aet: str | None = None,
-    data_dir: Path | None = None,
-    database_url: str | None = None,
-    config: ConfigFile = None,
-) -> None:
+def echo(ae_title: str, *, aet: str | None = None, at: Location = DEFAULT) -> None:
     """Ask a peer by C-ECHO whether it is there and talks to us; exit status 1 when not.
 
     Example: dicomweb peers echo PACS
@@ -198,15 +155,10 @@ def echo(
         Its AE title; case matters.
     aet
         AE title to call it with; that of the running server by default.
-    data_dir
-        Folder of the archive.
-    database_url
-        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
     """
     from dicomweb.commands import peer_actions
 
-    settings = load({"data_dir": data_dir, "database_url": database_url, "aet": aet}, config)
-    sys.exit(asyncio.run(peer_actions.echo(settings, ae_title)))
+    sys.exit(asyncio.run(peer_actions.echo(at.settings(aet=aet), ae_title)))
 
 
 @peers.command
@@ -218,9 +170,7 @@ def find(
     limit: int = 500,
     json: Switch = False,
     aet: str | None = None,
-    data_dir: Path | None = None,
-    database_url: str | None = None,
-    config: ConfigFile = None,
+    at: Location = DEFAULT,
 ) -> None:
     """Search a peer's archive by C-FIND; exit status 1 when that fails.
 
@@ -241,14 +191,10 @@ def find(
         Write each match as one line of DICOM JSON.
     aet
         AE title to call it with; that of the running server by default.
-    data_dir
-        Folder of the archive.
-    database_url
-        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
     """
     from dicomweb.commands import peer_actions
 
-    settings = load({"data_dir": data_dir, "database_url": database_url, "aet": aet}, config)
+    settings = at.settings(aet=aet)
     keys = dict(each.partition("=")[::2] for each in key or ())
     sys.exit(asyncio.run(peer_actions.find(settings, ae_title, level, keys, limit, json)))
 
@@ -261,9 +207,7 @@ def pull(
     *,
     get: Switch = False,
     background: Switch = False,
-    data_dir: Path | None = None,
-    database_url: str | None = None,
-    config: ConfigFile = None,
+    at: Location = DEFAULT,
 ) -> None:
     """Bring studies here that a peer has, but for what is here already; exit status 1 when something did not come.
 
@@ -282,14 +226,10 @@ def pull(
         Use C-GET instead of C-MOVE.
     background
         Leave it to the running server and do not wait.
-    data_dir
-        Folder of the archive.
-    database_url
-        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
     """
     from dicomweb.commands import peer_actions
 
-    settings = load({"data_dir": data_dir, "database_url": database_url}, config)
+    settings = at.settings()
     parameters = {"method": "get" if get else "move"}
     sys.exit(asyncio.run(peer_actions.queue(settings, "pull", ae_title, studies, parameters, background=background)))
 
@@ -301,9 +241,7 @@ def send(
     /,
     *,
     background: Switch = False,
-    data_dir: Path | None = None,
-    database_url: str | None = None,
-    config: ConfigFile = None,
+    at: Location = DEFAULT,
 ) -> None:
     """Send studies to a peer by C-STORE; exit status 1 when something did not arrive.
 
@@ -319,14 +257,10 @@ def send(
         Study Instance UIDs.
     background
         Leave it to the running server and do not wait.
-    data_dir
-        Folder of the archive.
-    database_url
-        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
     """
     from dicomweb.commands import peer_actions
 
-    settings = load({"data_dir": data_dir, "database_url": database_url}, config)
+    settings = at.settings()
     sys.exit(asyncio.run(peer_actions.queue(settings, "send", ae_title, studies, {}, background=background)))
 
 

@@ -16,13 +16,12 @@ from contextlib import aclosing, suppress
 from typing import Any, Final
 
 from dicomweb.dimse.association import Association, Message
-from dicomweb.dimse.command_set import Command, Operation
+from dicomweb.dimse.command_set import Operation
 from dicomweb.dimse.errors import AssociationError
 from dicomweb.failures import failure_of
-from dicomweb.scu.calling import EXPLICIT_LE, IMPLICIT_LE, LITTLE_ENDIAN, Caller, context_of
+from dicomweb.scu.calling import EXPLICIT_LE, IMPLICIT_LE, LITTLE_ENDIAN, Caller
 from dicomweb.scu.received_file import received_file
-from dicomweb.scu.retrieval import PATIENT_ROOT_GET, SILENCE, STUDY_ROOT_GET, Retrieval, retrievals
-from storage import data_set
+from dicomweb.scu.retrieval import PATIENT_ROOT_GET, STUDY_ROOT_GET, Retrieval, retrievals
 from storage.archive import Archive
 from storage.ingest import Outcome
 from storage.peers import Peer
@@ -89,18 +88,9 @@ async def get(
     association = await caller.connect(peer, contexts, roles=roles)
     storing = asyncio.create_task(_store_all(association, archive, taken))
     try:
-        context = context_of(association, *ROOTS)
-        command: Command = {
-            "CommandField": Operation.C_GET,
-            "AffectedSOPClassUID": context.abstract_syntax,
-            "Priority": 0,
-        }
-        data = data_set.encode(identifier, context.transfer_syntax)
-        answers = association.requests(context, command, data, timeout=SILENCE)
-        async with aclosing(retrievals("C-GET", answers)) as found:
+        async with aclosing(retrievals(association, Operation.C_GET, ROOTS, identifier)) as found:
             async for retrieval in found:
                 yield retrieval
-        await association.release()
     finally:
         await association.abort()
         storing.cancel()

@@ -4,10 +4,9 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from dicomweb.dimse.command_set import Command, Operation
-from dicomweb.scu.calling import LITTLE_ENDIAN, Caller, context_of
-from dicomweb.scu.retrieval import PATIENT_ROOT_MOVE, SILENCE, STUDY_ROOT_MOVE, Retrieval, retrievals
-from storage import data_set
+from dicomweb.dimse.command_set import Operation
+from dicomweb.scu.calling import LITTLE_ENDIAN, Caller
+from dicomweb.scu.retrieval import PATIENT_ROOT_MOVE, STUDY_ROOT_MOVE, Retrieval, retrievals
 from storage.peers import Peer
 
 ROOTS = (STUDY_ROOT_MOVE, PATIENT_ROOT_MOVE)
@@ -40,18 +39,9 @@ async def move(
     """
     association = await caller.connect(peer, [(root, LITTLE_ENDIAN) for root in ROOTS])
     try:
-        context = context_of(association, *ROOTS)
-        command: Command = {
-            "CommandField": Operation.C_MOVE,
-            "AffectedSOPClassUID": context.abstract_syntax,
-            "Priority": 0,
-            "MoveDestination": destination,
-        }
-        data = data_set.encode(identifier, context.transfer_syntax)
-        answers = association.requests(context, command, data, timeout=SILENCE)
-        async with aclosing(retrievals("C-MOVE", answers)) as found:
+        found = retrievals(association, Operation.C_MOVE, ROOTS, identifier, MoveDestination=destination)
+        async with aclosing(found):
             async for retrieval in found:
                 yield retrieval
-        await association.release()
     finally:
         await association.abort()

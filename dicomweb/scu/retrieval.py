@@ -1,14 +1,14 @@
-"""What C-MOVE and C-GET have in common: information models, and the counters of responses (PS3.4 C.4.2, C.4.3)."""
+"""What C-MOVE and C-GET have in common: information models, the request and its responses (PS3.4 C.4.2, C.4.3)."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from dicomweb.dimse.association import Message
-from dicomweb.dimse.command_set import number
+from dicomweb.dimse.association import Association, Message
+from dicomweb.dimse.command_set import Command, Operation, number
 from dicomweb.dimse.errors import AssociationError
-from dicomweb.scu.calling import CANCELLED, PENDING, OperationFailed, comment_of, status_of
+from dicomweb.scu.calling import CANCELLED, PENDING, OperationFailed, comment_of, context_of, status_of
 from storage import data_set
 from storage.attributes import tag_of
 
@@ -40,31 +40,55 @@ class Retrieval:
     failed_uids: tuple[str, ...] = ()
 
 
-async def retrievals(operation: str, answers: AsyncGenerator[Message, None]) -> AsyncGenerator[Retrieval, None]:
-    """Read the responses of a C-MOVE or C-GET.
+async def retrievals(
+    association: Association, operation: Operation, roots: Sequence[str], identifier: Mapping[str, Any], **more: str
+) -> AsyncGenerator[Retrieval, None]:
+    """Do a C-MOVE or C-GET, yield how far the peer is with each of its responses, and release the association.
 
     That some sub-operations failed is the last result, not an error.
 
+    Parameters
+    ----------
+    association, operation
+        Where it is asked for, and which of both.
+    roots : sequence of str
+        Its information models: the first that the peer accepted is used.
+    identifier : mapping
+        From `identifier.uids`.
+    more
+        Further elements of the command.
+
     Raises
     ------
+    AssociationError
+        The association broke, or the peer does not do this for us.
     OperationFailed
         The peer answered with a failure that is not about single instances.
     """
-    async with aclosing(answers):
+    context = context_of(association, *roots)
+    sop_class = context.abstract_syntax
+    command: Command = {"CommandField": operation, "AffectedSOPClassUID": sop_class, "Priority": 0, **more}
+    data = data_set.encode(identifier, context.transfer_syntax)
+    async with aclosing(association.requests(context, command, data, timeout=SILENCE)) as answers:
         async for answer in answers:
-            command = answer.command
-            status = status_of(command)
-            failures = number(command, "NumberOfFailedSuboperations", 0)
-            if not (status in _ORDINARY or (status == _ALL_FAILED and failures)):
-                raise OperationFailed(operation, status, comment_of(command))
-            remaining = number(command, "NumberOfRemainingSuboperations", -1)
-            yield Retrieval(
-                None if remaining < 0 else remaining,
-                number(command, "NumberOfCompletedSuboperations", 0),
-                failures,
-                number(command, "NumberOfWarningSuboperations", 0),
-                await _failed_uids(answer),
-            )
+            yield await _retrieval(operation, answer)
+    await association.release()
+
+
+async def _retrieval(operation: Operation, answer: Message) -> Retrieval:
+    command = answer.command
+    status = status_of(command)
+    failures = number(command, "NumberOfFailedSuboperations", 0)
+    if not (status in _ORDINARY or (status == _ALL_FAILED and failures)):
+        raise OperationFailed(operation.name.replace("_", "-"), status, comment_of(command))
+    remaining = number(command, "NumberOfRemainingSuboperations", -1)
+    return Retrieval(
+        None if remaining < 0 else remaining,
+        number(command, "NumberOfCompletedSuboperations", 0),
+        failures,
+        number(command, "NumberOfWarningSuboperations", 0),
+        await _failed_uids(answer),
+    )
 
 
 async def _failed_uids(answer: Message) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.browser.chromium import DESKTOP, FLAGS, chromium_path
+from tests.browser.pages import archive, open_page, page  # noqa: F401 - fixtures
 from tests.browser.watched import Watched
 from tests.live_server import REPOSITORY
 
@@ -44,13 +45,13 @@ def context(chromium: Any) -> Iterator[Any]:
 @pytest.fixture
 def watched(context: Any, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Watched]:
     """A page whose console, requests and errors are remembered; what went wrong fails the test at its end."""
-    page = Watched(context.new_page())
-    yield page
+    opened = Watched(context.new_page())
+    yield opened
     kept = Path(os.environ.get("DICOMWEB_TEST_SCREENSHOTS", tmp_path))
     kept.mkdir(parents=True, exist_ok=True)
-    page.page.screenshot(path=kept / f"{request.node.name}.png")
-    page.page.close()
-    assert page.problems == []
+    opened.page.screenshot(path=kept / f"{request.node.name}.png")
+    opened.page.close()
+    assert opened.problems == []
 
 
 @pytest.fixture(scope="session")

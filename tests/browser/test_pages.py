@@ -1,79 +1,22 @@
-"""The archive's own pages in a real browser: upload, find, look, download, administer; by mouse, keyboard and touch."""
+"""The archive's own pages in a real browser: upload, find, look, download; by mouse, keyboard and touch."""
 
 import io
 import re
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from tests.browser.looking import PARKED, disc, drag, drop, eventually, picture, store, wait_for_frame
+from tests.browser.looking import drag, drop, eventually, picture, store, wait_for_frame
+from tests.browser.pages import HOSTILE, PHONE, SLICES, open_study
 from tests.browser.watched import Watched
-from tests.builders import ct_slice, dicom_file, multi_frame, new_uid
+from tests.builders import ct_slice, dicom_file, new_uid
 from tests.corpus import corpus_files
-from tests.live_server import LiveServer, running_server
-
-HOSTILE = '"><img src=x onerror=alert(1)><script>alert(2)</script>'
-HOSTILE_NAME = '"><b>bold</b>^<script>alert(3)</script>'  # an equals sign would part the groups of a name
-SLICES = 12
-DESKTOP = {"width": 1280, "height": 800}
-PHONE = {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """A server of these tests' own, with a CT of a dozen slices, and a study whose every text is markup."""
-    with running_server(tmp_path_factory.mktemp("pages"), "--workers", "1") as running:
-        study, series = new_uid(), new_uid()
-        named = {"PatientName": "Doe^Jane", "PatientID": "P-1", "StudyDescription": "Thorax", "StudyDate": "20260102"}
-        for number in range(1, SLICES + 1):
-            store(running, disc(study, series, number, **named))
-        hostile = dict.fromkeys(("PatientID", "StudyDescription", "SeriesDescription"), HOSTILE)
-        store(running, ct_slice(PatientName=HOSTILE_NAME, **hostile, StudyDate="20260101"))
-        store(running, multi_frame(8, PatientName="Cine^Carl", PatientID="P-2", StudyDate="20250101"))
-        running.study = study  # type: ignore[attr-defined]
-        yield running
-
-
-@pytest.fixture
-def open_page(chromium: Any, archive: LiveServer) -> Iterator[Callable[..., Any]]:
-    """Open a page in a context of its own: `open_page(viewport=PHONE, color_scheme="dark")`; nothing may go wrong in
-    it, but for what a test puts into `page.watched.excused`."""
-    opened = []
-
-    def open_one(**options: Any) -> Any:
-        page = chromium.new_context(**{"viewport": DESKTOP, **options}).new_page()
-        page.set_default_timeout(20_000)
-        page.watched = Watched(page)
-        page.on("console", lambda message: _violation(page.watched, message))
-        page.watched.open(f"{archive.url}/ui/")
-        opened.append(page)
-        return page
-
-    yield open_one
-    for page in opened:
-        page.context.close()
-        assert page.watched.problems == []
-
-
-@pytest.fixture
-def page(open_page: Callable[..., Any]) -> Any:
-    """A page at the size of a small laptop."""
-    return open_page()
-
-
-def _violation(watched: Watched, message: Any) -> None:
-    if "Content Security Policy" in message.text:
-        watched.problems.append(f"{message.type}: {message.text}")
-
-
-def open_study(page: Any, archive: LiveServer) -> None:
-    page.goto(f"{archive.url}/ui/#/studies/{archive.study}")  # type: ignore[attr-defined]
-    wait_for_frame(page, (SLICES + 1) // 2)
+from tests.live_server import LiveServer
 
 
 def test_a_folder_that_is_dropped_is_stored_found_and_looked_through(page: Any, tmp_path: Path) -> None:
@@ -298,64 +241,6 @@ def test_filters_stand_in_the_address_and_names_do_not(page: Any, archive: LiveS
     assert page.get_by_role("button", name="CT", exact=True).get_attribute("aria-pressed") == "true"
 
 
-def test_a_peer_is_added_asked_sent_to_and_deleted(page: Any, archive: LiveServer) -> None:
-    """Our own gateway as a peer: it answers C-ECHO; a study sent to it is a job that gets done."""
-    page.get_by_role("link", name="Peers").click()
-    page.get_by_role("button", name="Add a peer").click()
-    dialog = page.get_by_role("dialog")
-    dialog.get_by_label("AE title").fill("DICOMWEB")
-    dialog.get_by_label("Host").fill("127.0.0.1")
-    dialog.get_by_role("spinbutton", name="Port").fill(str(archive.dimse_port))
-    dialog.get_by_label("Description").fill("<b>ourselves</b>")
-    dialog.get_by_role("button", name="Add").click()
-    row = page.get_by_role("row").filter(has_text="DICOMWEB")
-    row.get_by_text("<b>ourselves</b>").wait_for()
-    row.get_by_role("button", name="Echo").click()
-    row.get_by_text("Answers in").wait_for()
-    url = f"{archive.url}/api/peers/DICOMWEB"
-    kept = {"availability": True, "commitment_delivery": ["next", "new"], "username": "u", "our_username": "us"}
-    httpx2.put(url, json=httpx2.get(url).json() | kept | {"passcode": "secret"})
-    page.reload()
-    row.get_by_role("button", name="Edit").click()
-    dialog.get_by_label("Description").fill("changed")
-    dialog.get_by_role("button", name="Save").click()
-    row.get_by_text("changed").wait_for()
-    shown = httpx2.get(url).json()
-    assert kept.items() <= shown.items() and shown["has_passcode"] is True
-    httpx2.put(url, json=shown | {"username": "", "our_username": "", "availability": False, "passcode": ""})
-    open_study(page, archive)
-    page.get_by_role("button", name="Send").click()
-    page.get_by_role("dialog").get_by_role("button", name="Send").click()
-    page.get_by_role("link", name="Watch it").click()
-    page.get_by_role("row").filter(has_text=f"{SLICES} of {SLICES}").get_by_text("done").wait_for()
-    page.get_by_role("link", name="Peers").click()
-    page.get_by_role("button", name="Delete DICOMWEB").click()
-    page.get_by_role("dialog").get_by_role("button", name="Forget").click()
-    page.get_by_role("heading", name="No peers yet").wait_for()
-
-
-def test_a_worklist_item_is_added_changed_and_deleted(page: Any, archive: LiveServer) -> None:
-    """What the form does not show stays as it was; the change is refused when somebody was faster (If-Match)."""
-    page.get_by_role("link", name="Worklist").click()
-    page.get_by_role("button", name="Add", exact=True).click()
-    dialog = page.get_by_role("dialog")
-    dialog.get_by_label("Family name").fill("Order")
-    dialog.get_by_label("Given name").fill("Olga")
-    dialog.get_by_label("Patient ID").fill("W-1")
-    dialog.get_by_label("Station AE title").fill("CT1")
-    dialog.get_by_role("button", name="Add").click()
-    row = page.get_by_role("row").filter(has_text="Order, Olga")
-    row.get_by_role("button", name="Edit").click()
-    dialog.get_by_label("Accession number").fill("ACC-77")
-    dialog.get_by_role("button", name="Save").click()
-    row.get_by_text("Accession ACC-77").wait_for()
-    (item,) = httpx2.get(f"{archive.url}/api/worklist?PatientID=W-1").json()
-    assert item["00100010"]["Value"] == [{"Alphabetic": "Order^Olga"}]
-    row.get_by_role("button", name="Delete").click()
-    dialog.get_by_role("button", name="Delete").click()
-    page.get_by_role("heading", name="Nothing on the worklist").wait_for()
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page_fits_a_phone(open_page: Callable[..., Any], archive: LiveServer, scheme: str) -> None:
     """At 390 pixels nothing is wider than the screen; every page has its heading; nothing complains."""
@@ -403,31 +288,6 @@ def test_an_object_without_a_picture_says_so(page: Any, archive: LiveServer) -> 
     store(archive, dicom_file(StudyInstanceUID=study, PatientName="Struct^Stan", **plan))
     page.goto(f"{archive.url}/ui/#/studies/{study}")
     page.get_by_text("This object is not a picture.").wait_for()
-
-
-def test_a_parked_commitment_is_looked_into_and_sent_again(page: Any, archive: LiveServer) -> None:
-    """What could not be delivered says why; sending it again is a POST of JSON, as every change."""
-    uid = {"sop_class_uid": "1.2.840.10008.5.1.4.1.1.2", "sop_instance_uid": "1.2.3.4", "failure_reason": "0112"}
-    instances = [uid | {"outcome": "failed", "meaning": "No such object instance"}]
-    sent: list[Any] = []
-
-    def answer(route: Any) -> None:
-        if route.request.method == "POST":
-            sent.append((route.request.url, route.request.headers["content-type"]))
-            route.fulfill(status=202, json=PARKED | {"state": "reporting"})
-        else:
-            alone = "/commitments/7" in route.request.url
-            route.fulfill(json=PARKED | {"instances": instances} if alone else [PARKED])
-
-    page.route(re.compile("/api/commitments"), answer)
-    page.goto(f"{archive.url}/ui/#/commitments")
-    row = page.get_by_role("row").filter(has_text="CT1 cannot be reached.")
-    row.get_by_role("button", name="Details").click()
-    page.get_by_role("dialog").get_by_text("No such object instance").wait_for()
-    page.keyboard.press("Escape")
-    row.get_by_role("button", name="Send again").click()
-    page.get_by_text("The report is on its way to CT1.").first.wait_for()
-    assert sent == [(f"{archive.url}/api/commitments/7/resend", "application/json")]
 
 
 def test_a_page_of_thousands_of_files_stays_alive(page: Any, archive: LiveServer, tmp_path: Path) -> None:

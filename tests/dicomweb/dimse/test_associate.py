@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 
@@ -110,13 +110,17 @@ def test_an_acceptance_comes_back_as_it_was(proposal: Proposal, data: st.DataObj
 
 
 @given(st.binary(max_size=300))
+@example(bytes(67))
+@example(bytes(71))
+@example(bytes(71) + b"\x01")
 def test_garbage_is_a_protocol_error(data: bytes) -> None:
-    """Whatever comes instead of a proposal or an acceptance is a ProtocolError and nothing else (promise 7)."""
+    """Whatever is not laid out as a proposal or an acceptance is a ProtocolError and nothing else (promise 7)."""
     for decode in (decode_request, decode_acceptance):
         try:
             decode(data)
         except ProtocolError:
             continue
+        assert len(data) >= 68 and _is_items(data[68:])
 
 
 @given(proposals(), st.data())
@@ -252,6 +256,16 @@ def _proposal(**fields: Any) -> Proposal:
         "implementation_version_name": "V",
     }
     return Proposal(**defaults | fields)
+
+
+def _is_items(content: bytes) -> bool:
+    """Whether there are only items, each as long as it says (PS3.8 9.3.2)."""
+    while len(content) >= 4:
+        end = 4 + int.from_bytes(content[2:4], "big")
+        if end > len(content):
+            return False
+        content = content[end:]
+    return not content
 
 
 def _fields(proposal: Proposal) -> list[Any]:

@@ -179,7 +179,9 @@ async def test_an_idle_association_is_ended(archive: Archive) -> None:
         assert value("dicomweb_dimse_associations_total", outcome="timeout", reason="PeerTimeout") == 1
 
 
-async def test_an_association_that_is_dead_is_ended_by_the_watchdog(served: Serving) -> None:
+async def test_an_association_that_is_dead_is_ended_by_the_watchdog(
+    served: Serving, caplog: pytest.LogCaptureFixture
+) -> None:
     """What an association should have noticed itself is noticed all the same."""
     association = await served.open()
     await until(lambda: len(served.gateway.associations) == 1)
@@ -188,6 +190,7 @@ async def test_an_association_that_is_dead_is_ended_by_the_watchdog(served: Serv
     live.moved -= 10_000
     await end_the_dead(served.gateway)
     await until(lambda: not association.is_open and len(served.gateway.associations) == 0)
+    assert sum(" is dead for " in message for message in caplog.messages) == 1
 
 
 @pytest.mark.parametrize(
