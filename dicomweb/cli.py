@@ -4,6 +4,8 @@ A new command is a function in a module of `dicomweb/commands` and one more line
 when it is run (or its help asked for).
 """
 
+import os
+import select
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -30,6 +32,11 @@ COMMANDS: Mapping[str, str] = {
 
 WRONG_USE = 2
 FAILED = 1
+PIPE_CLOSED = 141
+"""What a shell says of a tool that SIGPIPE ended."""
+
+OUTPUTS = (1, 2)
+"""Standard output and standard error."""
 
 
 def make_app(names: Sequence[str] = tuple(COMMANDS)) -> App:
@@ -47,7 +54,19 @@ def make_app(names: Sequence[str] = tuple(COMMANDS)) -> App:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command that the arguments (by default those of the process) name; ends the process."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        try:
+            _run(list(sys.argv[1:] if arguments is None else arguments))
+        except SystemExit:
+            _flush()
+            raise
+    except BrokenPipeError:
+        if not _abandon_closed_outputs():
+            raise  # it was a connection
+        sys.exit(PIPE_CLOSED)
+
+
+def _run(given: Sequence[str]) -> None:
     for name in unknown_variables():
         sys.stderr.write(f"warning: the environment variable {name} is no setting of dicomweb\n")
     wanted = [given[0]] if given and given[0] in COMMANDS else tuple(COMMANDS)
@@ -61,6 +80,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(FAILED)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _flush() -> None:
+    """Write what is still to be written while it can be said that nobody reads it."""
+    if sys.stdout is not None:  # started with it closed
+        sys.stdout.flush()
+
+
+def _abandon_closed_outputs() -> bool:
+    """Let what is written to outputs that nobody reads any more vanish; tells whether there are any."""
+    poll = select.poll()
+    for number in OUTPUTS:
+        poll.register(number, 0)
+    closed = [number for number, events in poll.poll(0) if events & select.POLLERR]
+    if closed:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for number in closed:
+            os.dup2(nowhere, number)
+    return bool(closed)
 
 
 if __name__ == "__main__":

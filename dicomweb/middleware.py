@@ -16,6 +16,7 @@ One ASGI class, since each layer of wrapping costs on the frames path. Facts it 
 import zlib
 from collections.abc import Iterable
 from functools import lru_cache
+from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -58,7 +59,8 @@ class ProtocolMiddleware:
     app : ASGIApp
         The application inside.
     cors_origins : iterable of str
-        Origins that may read the answers; "*" stands for all, none at all keeps other origins out.
+        Origins that may read the answers; "*" stands for all, "localhost" for all of the browser's own machine, and
+        none at all keeps other origins out.
     mount : str
         Path of the DICOMweb root; below it a slash at the end of a path is dropped.
     same_site : str, optional
@@ -74,6 +76,7 @@ class ProtocolMiddleware:
         self.same_site = same_site
         self.origins = frozenset(origin.rstrip("/") for origin in cors_origins)
         self.every_origin = "*" in self.origins
+        self.own_machine = "localhost" in self.origins
         self.mount = mount
         policy = b"cross-origin" if self.origins else b"same-origin"
         self.fixed = [(b"x-content-type-options", b"nosniff"), (b"cross-origin-resource-policy", policy)]
@@ -108,9 +111,21 @@ class ProtocolMiddleware:
             await answer_unforeseen(error)(scope, receive, response)
 
     def _origin_headers(self, origin: bytes) -> list[tuple[bytes, bytes]]:
-        if self.every_origin or not origin or origin.decode("latin-1") not in self.origins:
+        if self.every_origin or not origin:
+            return []
+        name = origin.decode("latin-1")
+        if name not in self.origins and not (self.own_machine and _is_of_own_machine(name)):
             return []
         return [(b"access-control-allow-origin", origin), _EXPOSE]
+
+
+@lru_cache(maxsize=256)
+def _is_of_own_machine(origin: str) -> bool:
+    try:
+        host = urlsplit(origin).hostname or ""
+    except ValueError:
+        return False
+    return host in ("localhost", "127.0.0.1", "::1") or host.endswith(".localhost")
 
 
 _SAME_SITE = [(b"x-content-type-options", b"nosniff"), (b"cross-origin-resource-policy", b"same-origin")]

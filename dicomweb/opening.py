@@ -5,11 +5,12 @@ Facts this module keeps:
 - Only the holder of the data folder starts its database, changes the schema and sweeps; a guest does none of that.
 - While a guest works nothing is swept, so that a server that starts meanwhile (the one it was the guest of died) does
   not take away what the guest is about to commit.
+- Beside a server a command calls peers as that server does, but for what the command is told itself.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,14 @@ from storage.sweep import sweep
 
 START_PATIENCE = 5.0
 """Seconds that a server that holds the folder is given to say where its database is."""
+
+CERTIFICATE = frozenset({"dimse_tls_certificate", "dimse_tls_key"})
+"""They belong together: the key of another certificate is of no use."""
+CALLING = (
+    *("aet", "dimse_tls_certificate", "dimse_tls_key", "dimse_tls_ca"),
+    *("dimse_acse_timeout", "dimse_timeout", "dimse_idle_timeout", "dimse_max_pdu"),
+)
+"""The settings that peers are called with."""
 
 
 @asynccontextmanager
@@ -66,6 +75,28 @@ async def open_archive(settings: Settings, *, exclusive: bool = False, create: b
         if isinstance(held, DataFolder):
             await _tidy(archive, held, exclusive=exclusive)
         yield archive
+
+
+def calling_facts(settings: Settings) -> dict[str, Any]:
+    """Return what a server publishes of the settings it calls peers with: JSON values, absolute paths, no secrets."""
+    values = {name: getattr(settings, name) for name in CALLING}
+    return {name: str(value.absolute()) if isinstance(value, Path) else value for name, value in values.items()}
+
+
+def with_calling_facts(settings: Settings, facts: Mapping[str, Any] | None) -> Settings:
+    """Return the settings with what a running server published, where they themselves were given nothing.
+
+    Parameters
+    ----------
+    settings
+        Those of the command: flags, environment and file.
+    facts
+        From `DataFolder.running`; None without a server.
+    """
+    given = settings.model_fields_set
+    kept = given | CERTIFICATE if given & CERTIFICATE else given
+    taken = {name: facts[name] for name in CALLING if name in facts and name not in kept} if facts else {}
+    return Settings(**{name: getattr(settings, name) for name in given} | taken)
 
 
 async def _hold_or_join(path: Path) -> DataFolder | dict[str, Any]:

@@ -67,7 +67,9 @@ class Settings(BaseSettings):
         description="Addresses or networks of reverse proxies whose forwarding headers are believed.",
     )
     cors_origins: TextList = Field(
-        ["*"], description="Web origins whose scripts may use the archive; * means every origin."
+        ["localhost"],
+        description="Web origins whose scripts may use the archive, such as https://viewer.example.org; localhost "
+        "means whatever this machine serves, on any port, * every origin there is.",
     )
     shutdown_grace_seconds: float = Field(
         30, ge=0, le=3600, description="How long requests in flight may go on after a stop was asked for."

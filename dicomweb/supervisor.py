@@ -27,6 +27,7 @@ from dicomweb import demo, logs
 from dicomweb.children import LAST_PATIENCE, Child, Kind
 from dicomweb.listener import DIMSE, DIMSE_TLS, HTTP, address_of, listen_everywhere, url_of
 from dicomweb.metrics import CHILDREN_FILE, FOLDER_VARIABLE
+from dicomweb.opening import calling_facts
 from dicomweb.settings import Settings
 from dicomweb.tls import server_context
 from dicomweb.urls import MOUNT
@@ -193,7 +194,7 @@ class Supervisor:
         address = url_of(listeners[HTTP])
         dimse = {name: address_of(listeners[name]) for name in (DIMSE, DIMSE_TLS) if name in listeners}
         # Before the first child can say that it is ready: whoever waited for that is to find the server.
-        folder.publish(database_url=url, url=address, aet=self.settings.aet, **dimse)
+        folder.publish(database_url=url, url=address, **calling_facts(self.settings), **dimse)
         running = [asyncio.create_task(child.run()) for child in self.children]
         tending = [asyncio.create_task(self._look_after(embedded))] if embedded else []
         try:

@@ -20,6 +20,7 @@ from typing import Any
 from storage.elements import Dataset, Element, Limits, Tag
 from storage.errors import InvalidDicom, LimitExceeded
 from storage.fragments import UNDEFINED, span_to_delimiter
+from storage.loss import Loss
 from storage.source import Source
 from storage.vr import (
     AMBIGUOUS,
@@ -160,6 +161,8 @@ class ElementParser:
                 keep = self._keep
                 at = 0
                 if len(window) < 8:
+                    if window.strip(b"\0 \r\n"):
+                        self.warn(Loss("The data set ends within the head of an element."))
                     break
             if explicit:
                 group, number, code, length = header(window, at)
@@ -267,7 +270,7 @@ class ElementParser:
 
     def _truncated(self, tag: Tag) -> None:
         self.overran = True
-        self.warn(f"The value of ({tag >> 16:04X},{tag & 0xFFFF:04X}) is longer than what contains it.")
+        self.warn(Loss(f"The value of ({tag >> 16:04X},{tag & 0xFFFF:04X}) is longer than what contains it."))
 
     def _delimiter(self, tag: Tag, position: int, nested: bool) -> int:
         """End the item at its delimiter, or at what can only follow one; skip delimiters that delimit nothing."""

@@ -19,6 +19,7 @@ from storage.codestream import family
 from storage.elements import Dataset, Element, Header
 from storage.fragments import fragments
 from storage.layout import FRAGMENTED, PixelLayout, pixel_layout
+from storage.loss import Loss
 from storage.source import Source
 from storage.vr import tag_of
 
@@ -116,7 +117,7 @@ def _native_frames(pixel: PixelLayout, stated: int | None, warnings: list[str]) 
     if stated is None:
         return whole if whole and available - whole * pixel.frame_bits < 16 else min(whole, 1)
     if stated > whole:
-        warnings.append(f"Pixel data is too short: {whole} of {stated} frame(s) are there.")
+        warnings.append(Loss(f"Pixel data is too short: {whole} of {stated} frame(s) are there."))
     elif available - stated * pixel.frame_bits >= 16:
         warnings.append(f"Pixel data is longer than its {stated} frame(s).")
     return min(stated, whole)
@@ -127,7 +128,7 @@ def _encapsulated_frames(
 ) -> list[Frame]:
     offset_table, parts = _fragments(source, pixel, warnings)
     if not parts:
-        warnings.append("Encapsulated pixel data has no fragments.")
+        warnings.append(Loss("Encapsulated pixel data has no fragments."))
         return []
     if is_video(header.transfer_syntax_uid):
         return [(parts, None)]
@@ -209,7 +210,8 @@ def _frames_without_table(
     if heads[0] is None and stated is None:
         firsts = list(range(len(parts)))
     if stated is not None and len(firsts) != stated:
-        warnings.append(f"Encapsulated pixel data seems to hold {len(firsts)} frame(s) instead of {stated}.")
+        text = f"Encapsulated pixel data seems to hold {len(firsts)} frame(s) instead of {stated}."
+        warnings.append(Loss(text) if len(firsts) < stated else text)
         firsts = firsts[: stated + 1]
     frames = _split(parts, firsts, [])
     return frames if stated is None else frames[:stated]

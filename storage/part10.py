@@ -15,6 +15,7 @@ from storage.element_parser import ElementParser, not_dicom
 from storage.elements import Dataset, Element, Encoding, Header, Limits
 from storage.errors import InvalidDicom
 from storage.fragments import fragments
+from storage.loss import Loss
 from storage.source import BytesSource, FileSource, Source, inflated
 from storage.vr import PIXEL_DATA, SHORT_VR, explicit_element, first_word, standard_vr, tag_of
 
@@ -97,7 +98,7 @@ def read_header(source: Source, limits: Limits = Limits(), *, keep: int = 65536)
     if encoding.deflated:
         source, complete = inflated(source, position, limits.max_inflated_bytes)
         if not complete:
-            parser.warn("The deflated data set is cut short.")
+            parser.warn(Loss("The deflated data set is cut short."))
     if encoding.deflated or not encoding.little_endian:
         parser = ElementParser(source, limits, keep, little_endian=encoding.little_endian)
     dataset, _ = parser.data_set(position, source.length, explicit=encoding.explicit_vr)

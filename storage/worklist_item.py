@@ -70,6 +70,22 @@ STEP_COLUMNS: Final[Mapping[str, str]] = {
 }
 """Attributes of a step that have a column of `worklist_steps`; date and time share `start_at`."""
 
+STEP_TAGS: Final = frozenset(
+    map(
+        tag_of,
+        (
+            *("ScheduledStationAETitle", "ScheduledProcedureStepStartDate", "ScheduledProcedureStepStartTime"),
+            *("ScheduledProcedureStepEndDate", "ScheduledProcedureStepEndTime", "Modality"),
+            *("ScheduledPerformingPhysicianName", "ScheduledPerformingPhysicianIdentificationSequence"),
+            *("ScheduledProcedureStepDescription", "ScheduledProcedureStepID", "ScheduledStationName"),
+            *("ScheduledProcedureStepLocation", "ScheduledProtocolCodeSequence", "PreMedication"),
+            *("ReferencedDefinedProtocolSequence", "ReferencedPerformedProtocolSequence"),
+            *("ScheduledProcedureStepStatus", "CommentsOnTheScheduledProcedureStep", "RequestedContrastAgent"),
+        ),
+    )
+)
+"""Attributes that an item has in its steps alone (PS3.4 Table K.6-1, PS3.3 C.4.10)."""
+
 _LONGEST: Final = {"AE": 16, "CS": 16, "SH": 16}
 _NAMESPACE: Final = uuid.UUID("5b0cbd30-6c3e-4a52-9a0e-2f8f4f0f7c11")
 _MOST_STEPS: Final = 1000
@@ -114,6 +130,11 @@ class WorklistItem:
     def step_rows(self) -> list[dict[str, Any]]:
         """Return the columns of `worklist_steps` for each step, `number` from 1; a status that is not given is None."""
         return [_step_row(number, step) for number, step in enumerate(self.steps, 1)]
+
+
+def path_in_item(path: tuple[str, ...]) -> tuple[str, ...]:
+    """Return where in an item an attribute is that somebody names: those of the step need no sequence before them."""
+    return (STEPS, *path) if path[0] in STEP_TAGS else path
 
 
 def with_status(step: Mapping[str, Attribute], status: str) -> dict[str, Attribute]:

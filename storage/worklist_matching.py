@@ -14,7 +14,7 @@ Facts and clauses this module keeps:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
 from storage.attributes import tag_of, vr_of
@@ -26,7 +26,7 @@ from storage.matching import Key
 from storage.person_name import GROUPS
 from storage.search_text import is_wild, normal
 from storage.stored_values import Bindings, ColumnValue, JsonValue, in_array, in_document, is_private_creator
-from storage.worklist_item import DATE, ITEM_COLUMNS, STATUS, STEP_COLUMNS, STEPS, TIME
+from storage.worklist_item import DATE, ITEM_COLUMNS, STATUS, STEP_COLUMNS, STEPS, TIME, path_in_item
 
 UNMATCHED: Final = frozenset(
     map(tag_of, ("SpecificCharacterSet", "QueryRetrieveLevel", "QueryRetrieveView", "TimezoneOffsetFromUTC"))
@@ -120,6 +120,26 @@ def keys_of(identifier: Mapping[str, Any], path: tuple[str, ...] = ()) -> tuple[
     if len(keys) > _MOST_KEYS:
         raise InvalidQuery(f"a query has at most {_MOST_KEYS} keys")
     return tuple(keys)
+
+
+def query_of(keys: Sequence[Key], *, fuzzy: bool = False) -> WorklistQuery:
+    """Return the query of somebody who names attributes, those of the step with or without its sequence before them.
+
+    Raises
+    ------
+    InvalidQuery
+        A key can match nothing, is given twice or is wrong; the message names it.
+    """
+    query = WorklistQuery(tuple(replace(key, path=path_in_item(key.path)) for key in keys), fuzzy)
+    known: set[tuple[str, ...]] = set()
+    for key in query.keys:
+        if key.path in known:
+            raise InvalidQuery(f"{key.label} is given more than once")
+        known.add(key.path)
+    never = [key.label for key in query.keys if UNMATCHED.intersection(key.path)]
+    if unmatched := never or conditions(query).unmatched:
+        raise InvalidQuery(f"{unmatched[0]} cannot be searched for")
+    return query
 
 
 def conditions(query: WorklistQuery) -> WorklistConditions:

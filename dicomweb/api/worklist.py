@@ -25,7 +25,7 @@ from storage.attributes import RETRIEVE_URL, Level
 from storage.errors import InvalidQuery
 from storage.worklist import ItemChanged, StoredItem, Worklist
 from storage.worklist_item import WorklistItem, read_item
-from storage.worklist_matching import WorklistQuery, conditions
+from storage.worklist_matching import query_of
 
 DEFAULT_RESULTS: Final = 100
 MOST_RESULTS: Final = 1000
@@ -41,9 +41,7 @@ async def search_worklist(request: Request) -> Response:
     if search.warnings:
         raise InvalidQuery(search.warnings[0].replace(" and was ignored", ""))
     wanted = search.query
-    query = WorklistQuery(wanted.keys, fuzzy=wanted.fuzzy)
-    if unmatched := conditions(query).unmatched:
-        raise InvalidQuery(f"{unmatched[0]} cannot be searched for")
+    query = query_of(wanted.keys, fuzzy=wanted.fuzzy)
     found = await _worklist(request).search(query, limit=wanted.limit, offset=wanted.offset)
     return _json([_with_url(request, item) for item in found])
 
@@ -152,7 +150,7 @@ _WRONG = {400: "The item lacks something or is no DICOM JSON; the detail lists w
 _CHANGED = {412: "If-Match names another version than the present one."}
 _SEARCH = {
     "PatientID": ({"type": "string"}, "Any attribute by keyword, tag or dotted path is a key, as in QIDO-RS."),
-    "ScheduledProcedureStepSequence.Modality": ({"type": "string"}, "For example: a key of the step."),
+    "Modality": ({"type": "string"}, "For example: keys of the step need no sequence before them."),
     "limit": ({"type": "integer", "default": DEFAULT_RESULTS, "maximum": MOST_RESULTS}, "Most items of the answer."),
     "offset": ({"type": "integer", "default": 0}, "Items to skip."),
     "fuzzymatching": ({"type": "boolean", "default": False}, "Names also match by the beginnings of their parts."),

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import orjson
@@ -11,13 +12,13 @@ import orjson
 from dicomweb.api.peers import shown
 from dicomweb.dimse.errors import AssociationError
 from dicomweb.jobs.worker import JobWorker
-from dicomweb.opening import open_archive
+from dicomweb.opening import open_archive, with_calling_facts
 from dicomweb.progress import Progress
 from dicomweb.scu import echo as verification
 from dicomweb.scu import find as search
 from dicomweb.scu.calling import Caller, OperationFailed
 from dicomweb.scu.identifier import RETURNED, identifier, value_of
-from dicomweb.settings import Settings, SettingsError
+from dicomweb.settings import Settings, SettingsError, flag
 from storage.archive import Archive
 from storage.data_folder import DataFolder
 from storage.jobs import FINISHED, Job, Jobs
@@ -27,11 +28,11 @@ from storage.record import UID
 FAILED = 1
 LOOK_EVERY = 0.2
 WIDEST = 40
-"""Characters of a column."""
+"""Characters of a column, unless it holds UIDs: they are there to be used."""
 
 
 class _Place(NamedTuple):
-    """The archive, whether a server runs on it, and the settings, with the AE title of that server."""
+    """The archive, whether a server runs on it, and the settings, completed by those of that server."""
 
     archive: Archive
     served: bool
@@ -45,11 +46,56 @@ class _Place(NamedTuple):
         return peer
 
 
-async def add(settings: Settings, peer: Peer, passcode: str | None, our_passcode: str | None) -> None:
-    """Write a peer and say so; makes the archive when there is none."""
+async def add(
+    settings: Settings, address: Peer, changes: Mapping[str, Any], passcode: str | None, our_passcode: str | None
+) -> None:
+    """Add a peer, or change one that is known, and say what it is now; makes the archive when there is none.
+
+    Parameters
+    ----------
+    settings
+        Of the command.
+    address
+        Its AE title, host and port; of a new one all else, too.
+    changes
+        Other attributes, by name; those that are not among them stay as they are.
+    passcode, our_passcode
+        As `Peers.put` takes them.
+
+    Raises
+    ------
+    SettingsError
+        A passcode would be lost with the username it belongs to.
+    """
     async with _opened(settings, create=True) as place:
-        created = await Peers(place.archive.pool).put(peer, passcode=passcode, our_passcode=our_passcode)
-    sys.stdout.write(f"{peer.ae_title} is {'added' if created else 'changed'}.\n")
+        peers = Peers(place.archive.pool)
+        known = await peers.get(address.ae_title)
+        peer = replace(known or address, host=address.host, port=address.port, **changes)
+        if known is not None:
+            _keep_passcode("username", known.has_passcode, known.username, peer.username, passcode)
+            ours = known.our_passcode is not None
+            _keep_passcode("our_username", ours, known.our_username, peer.our_username, our_passcode)
+        created = await peers.put(peer, passcode=passcode, our_passcode=our_passcode)
+        written = await place.peer(peer.ae_title)
+    sys.stdout.write(f"{peer.ae_title} is {'added' if created else 'changed'}: {_summary(written)}\n")
+
+
+def _keep_passcode(name: str, has_passcode: bool, known: str, username: str, passcode: str | None) -> None:
+    """Refuse to lose a passcode unsaid: it goes with its username."""
+    if has_passcode and passcode is None and username not in ("", known):
+        option = flag(name.replace("username", "passcode_file"))
+        raise SettingsError(
+            f"The passcode there is belongs to {name} {known}; give that of {username} with {option}, or an empty file "
+            "for none."
+        )
+
+
+def _summary(peer: Peer) -> str:
+    """Write what is not the default, on one line."""
+    usual = shown(Peer("", "", 0))
+    values = {name: value for name, value in shown(peer).items() if name != "ae_title" and value != usual[name]}
+    texts = {name: ",".join(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    return " ".join(name if value is True else f"{name}={value}" for name, value in texts.items())
 
 
 async def show_all(settings: Settings, as_json: bool) -> None:
@@ -188,10 +234,9 @@ def _result(job: Job) -> int:
 
 @asynccontextmanager
 async def _opened(settings: Settings, *, create: bool = False) -> AsyncIterator[_Place]:
-    """Open the archive, and take over the AE title of the server that runs on it unless another one was given."""
+    """Open the archive, and call peers as the server that runs on it does, but for what was given otherwise."""
     facts = DataFolder.running(settings.data_dir)
-    if facts and "aet" in facts and "aet" not in settings.model_fields_set:
-        settings = settings.model_copy(update={"aet": facts["aet"]})
+    settings = with_calling_facts(settings, facts)
     async with open_archive(settings, create=create) as archive:
         yield _Place(archive, facts is not None, settings)
 
@@ -202,11 +247,17 @@ def _failed(peer: Peer, error: Exception) -> int:
 
 
 def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    cells = [[_printable(cell)[:WIDEST] for cell in row] for row in (names, *rows)]
+    cells = [[_cell(text) for text in row] for row in (names, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         sys.stdout.write(line.rstrip() + "\n")
+
+
+def _cell(text: str) -> str:
+    if len(text) <= WIDEST or UID.fullmatch(text):
+        return _printable(text)
+    return _printable(text[: WIDEST - 1]) + "…"
 
 
 def _printable(text: str) -> str:

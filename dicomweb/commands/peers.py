@@ -19,6 +19,8 @@ peers = App(
     Example: dicomweb peers add PACS 192.0.2.7 104""",
 )
 Switch = Annotated[bool, Parameter(negative=())]
+Change = bool | None
+"""On, off (--no-...), or as it is."""
 Words = Annotated[list[str] | None, Parameter(negative_iterable=())]
 
 
@@ -28,20 +30,22 @@ def add(
     host: str,
     port: int,
     *,
-    tls: Switch = False,
-    commitment_delivery: str = "same,new,next",
+    tls: Change = None,
+    commitment_delivery: str | None = None,
     transfer_syntax: Words = None,
-    character_set: str = "",
-    username: str = "",
+    character_set: str | None = None,
+    username: str | None = None,
     passcode_file: Path | None = None,
-    our_username: str = "",
+    our_username: str | None = None,
     our_passcode_file: Path | None = None,
-    availability: Switch = False,
-    forward_performed_steps: Switch = False,
-    description: str = "",
+    availability: Change = None,
+    forward_performed_steps: Change = None,
+    description: str | None = None,
     at: Location = DEFAULT,
 ) -> None:
-    """Add a peer, or change one: what is not given gets its default. Effective at once.
+    """Add a peer, or change one: what is not named stays as it is. Effective at once.
+
+    An empty value takes away what there was, such as --username "" for no user identity.
 
     Example: dicomweb peers add CT1 192.0.2.20 104 --commitment-delivery new,next
 
@@ -56,17 +60,18 @@ def add(
     tls
         It speaks TLS on that port.
     commitment_delivery
-        Ways it takes storage commitment reports in, the first one tried first: same, new, next.
+        Ways it takes storage commitment reports in, the first one tried first; at first same,new,next.
     transfer_syntax
         Transfer Syntax UID preferred when it is sent something; may be repeated.
     character_set
         Specific Character Set of worklist answers to it, such as "ISO_IR 100".
     username
-        User identity it must give when it calls.
+        User identity it must give when it calls; "" for none: its passcode goes, too.
     passcode_file
-        File whose first line is the passcode it must give with it; - for standard input. Without it the passcode stays.
+        File whose first line is the passcode it must give with it; - for standard input. Without it the
+        passcode stays; when the file is empty, it goes.
     our_username
-        User identity we give when we call it.
+        User identity we give when we call it; "" for none: our passcode goes, too.
     our_passcode_file
         File whose first line is the passcode we give with it, as above. It is kept in the database as it is.
     availability
@@ -79,20 +84,21 @@ def add(
     from dicomweb.commands import peer_actions
     from storage.peers import Peer
 
-    peer = Peer(
-        *(ae_title.strip(" "), host, port, tls),
-        commitment_delivery=tuple(way.strip() for way in commitment_delivery.split(",") if way.strip()),
-        transfer_syntaxes=tuple(transfer_syntax or ()),
-        character_set=character_set,
-        username=username,
-        our_username=our_username,
-        availability=availability,
-        forward_performed_steps=forward_performed_steps,
-        description=description,
-    )
+    options = {
+        "tls": tls,
+        "commitment_delivery": None if commitment_delivery is None else _words(commitment_delivery.split(",")),
+        "transfer_syntaxes": None if transfer_syntax is None else _words(transfer_syntax),
+        "character_set": character_set,
+        "username": username,
+        "our_username": our_username,
+        "availability": availability,
+        "forward_performed_steps": forward_performed_steps,
+        "description": description,
+    }
+    changes = {name: value for name, value in options.items() if value is not None}
     settings = at.settings()
     passcodes = _passcode("--passcode-file", passcode_file), _passcode("--our-passcode-file", our_passcode_file)
-    asyncio.run(peer_actions.add(settings, peer, *passcodes))
+    asyncio.run(peer_actions.add(settings, Peer(ae_title.strip(" "), host, port), changes, *passcodes))
 
 
 @peers.command(name="list")
@@ -146,6 +152,8 @@ def remove(ae_title: str, *, at: Location = DEFAULT) -> None:
 @peers.command
 def echo(ae_title: str, *, aet: str | None = None, at: Location = DEFAULT) -> None:
     """Ask a peer by C-ECHO whether it is there and talks to us; exit status 1 when not.
+
+    Beside a running server it is called with the certificates and timeouts of that server, unless others are set.
 
     Example: dicomweb peers echo PACS
 
@@ -262,6 +270,10 @@ def send(
 
     settings = at.settings()
     sys.exit(asyncio.run(peer_actions.queue(settings, "send", ae_title, studies, {}, background=background)))
+
+
+def _words(given: list[str]) -> tuple[str, ...]:
+    return tuple(word.strip() for word in given if word.strip())
 
 
 def _passcode(flag: str, path: Path | None) -> str | None:

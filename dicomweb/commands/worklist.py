@@ -42,7 +42,7 @@ def import_(
     UTF-8) and folders of them. The columns of a table are DICOM keywords in any spelling: patient_id, patient_name
     (Doe^Jane), patient_birth_date, patient_sex, accession_number, study_instance_uid, requested_procedure_id,
     requested_procedure_description, referring_physician_name, scheduled_station_ae_title,
-    scheduled_procedure_step_start_date (2026-11-21), scheduled_procedure_step_start_time (08:30), modality,
+    scheduled_procedure_step_start_date (2026-11-21), scheduled_procedure_step_start_time (8:30), modality,
     scheduled_procedure_step_id, scheduled_procedure_step_description, scheduled_protocol_code_sequence.code_value and
     every other one. Needed are patient ID and name, station, date, time and modality. An item of the same study with
     one of the same step IDs is replaced, so the same file can be imported again and again. What cannot be taken is
@@ -135,10 +135,9 @@ async def _bring(target: "Worklist", place: str, dataset: Any) -> str:
 async def _list(settings: Settings, keys: list[str], limit: int, *, as_json: bool) -> None:
     from dicomweb.importing.worklist_files import UnreadableFile, column_path
     from dicomweb.opening import open_archive
-    from storage.attributes import tag_of
     from storage.matching import Key
     from storage.worklist import Worklist
-    from storage.worklist_matching import WorklistQuery
+    from storage.worklist_matching import query_of
 
     wanted: list[Key] = []
     for text in keys:
@@ -149,9 +148,10 @@ async def _list(settings: Settings, keys: list[str], limit: int, *, as_json: boo
             raise SettingsError(f"{name}: there is no attribute of this name; keys are KEYWORD=VALUE.") from None
         if not separator:
             raise SettingsError(f"{text}: keys are KEYWORD=VALUE.")
-        wanted.append(Key(tuple(map(tag_of, path)), tuple(value.split("\\")), name))
+        wanted.append(Key(path, tuple(value.split("\\")), name))
+    query = query_of(wanted)
     async with open_archive(settings) as archive:
-        for item in await Worklist(archive.pool).search(WorklistQuery(tuple(wanted)), limit=limit):
+        for item in await Worklist(archive.pool).search(query, limit=limit):
             lines = [orjson.dumps(item.dataset).decode()] if as_json else _lines(item)
             sys.stdout.writelines(line + "\n" for line in lines)
 

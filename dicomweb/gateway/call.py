@@ -90,19 +90,24 @@ class Call:
         said = str(error) if isinstance(error, Exception) else ""
         await self.fail(failure_of(error).dimse_status, said, error.tag if isinstance(error, WrongIdentifier) else None)
 
+    async def warn(self, status: int, what: str) -> None:
+        """Answer that it is done, but that there is something to know."""
+        self._log(status, {"ErrorComment": error_comment(what)}, "warned")
+        await self.respond(status, None, ErrorComment=error_comment(what))
+
     async def fail(self, status: int, why: str, *tags: Tag8 | None) -> None:
         """Answer with a failure, why, and the elements at fault."""
         offending = [int(tag, 16) for tag in tags if tag is not None]
         fields: dict[str, Value] = {"OffendingElement": offending} if offending else {}
         await self.respond(status, None, ErrorComment=error_comment(why), **fields)
 
-    def _log(self, status: int, fields: dict[str, Value]) -> None:
+    def _log(self, status: int, fields: dict[str, Value], how: str = "refused") -> None:
         try:
             operation = Operation(self.message.operation).name.replace("_", "-")
         except ValueError:
             operation = "a request"
         who = shown_title(self.association.calling_ae_title)
-        logger.warning("%s of %s refused with %04X: %s", operation, who, status, text(fields, "ErrorComment"))
+        logger.warning("%s of %s %s with %04X: %s", operation, who, how, status, text(fields, "ErrorComment"))
 
 
 def _is_failure(status: int) -> bool:

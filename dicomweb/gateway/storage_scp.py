@@ -10,6 +10,8 @@ Facts this module keeps:
 - Statuses are those of PS3.4 Table B.2-1 and PS3.7 9.1.1.1.9, by the one table of failures (G-043, G-044). A missing or
   odd attribute is nobody's failure (G-045); nothing is coerced (G-047). A900 names the elements that do not match.
 - Sending an instance again is a success (G-048).
+- What was cut off before it was sent is kept as it came, like by STOW-RS, and answered B007: 0000 would let the sender
+  delete what may be whole there.
 """
 
 from typing import Final
@@ -20,6 +22,7 @@ from dicomweb.scu.received_file import received_file
 from storage.attributes import Tag8, tag_of
 from storage.errors import InstanceMismatch
 from storage.ingest import Outcome
+from storage.loss import Loss
 from storage.record import UID
 
 DATA_SET_DOES_NOT_MATCH: Final = 0xB007
@@ -59,8 +62,10 @@ async def store(call: Call) -> None:
     call.gateway.metrics.instance(outcome.status)
     if outcome.error is not None:
         await call.fail(failure_of(outcome.error).dimse_status, str(outcome.error), *_at_fault(outcome, named))
+    elif (warning := _warning(outcome, named)) is not None:
+        await call.warn(DATA_SET_DOES_NOT_MATCH, warning)
     else:
-        await call.respond(_warning(outcome, named) or SUCCESS)
+        await call.respond(SUCCESS)
 
 
 def negotiate(sop_class_uid: str, offered: bytes) -> bytes:
@@ -73,9 +78,11 @@ def negotiate(sop_class_uid: str, offered: bytes) -> bytes:
     return bytes((LEVEL_2, 0, SIGNATURES_KEPT, 0, COERCES_NOTHING, 0))[: len(offered)]
 
 
-def _warning(outcome: Outcome, named: tuple[str, str]) -> int | None:
-    matches = named == (outcome.sop_class_uid, outcome.sop_instance_uid)
-    return None if matches else DATA_SET_DOES_NOT_MATCH
+def _warning(outcome: Outcome, named: tuple[str, str]) -> str | None:
+    """Say what the sender must know of an instance that was stored; that is not every oddity (G-045)."""
+    if named != (outcome.sop_class_uid, outcome.sop_instance_uid):
+        return "The data set is another instance than the one that was named."
+    return next((warning for warning in outcome.warnings if isinstance(warning, Loss)), None)
 
 
 def _at_fault(outcome: Outcome, named: tuple[str, str]) -> list[Tag8]:

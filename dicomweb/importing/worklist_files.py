@@ -23,31 +23,20 @@ from pydicom.datadict import DicomDictionary  # type: ignore[attr-defined]
 
 from storage import dicomjson
 from storage.attributes import tag_of, vr_of
-from storage.date_time import stored_date
+from storage.date_time import stored_date, stored_time
 from storage.errors import ArchiveError
 from storage.part10 import BytesSource, read_header
+from storage.worklist_item import ACCESSION, REQUESTED_PROCEDURE, STEPS, STUDY, path_in_item
 
 SUFFIXES: Final = (".wl", ".dcm", ".json", ".csv")
 LONGEST: Final = 256 << 20
 """Bytes of one file: items are kept in memory while it is read."""
 
-STEPS: Final = "ScheduledProcedureStepSequence"
-STEP_KEYWORDS: Final = frozenset(
-    (
-        *("ScheduledStationAETitle", "ScheduledProcedureStepStartDate", "ScheduledProcedureStepStartTime"),
-        *("ScheduledProcedureStepEndDate", "ScheduledProcedureStepEndTime", "Modality"),
-        *("ScheduledPerformingPhysicianName", "ScheduledProcedureStepDescription", "ScheduledProcedureStepID"),
-        *("ScheduledStationName", "ScheduledProcedureStepLocation", "ScheduledProtocolCodeSequence"),
-        *("PreMedication", "ScheduledProcedureStepStatus", "CommentsOnTheScheduledProcedureStep"),
-        *("RequestedContrastAgent", "ScheduledProcedureStepDuration"),
-    )
-)
-"""Columns that mean an attribute of the step (PS3.4 Table K.6-1)."""
-
-_ORDER: Final = ("StudyInstanceUID", "AccessionNumber", "RequestedProcedureID")
+_ORDER: Final = (STUDY, ACCESSION, REQUESTED_PROCEDURE)
 _NUMBERS: Final = {"IS": int, "DS": float, "FD": float, "FL": float, "US": int, "UL": int, "SS": int, "SL": int}
 _KEYWORDS: Final = {entry[4].lower(): entry[4] for entry in DicomDictionary.values() if entry[4] and not entry[3]}
 _UNIMPORTANT: Final = re.compile(r"[\s_\-]")
+_SHORT_HOUR: Final = re.compile(r"[0-9](?=:)")
 
 
 class UnreadableFile(ArchiveError):
@@ -125,17 +114,17 @@ def _rows(data: bytes) -> list[tuple[str, Any]]:
             raise UnreadableFile(f"line {line} has more values than there are columns")
         values = {path: value.strip() for path, value in zip(columns, row, strict=False) if value.strip()}
         item = _item(values)
-        order = tuple(values.get((keyword,), "") for keyword in _ORDER)
+        order = tuple(values.get((tag,), "") for tag in _ORDER)
         key = order if any(order) else (str(line),)
         if key in orders:
-            orders[key][1][tag_of(STEPS)]["Value"] += item[tag_of(STEPS)]["Value"]
+            orders[key][1][STEPS]["Value"] += item[STEPS]["Value"]
         else:
             orders[key] = f"line {line}", item
     return list(orders.values())
 
 
 def column_path(name: str) -> tuple[str, ...]:
-    """Return the keywords a column name stands for, from the outermost sequence inwards.
+    """Return the tags a column name stands for, from the outermost sequence inwards.
 
     Raises
     ------
@@ -143,23 +132,24 @@ def column_path(name: str) -> tuple[str, ...]:
         One of them is no attribute.
     """
     keywords = tuple(_KEYWORDS.get(_UNIMPORTANT.sub("", part).lower(), "") for part in name.split("."))
-    if not all(keywords) or any(vr_of(tag_of(keyword)) != "SQ" for keyword in keywords[:-1]):
+    tags = tuple(tag_of(keyword) for keyword in keywords if keyword)
+    if not all(keywords) or any(vr_of(tag) != "SQ" for tag in tags[:-1]):
         raise UnreadableFile(f"has a column {name.strip()[:64]!r}, which is no attribute of PS3.6")
-    if vr_of(tag_of(keywords[-1])) == "SQ":
+    if vr_of(tags[-1]) == "SQ":
         raise UnreadableFile(
             f"has a column {name.strip()[:64]!r}: name the attribute in it, as in {keywords[-1]}.CodeValue"
         )
-    return (STEPS, *keywords) if keywords[0] in STEP_KEYWORDS else keywords
+    return path_in_item(tags)
 
 
 def _item(values: Mapping[tuple[str, ...], str]) -> dict[str, Any]:
     """Return the DICOM JSON object of one row."""
-    whole: dict[str, Any] = {tag_of(STEPS): {"vr": "SQ", "Value": [{}]}}
+    whole: dict[str, Any] = {STEPS: {"vr": "SQ", "Value": [{}]}}
     for path, text in values.items():
         holder = whole
-        for keyword in path[:-1]:
-            holder = holder.setdefault(tag_of(keyword), {"vr": "SQ", "Value": [{}]})["Value"][0]
-        tag = tag_of(path[-1])
+        for sequence in path[:-1]:
+            holder = holder.setdefault(sequence, {"vr": "SQ", "Value": [{}]})["Value"][0]
+        tag = path[-1]
         vr = vr_of(tag) or "LO"
         holder[tag] = {"vr": vr, "Value": [_value(vr, value) for value in _split(vr, text)]}
     return whole
@@ -170,11 +160,11 @@ def _split(vr: str, text: str) -> list[str]:
 
 
 def _value(vr: str, text: str) -> Any:
-    """Return a value as DICOM JSON has it; a date may be written as 2026-11-21, a time as 08:30."""
+    """Return a value as DICOM JSON has it; a date may be written as 2026-11-21, a time as 08:30 or 8:30."""
     if vr == "DA":
         return stored_date(text) or text
     if vr == "TM":
-        return text.replace(":", "")
+        return _time(text)
     if vr == "PN":
         groups = zip(("Alphabetic", "Ideographic", "Phonetic"), text.split("="), strict=False)
         return {group: part for group, part in groups if part}
@@ -182,3 +172,9 @@ def _value(vr: str, text: str) -> Any:
         return _NUMBERS[vr](text) if vr in _NUMBERS else text
     except ValueError:
         raise UnreadableFile("has a value that is not a number where one belongs") from None
+
+
+def _time(text: str) -> str:
+    """Return a time without colons; an hour before a colon needs no leading zero. What is no time stays as it is."""
+    padded = "0" + text if _SHORT_HOUR.match(text) else text
+    return padded.replace(":", "") if stored_time(padded) else text

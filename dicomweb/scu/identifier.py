@@ -80,9 +80,9 @@ def uids(level: str, **unique: str | list[str]) -> dict[str, Any]:
     return dict(sorted(found.items()))
 
 
-def value_of(dataset: Mapping[str, Any], keyword: str) -> str:
-    """Return the first value of an attribute as text, empty when there is none."""
-    values = dataset.get(tag_of(keyword), {}).get("Value") or [""]
+def value_of(dataset: Mapping[str, Any], name: str) -> str:
+    """Return the first value of an attribute, named by keyword or tag, as text; empty when there is none."""
+    values = dataset.get(_tag(name), {}).get("Value") or [""]
     value = values[0]
     if isinstance(value, dict):
         value = value.get("Alphabetic", "")

@@ -1,9 +1,15 @@
 """The command line: help, version, messages."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from dicomweb import cli
 from dicomweb.settings import Settings
+from tests.corpus import REPOSITORY
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -52,3 +58,56 @@ def test_a_wrong_flag_is_named_without_traceback(capsys: pytest.CaptureFixture[s
     assert status == 2
     assert [line.split(": ")[-2] for line in err.splitlines() if "--" in line] != []
     assert "--port" in err and "--workers" in err and "Traceback" not in err
+
+
+PIPED = """
+import sys
+from dicomweb import cli
+def few() -> None:
+    print("line")
+def many() -> None:
+    for number in range(100_000):
+        print(number)
+def complain() -> None:
+    for number in range(100_000):
+        sys.stderr.write("wrong\\n")
+def lose() -> None:
+    raise BrokenPipeError(32, "a peer went away")
+cli.COMMANDS = {name: "piped:" + name for name in ("few", "many", "complain", "lose")}
+if __name__ == "__main__":
+    cli.main()
+"""
+
+
+def piped(folder: Path, name: str, closed: str = "", python: str = "-B") -> tuple[int, str]:
+    """Run a command, nobody reading one of its outputs any more; its status and what the others got."""
+    (folder / "piped.py").write_text(PIPED)
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        ended = subprocess.run(
+            [sys.executable, python, "piped.py", name],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+            check=False,
+            timeout=60,
+            text=True,
+            stdout=write if closed == "stdout" else subprocess.PIPE,
+            stderr=write if closed == "stderr" else subprocess.PIPE,
+        )
+    finally:
+        os.close(write)
+    return ended.returncode, (ended.stdout or "") + (ended.stderr or "")
+
+
+@pytest.mark.parametrize(("name", "closed"), [("few", "stdout"), ("many", "stdout"), ("complain", "stderr")])
+@pytest.mark.parametrize("python", ["-B", "-u"])
+def test_a_closed_pipe_ends_a_command_silently(tmp_path: Path, name: str, closed: str, python: str) -> None:
+    """`dicomweb ... | head -1` ends like any other tool: no traceback, the status of SIGPIPE."""
+    assert piped(tmp_path, name, closed, python) == (141, "")
+
+
+def test_a_lost_connection_is_no_closed_pipe(tmp_path: Path) -> None:
+    """Sockets raise BrokenPipeError too: that is not passed over."""
+    status, said = piped(tmp_path, "lose")
+    assert (status, "a peer went away" in said) == (1, True)

@@ -77,7 +77,7 @@ def client_of(**settings: Any) -> httpx2.AsyncClient:
 )
 async def test_every_response_has_the_cors_headers(path: str, status: int) -> None:
     """Errors, too, can be read by a browser of another origin (A-121, A-122)."""
-    async with client_of() as client:
+    async with client_of(cors_origins=["*"]) as client:
         answer = await client.get(path, headers={"Origin": "https://viewer.example"})
     assert answer.status_code == status
     assert answer.headers["access-control-allow-origin"] == "*"
@@ -87,6 +87,27 @@ async def test_every_response_has_the_cors_headers(path: str, status: int) -> No
     assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "Accept" in answer.headers["vary"]
+
+
+@pytest.mark.parametrize(
+    ("origin", "may"),
+    [
+        ("http://localhost:3000", True),
+        ("https://127.0.0.1", True),
+        ("http://[::1]:5173", True),
+        ("http://viewer.localhost", True),
+        ("https://evil.example", False),
+        ("http://localhost.evil.example", False),
+        ("http://127.0.0.1.evil.example:8080", False),
+        ("http://[", False),
+        ("null", False),
+    ],
+)
+async def test_pages_from_elsewhere_read_nothing_unless_they_are_told(origin: str, may: bool) -> None:
+    """There is no login yet: of what a browser may have open, only what its own machine serves gets at images."""
+    async with client_of() as client:
+        answer = await client.get("/small", headers={"Origin": origin})
+    assert answer.headers.get("access-control-allow-origin") == (origin if may else None)
 
 
 async def test_only_listed_origins_may_read() -> None:

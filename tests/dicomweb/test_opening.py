@@ -1,11 +1,12 @@
 """Opening the archive for a command."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dicomweb import opening
-from dicomweb.opening import open_archive
+from dicomweb.opening import calling_facts, open_archive, with_calling_facts
 from dicomweb.settings import Settings, SettingsError
 from storage.data_folder import DataFolder
 from storage.errors import InUse
@@ -80,3 +81,35 @@ async def test_a_folder_somebody_else_holds_is_one_clear_line(tmp_path: Path) ->
     with DataFolder(tmp_path / "data"), pytest.raises(InUse, match="stop that one first"):
         async with open_archive(Settings(data_dir=tmp_path / "data"), create=True):
             pass
+
+
+def test_what_a_server_calls_with_is_told_with_absolute_paths_and_no_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command may be given in another folder than the server was started in."""
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(aet="ARCHIVE", dimse_tls_certificate=Path("we.pem"), dimse_timeout=7, database_url=None)
+    facts = calling_facts(settings)
+    assert (facts["aet"], facts["dimse_timeout"]) == ("ARCHIVE", 7)
+    assert (facts["dimse_tls_certificate"], facts["dimse_tls_ca"]) == (str(tmp_path / "we.pem"), None)
+    assert "database_url" not in facts
+    joined = with_calling_facts(Settings(data_dir=tmp_path), facts)
+    assert joined == Settings(
+        data_dir=tmp_path, aet="ARCHIVE", dimse_tls_certificate=tmp_path / "we.pem", dimse_timeout=7
+    )
+
+
+def test_what_a_command_is_told_goes_before_what_the_server_has(tmp_path: Path) -> None:
+    """A certificate and its key belong together: those of two sides are never mixed."""
+    files = {name: tmp_path / name for name in ("dimse_tls_certificate", "dimse_tls_key", "dimse_tls_ca")}
+    facts = calling_facts(Settings(aet="ARCHIVE", **files))
+    own = Settings(aet="OTHER", dimse_tls_certificate=tmp_path / "both.pem")
+    joined = with_calling_facts(own, facts)
+    assert (joined.aet, joined.dimse_tls_ca) == ("OTHER", tmp_path / "dimse_tls_ca")
+    assert (joined.dimse_tls_certificate, joined.dimse_tls_key) == (tmp_path / "both.pem", None)
+
+
+@pytest.mark.parametrize("facts", [None, {}, {"pid": 1, "url": "http://127.0.0.1", "dimse": "127.0.0.1:11112"}])
+def test_without_a_server_that_tells_them_the_settings_hold(facts: dict[str, Any] | None) -> None:
+    """No server, or one of an earlier version."""
+    assert with_calling_facts(Settings(dimse_timeout=5), facts) == Settings(dimse_timeout=5)

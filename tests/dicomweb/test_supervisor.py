@@ -10,6 +10,7 @@ import pytest
 from dicomweb import supervisor
 from dicomweb.children import Kind
 from dicomweb.listener import DIMSE, HTTP
+from dicomweb.opening import calling_facts
 from dicomweb.settings import Settings
 from storage.data_folder import DataFolder
 
@@ -50,3 +51,4 @@ async def test_the_server_is_published_before_a_child_can_be_ready(
     assert [(facts["database_url"], facts["url"], facts["aet"], facts["dimse"]) for facts in found] == [
         ("postgresql://somewhere", f"http://127.0.0.1:{port}", "DICOMWEB", f"127.0.0.1:{dimse_port}")
     ] * 4  # two workers, the gateway and the job worker
+    assert calling_facts(started.settings).items() <= found[0].items()

@@ -9,6 +9,7 @@ import pytest
 from pydicom.filewriter import dcmwrite
 
 from dicomweb.importing.worklist_files import UnreadableFile, column_path, found, items_in
+from storage.errors import InvalidDicom
 from storage.worklist_item import WorklistItem, read_item
 from tests.builders import dataset_of
 from tests.storage.indexed import tag
@@ -75,10 +76,39 @@ def test_a_table_has_an_item_for_each_order(tmp_path: Path, delimiter: str) -> N
 
 def test_columns_of_the_step_need_no_sequence_before_them() -> None:
     """`modality` is that of the step; a path says which sequence is meant."""
-    steps = "ScheduledProcedureStepSequence"
-    assert column_path("modality") == (steps, "Modality")
-    assert column_path(" Scheduled Procedure Step Sequence.Modality ") == (steps, "Modality")
-    assert column_path("RequestedProcedureCodeSequence.CodeValue") == ("RequestedProcedureCodeSequence", "CodeValue")
+    modality = (tag("ScheduledProcedureStepSequence"), tag("Modality"))
+    assert column_path("modality") == modality
+    assert column_path(" Scheduled Procedure Step Sequence.Modality ") == modality
+    code_value = (tag("RequestedProcedureCodeSequence"), tag("CodeValue"))
+    assert column_path("RequestedProcedureCodeSequence.CodeValue") == code_value
+
+
+CLOCK_TIMES = [
+    *(("08:30", "0830"), ("8:30", "0830"), ("9:15:05", "091505"), ("09:15:05.5", "091505.5"), ("0830", "0830")),
+    *(("8:3", None), ("8", None), ("830", None), ("8.30", None), ("8:3:0", None), ("24:00", None), (":30", None)),
+]
+
+
+@pytest.mark.parametrize(("written", "kept"), CLOCK_TIMES)
+def test_the_hour_of_a_time_with_colons_needs_no_leading_zero(tmp_path: Path, written: str, kept: str | None) -> None:
+    """Spreadsheets write 8:30; what may be another time is refused."""
+    steps = "scheduled_station_ae_title,scheduled_procedure_step_start_date,scheduled_procedure_step_start_time"
+    (tmp_path / "a.csv").write_text(f"patient_id,patient_name,modality,{steps}\nP1,A,CT,CT1,2026-11-21,{written}\n")
+    if kept is None:
+        with pytest.raises(InvalidDicom, match="not a time"):
+            read(tmp_path / "a.csv")
+        return
+    (item,) = read(tmp_path / "a.csv")
+    assert values(item.steps[0], "ScheduledProcedureStepStartTime") == [kept]
+
+
+def test_a_date_is_written_with_all_its_digits(tmp_path: Path) -> None:
+    """2026-1-2 could be meant otherwise."""
+    columns = "patient_id,patient_name,modality,scheduled_station_ae_title"
+    start = "scheduled_procedure_step_start_date,scheduled_procedure_step_start_time"
+    (tmp_path / "a.csv").write_text(f"{columns},{start}\nP1,A,CT,CT1,2026-1-2,8:30\n")
+    with pytest.raises(InvalidDicom, match="not a date"):
+        read(tmp_path / "a.csv")
 
 
 UNREADABLE = [

@@ -27,6 +27,8 @@ def test_items_are_imported_beside_a_running_server(tmp_path: Path, serve: Calla
     status, out, _ = run(tmp_path, "worklist", "list", "modality=MR", *data)
     assert (status, out.split("\t")[:6]) == (0, ["20261121", "0830", "CT1", "MR", "SCHEDULED", "SPS1"])
     status, out, _ = run(tmp_path, "worklist", "list", "--json", *data)
-    assert [orjson.loads(line)["0020000D"]["Value"] for line in out.splitlines()] == [["1.2.3"], ["1.2.9"]]
+    assert sorted(orjson.loads(line)["0020000D"]["Value"] for line in out.splitlines()) == [["1.2.3"], ["1.2.9"]]
     status, _, err = run(tmp_path, "worklist", "list", "mod=MR", *data)
     assert (status, "there is no attribute of this name" in err) == (2, True)
+    status, out, err = run(tmp_path, "worklist", "list", "pixel_data=1", *data)
+    assert (status, out, "pixel_data cannot be searched for" in err) == (1, "", True), "not everything (A-010)"

@@ -18,12 +18,14 @@ class Live extends EventTarget {
 
   #listen(resumed) {
     this.#stop();
+    let missed = resumed;
     const after = this.#last === null ? "" : `?after=${this.#last}`;
     this.#source = new EventSource(`${API}/changes/events${after}`);
     this.#source.onopen = () => {
       this.#state("on");
-      // What changed before anything was heard is not known: whoever shows something looks again.
-      if (resumed) this.dispatchEvent(new CustomEvent("change", { detail: {} }));
+      // What changed while nothing was heard is not known, and what failed may work: whoever shows it looks again.
+      if (missed) this.dispatchEvent(new CustomEvent("change", { detail: {} }));
+      missed = false;
     };
     this.#source.onmessage = (event) => {
       this.#last = event.lastEventId;
@@ -31,6 +33,7 @@ class Live extends EventTarget {
       this.dispatchEvent(new CustomEvent("change", { detail: JSON.parse(event.data) }));
     };
     this.#source.onerror = () => {
+      missed = true;
       this.#state("off");
       if (this.#source?.readyState === EventSource.CLOSED) this.#timer = setTimeout(() => this.#again(), AGAIN_AFTER);
     };

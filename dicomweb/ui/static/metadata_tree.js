@@ -38,8 +38,8 @@ export function metadataTree() {
   let dataset = {};
   let table = null;
   const draw = () => {
-    const wanted = search.value.trim().toLowerCase();
-    if (!wanted) {
+    const wanted = searchable(search.value).split(/\s+/).filter(Boolean);
+    if (!wanted.length) {
       found.textContent = plural(Object.keys(dataset).length, "attribute");
       return fill(list, rows(dataset, table));
     }
@@ -187,6 +187,11 @@ function bulkOf(uri) {
     : h("span", { class: "muted" }, "stored apart");
 }
 
+// "Patient's Name" is found by "patient name".
+function searchable(words) {
+  return words.toLowerCase().replace(/['’]s\b/g, "");
+}
+
 function find(dataset, table, wanted, path = [], hits = []) {
   for (const tag of Object.keys(dataset ?? {}).sort()) {
     if (hits.length >= MOST_FOUND) return hits;
@@ -194,14 +199,9 @@ function find(dataset, table, wanted, path = [], hits = []) {
     const name = nameOf(dataset, tag, table);
     const entry = entryOf(tag, table);
     const items = attribute?.vr === "SQ" ? (attribute.Value ?? []) : [];
-    const told = [
-      `(${tag.slice(0, 4)},${tag.slice(4)})`,
-      tag,
-      name,
-      entry?.[2] ?? "",
-      items.length ? "" : writtenOf(attribute?.Value ?? []),
-    ];
-    if (told.some((each) => each.toLowerCase().includes(wanted))) hits.push({ tag, attribute, inside: dataset, path });
+    const value = items.length ? "" : writtenOf(attribute?.Value ?? []);
+    const told = searchable([`(${tag.slice(0, 4)},${tag.slice(4)})`, tag, name, entry?.[2] ?? "", value].join(" "));
+    if (wanted.every((word) => told.includes(word))) hits.push({ tag, attribute, inside: dataset, path });
     items.forEach((item, place) => find(item, table, wanted, [...path, `${name} ${place + 1}`], hits));
   }
   return hits;

@@ -35,6 +35,10 @@ export async function peersPage(main, asked, leave) {
   };
   const edit = (peer) =>
     peerDialog(peer, async (title, members) => {
+      // A PUT would silently be another version of the one there is.
+      const known = peer ? [] : await json(`${API}/peers`);
+      if (known.some((other) => other.ae_title === title))
+        throw new Error("There is a peer of that AE title already.");
       await send("PUT", path({ ae_title: title }), members);
       notice(peer ? `${title} is changed.` : `${title} is a peer now.`);
       await load();

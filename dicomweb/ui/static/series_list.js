@@ -4,17 +4,27 @@ import { number, TAG, text } from "./dicom.js";
 import { plural } from "./format.js";
 import { ROOT } from "./http.js";
 
+// Modalities of what is written about pictures, or drawn over them.
+const NO_PICTURES = new Set(
+  `ANN ASMT AU CTPROTOCOL DOC ECG EEG EMG EOG EPS FID HD IOL KO M3D OPV PLAN POS PR REG RESP RTDOSE RTINTENT RTPLAN
+  RTRAD RTRECORD RTSEGANN RTSTRUCT RWV SEG SMR SR STAIN TEXTUREMAP XAPROTOCOL`.split(/\s+/),
+);
+
 /** Make the list; `chosen` hears of the series that a person chooses. */
 export function seriesList(study, chosen) {
   const made = new Map(); // UID to {series, item}
   const element = h("ul", { class: "series", "aria-label": "Series" });
   const list = {
     element,
-    first: () => made.keys().next().value ?? null,
+    first: () => {
+      const isPicture = ([, { series }]) => !NO_PICTURES.has(text(series, TAG.Modality));
+      return ([...made].find(isPicture) ?? [...made][0])?.[0] ?? null;
+    },
     find: (uid) => made.get(uid)?.series ?? null,
   };
   list.show = (all) => {
-    for (const series of all) {
+    const focused = element.contains(document.activeElement) ? document.activeElement : null;
+    for (const [place, series] of all.entries()) {
       const uid = text(series, TAG.SeriesInstanceUID);
       const known = made.get(uid);
       const item = itemOf(study, uid, series);
@@ -22,13 +32,14 @@ export function seriesList(study, chosen) {
         const written = item.querySelector(".series-text");
         known.item.querySelector(".series-text").replaceWith(written);
         known.series = series;
-        element.append(known.item);
       } else {
         if (made.size && element.children.length) item.classList.add("new");
         made.set(uid, { series, item });
-        element.append(item);
       }
+      const wanted = known?.item ?? item;
+      if (element.children[place] !== wanted) element.insertBefore(wanted, element.children[place] ?? null);
     }
+    focused?.focus({ preventScroll: true }); // what is moved loses it
   };
   list.choose = (uid) => {
     for (const [each, { item }] of made) {

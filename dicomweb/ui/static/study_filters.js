@@ -12,6 +12,8 @@ const PERIODS = [
   ["between", "Between …"],
 ];
 const TYPING_PAUSE = 220;
+// A year that is being typed begins as 0002; one of more than four digits is none.
+const DAYS = { min: "1800-01-01", max: "9999-12-31" };
 const NOTHING = { name: "", id: "", accession: "", description: "", period: "", from: "", to: "", modality: "" };
 
 /** Read the filters of a route: names and numbers come from the state of the history entry, not from the address. */
@@ -75,12 +77,13 @@ export function filterForm(filters, changed) {
     { name: "period" },
     PERIODS.map(([value, title]) => h("option", { value, selected: value === filters.period }, title)),
   );
+  const wrong = h("p", { class: "text-bad small", role: "alert", hidden: true });
   const dates = h(
     "span",
     { class: "filter-dates" },
-    labelled("From", h("input", { type: "date", name: "from", value: filters.from })),
+    labelled("From", h("input", { type: "date", name: "from", value: filters.from, ...DAYS })),
     h("span", { "aria-hidden": "true" }, "–"),
-    labelled("To", h("input", { type: "date", name: "to", value: filters.to })),
+    labelled("To", h("input", { type: "date", name: "to", value: filters.to, ...DAYS })),
   );
   const chosen = new Set(filters.modality.split(",").filter(Boolean));
   const chips = MODALITIES.map((modality) =>
@@ -105,7 +108,7 @@ export function filterForm(filters, changed) {
   const first = h("div", { class: "filter-first" }, icon(ICONS.search), text("name", "Patient name"), more);
   const form = h(
     "form",
-    { class: "filters", role: "search", "aria-label": "Studies" },
+    { class: "filters", role: "search", "aria-label": "Studies", novalidate: true },
     first,
     h(
       "div",
@@ -117,6 +120,7 @@ export function filterForm(filters, changed) {
       dates,
     ),
     h("div", { class: "filter-chips", role: "group", "aria-label": "Modalities" }, chips, clear),
+    wrong,
   );
   const read = () => {
     const given = Object.fromEntries(
@@ -130,11 +134,17 @@ export function filterForm(filters, changed) {
         .join(","),
     };
   };
-  const tell = () => {
-    const now = read();
+  const show = (now) => {
     dates.hidden = now.period !== "between";
     clear.hidden = !isFiltered(now);
-    changed(now);
+    wrong.textContent = wrongDates(form.elements.from, form.elements.to);
+    wrong.hidden = dates.hidden || !wrong.textContent;
+  };
+  const tell = () => {
+    const now = read();
+    show(now);
+    const { from, to } = form.elements;
+    if (dates.hidden || (!isWrong(from) && !isWrong(to))) changed(now);
   };
   const typed = debounced(TYPING_PAUSE, tell);
   form.addEventListener("input", (event) => (event.target.type === "search" ? typed() : tell()));
@@ -155,12 +165,10 @@ export function filterForm(filters, changed) {
       form.elements.name.focus();
     }
   });
-  dates.hidden = filters.period !== "between";
-  clear.hidden = !isFiltered(filters);
+  show(filters);
   form.showFilters = (other) => {
     if (JSON.stringify(read()) !== JSON.stringify(other)) write(form, chips, other);
-    dates.hidden = other.period !== "between";
-    clear.hidden = !isFiltered(other);
+    show(other);
   };
   return form;
 }
@@ -170,6 +178,22 @@ function write(form, chips, filters) {
     form.elements[key].value = filters[key];
   const chosen = new Set(filters.modality.split(","));
   for (const chip of chips) chip.setAttribute("aria-pressed", String(chosen.has(chip.dataset.modality)));
+}
+
+// Marks the days that cannot be asked for, and says why, but not of a year that is still being typed.
+function wrongDates(from, to) {
+  to.setCustomValidity("");
+  const reversed = from.value && to.value && !isWrong(from) && !isWrong(to) && from.value > to.value;
+  if (reversed) to.setCustomValidity("The last day is before the first one.");
+  for (const input of [from, to]) input.setAttribute("aria-invalid", String(isWrong(input)));
+  if (reversed) return to.validationMessage;
+  const isLeft = [from, to].some((input) => isWrong(input) && input !== document.activeElement);
+  return isLeft ? "Only days since 1800 can be looked for." : "";
+}
+
+// A date that is not whole yet counts as none.
+function isWrong({ validity }) {
+  return validity.rangeUnderflow || validity.rangeOverflow || validity.customError;
 }
 
 function labelled(label, control) {

@@ -38,11 +38,15 @@ export async function studyPage(main, asked, leave) {
     view.open(list.find(chosen));
   };
   const head = h("div", { class: "study-head" });
-  const showHead = () =>
+  const showHead = () => {
+    const focused = head.contains(document.activeElement) ? document.activeElement : null;
     fill(
       head,
       studyHead(uid, study, () => view.series),
     );
+    const again = focused && [...head.querySelectorAll(focused.localName)].find((each) => each.isEqualNode(focused));
+    again?.focus({ preventScroll: true });
+  };
   server.addEventListener("told", showHead, { signal: leave });
   showHead();
   list.show(series);

@@ -70,11 +70,18 @@ function show(body, studies) {
     const made = rowOf(study, uid);
     WRITTEN.set(made, written);
     if (fresh) made.classList.add(row ? "changed" : "new");
-    if (row?.contains(document.activeElement)) queueMicrotask(() => made.querySelector("a").focus());
     return made;
   });
-  if (rows.length !== body.children.length || rows.some((row, place) => body.children[place] !== row))
-    body.replaceChildren(...rows);
+  const focused = [...body.children].findIndex((row) => row.contains(document.activeElement));
+  const uid = body.children[focused]?.dataset.uid;
+  const kept = new Set(rows);
+  for (const row of [...body.children]) if (!kept.has(row)) row.remove();
+  // What stays where it is is not touched: a row that is put in again loses the focus.
+  rows.forEach((row, place) => body.children[place] === row || body.insertBefore(row, body.children[place] ?? null));
+  if (focused < 0) return;
+  // A study that is gone leaves the focus to what stands in its place.
+  const row = rows.find((each) => each.dataset.uid === uid) ?? rows[Math.min(focused, rows.length - 1)];
+  row?.querySelector("a").focus({ preventScroll: true });
 }
 
 function rowOf(study, uid) {
@@ -91,7 +98,7 @@ function rowOf(study, uid) {
 }
 
 function second(said) {
-  return said && h("span", { class: "second clip" }, said);
+  return said && h("span", { class: "second clip", title: said }, said);
 }
 
 function personOf(study) {
@@ -114,7 +121,8 @@ function modalitiesOf(study) {
 function descriptionOf(study) {
   const description = text(study, TAG.StudyDescription);
   const accession = text(study, TAG.AccessionNumber);
-  const first = h("span", { class: description ? "clip" : "muted none" }, description || "–");
+  const shown = { class: description ? "clip" : "muted none", title: description || null };
+  const first = h("span", shown, description || "–");
   return [first, second(accession && `Accession ${accession}`)];
 }
 

@@ -13,6 +13,7 @@ const TRIES = 4;
 export class UploadQueue extends EventTarget {
   items = [];
   active = new Set();
+  resting = new Set(); // what the archive was too busy for, until it is tried again
   skipped = 0;
   unreadable = 0;
   studies = new Set();
@@ -25,7 +26,7 @@ export class UploadQueue extends EventTarget {
 
   /** Whether something is being looked through or sent. */
   get busy() {
-    return this.finding > 0 || this.active.size > 0 || this.#waiting.length > 0;
+    return this.finding > 0 || this.active.size > 0 || this.resting.size > 0 || this.#waiting.length > 0;
   }
 
   /** Take in everything below these entries. */
@@ -64,13 +65,14 @@ export class UploadQueue extends EventTarget {
   /** Send nothing more; what is stored stays stored. */
   cancel() {
     this.#cancelled = true;
-    for (const item of this.#waiting.splice(0)) this.#settle(item, "cancelled", "Not sent");
+    for (const item of [...this.#waiting.splice(0), ...this.#roused()]) this.#settle(item, "cancelled", "Not sent");
     for (const item of [...this.active]) item.request?.abort();
     this.#changed();
   }
 
   /** Forget everything that is over. */
   clear() {
+    this.#roused();
     Object.assign(this, { items: [], skipped: 0, unreadable: 0, stored: 0, bytesDone: 0, bytesTotal: 0 });
     this.studies.clear();
     this.#changed();
@@ -119,15 +121,22 @@ export class UploadQueue extends EventTarget {
 
   // The archive is busy or away for a moment: the file goes to the end of the line.
   #later(item) {
-    item.state = "waiting";
-    setTimeout(
-      () => {
-        if (item.state !== "waiting") return;
-        this.#waiting.push(item);
-        this.#next();
-      },
-      1000 * 2 ** item.tries,
-    );
+    const pause = 1000 * 2 ** item.tries;
+    const timer = setTimeout(() => {
+      this.resting.delete(item);
+      this.#waiting.push(item);
+      this.#next();
+    }, pause);
+    Object.assign(item, { state: "waiting", timer, again: performance.now() + pause });
+    this.resting.add(item);
+  }
+
+  // What rested, and does not any more.
+  #roused() {
+    const roused = [...this.resting];
+    this.resting.clear();
+    for (const item of roused) clearTimeout(item.timer);
+    return roused;
   }
 
   #read(item, request) {

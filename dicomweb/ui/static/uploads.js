@@ -8,6 +8,7 @@ import { address } from "./router.js";
 import { UploadQueue } from "./upload_queue.js";
 
 const DRAWN_EVERY = 200;
+const COUNTED_EVERY = 1000;
 const SHOWN = 60;
 const GONE_AFTER = 600;
 const WORDS = {
@@ -23,6 +24,7 @@ const LOOKS = { stored: "good", refused: "bad", failed: "bad", cancelled: "warn"
 const queue = new UploadQueue();
 let panel = null;
 let drawing = 0;
+let counting = 0;
 let began = 0;
 let files = null;
 let folder = null;
@@ -137,7 +139,9 @@ function close() {
 
 function draw() {
   drawing = 0;
+  clearTimeout(counting);
   if (!panel) return;
+  if (queue.resting.size) counting = setTimeout(draw, COUNTED_EVERY);
   const { head, choose, sum, list, foot } = panel.parts;
   const counts = Object.fromEntries(Object.keys(WORDS).map((state) => [state, 0]));
   for (const item of queue.items) counts[item.state] += 1;
@@ -145,14 +149,7 @@ function draw() {
   const over = total - counts.waiting - counts.sending;
   const bad = counts.refused + counts.failed;
   const fold = panel.classList.contains("folded");
-  const title = queue.busy
-    ? total
-      ? `Uploading ${count(over)} of ${count(total)}`
-      : "Looking through files …"
-    : total || queue.skipped
-      ? "Upload finished"
-      : "Upload images";
-  drawHead(head, title, fold);
+  drawHead(head, titleOf(total, over), fold);
   choose.hidden = queue.busy;
   drawSum(sum, counts, { total, over, bad });
   drawList(list);
@@ -193,6 +190,13 @@ function draw() {
   if (panel.wasBusy && !queue.busy)
     announce(`Upload finished: ${counts.stored} stored, ${bad} refused, ${queue.skipped} skipped`);
   panel.wasBusy = queue.busy;
+}
+
+function titleOf(total, over) {
+  if (!queue.busy) return total || queue.skipped ? "Upload finished" : "Upload images";
+  if (!total) return "Looking through files …";
+  const onlyResting = queue.resting.size > 0 && queue.resting.size === total - over;
+  return onlyResting ? "Waiting for the archive …" : `Uploading ${count(over)} of ${count(total)}`;
 }
 
 function retry() {
@@ -271,6 +275,7 @@ function drawList(list) {
   const shown = [
     ...bad.slice(0, SHOWN / 2),
     ...queue.active,
+    ...[...queue.resting].slice(0, 5),
     ...of("cancelled").slice(0, 5),
     ...of("stored")
       .slice(-SHOWN / 2)
@@ -288,6 +293,8 @@ function drawList(list) {
 
 function fileOf(item) {
   const share = item.state === "sending" && item.size ? ` ${Math.round((100 * item.sent) / item.size)} %` : "";
+  const seconds = Math.max(1, Math.ceil((item.again - performance.now()) / 1000));
+  const detail = queue.resting.has(item) ? `The archive is busy or away; tried again in ${seconds} s.` : item.detail;
   return h(
     "li",
     { class: item.state },
@@ -298,6 +305,6 @@ function fileOf(item) {
       h("span", { class: "muted small" }, bytes(item.size)),
       h("span", { class: `badge ${LOOKS[item.state] ?? ""}` }, WORDS[item.state] + share),
     ),
-    item.detail && h("p", { class: "small" }, item.detail),
+    detail && h("p", { class: "small" }, detail),
   );
 }

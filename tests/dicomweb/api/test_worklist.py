@@ -120,7 +120,47 @@ async def test_the_collection_is_searched_like_qido(client: httpx2.AsyncClient) 
     assert await found("?AccessionNumber=none") == []
 
 
-@pytest.mark.parametrize("query", ["Patient=1", "limit=x", "StudyInstanceUID=x", "PixelData=1"])
+SHORTHANDS = [
+    "Modality=MR",
+    "00080060=MR",
+    "ScheduledStationAETitle=MR1",
+    "ScheduledProcedureStepStartDate=20261122",
+    "ScheduledProcedureStepStartDate=20261122&ScheduledProcedureStepStartTime=0800-0900",
+    "ScheduledProcedureStepDescription=Brain&Modality=MR",
+    "ScheduledProtocolCodeSequence.CodeValue=BRAIN",
+]
+
+
+@pytest.mark.parametrize("query", SHORTHANDS)
+async def test_a_key_of_the_step_needs_no_sequence_before_it(client: httpx2.AsyncClient, query: str) -> None:
+    """`Modality=MR` means that of the step, as in tables and `dicomweb worklist list`."""
+    brain = step(
+        Modality="MR",
+        ScheduledStationAETitle="MR1",
+        ScheduledProcedureStepStartDate="20261122",
+        ScheduledProcedureStepDescription="Brain",
+        ScheduledProtocolCodeSequence=[{"CodeValue": "BRAIN"}],
+    )
+    await add(client, PatientID="P1")
+    await add(client, brain, PatientID="P2")
+    answer = await client.get(f"/api/worklist?{query}")
+    assert [values(each, "PatientID") for each in answer.json()] == [["P2"]]
+
+
+async def test_a_key_and_its_shorthand_are_one_key(client: httpx2.AsyncClient) -> None:
+    """Given both ways, one of the two would be passed over in silence (C-017)."""
+    refused = await client.get("/api/worklist?Modality=CT&ScheduledProcedureStepSequence.Modality=MR")
+    assert (refused.status_code, "given more than once" in refused.json()["detail"]) == (400, True)
+
+
+UNUSABLE = [
+    *("Patient=1", "limit=x", "StudyInstanceUID=x", "PixelData=1", "ScheduledProcedureStepStartDate=x"),
+    *("ScheduledProtocolCodeSequence=1", "ScheduledProcedureStepSequence=1", "00091001=1"),
+    *("SpecificCharacterSet=ISO_IR%20100", "QueryRetrieveLevel=STUDY"),
+]
+
+
+@pytest.mark.parametrize("query", UNUSABLE)
 async def test_a_wrong_parameter_is_named(client: httpx2.AsyncClient, query: str) -> None:
     """400 that names the parameter: a search that is not understood must not find everything (A-010)."""
     refused = await client.get(f"/api/worklist?{query}")

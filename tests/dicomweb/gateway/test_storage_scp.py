@@ -169,6 +169,21 @@ async def test_an_instance_that_was_called_otherwise_can_be_stored_with_a_warnin
     assert [found.sop_instance_uid for found in await archive.instances("1.2")] == ["1.4", "1.6"]
 
 
+@pytest.mark.parametrize(
+    ("kept", "said"), [(-100, "(7FE0,0010) is longer"), (296, "(0020,0032) is longer"), (304, "ends within the head")]
+)
+async def test_what_was_cut_off_is_kept_with_a_warning(
+    served: Serving, association: Association, caplog: pytest.LogCaptureFixture, kept: int, said: str
+) -> None:
+    """G-043: 0000 would let the sender delete what may be whole there; B007 and the log say what is missing."""
+    whole = ct_slice("1.2", "1.3", "1.4")
+    answer = await store(association, whole, data=dataset_only(whole)[:kept])
+    assert answer.status == 0xB007
+    assert said in str(answer.command["ErrorComment"])
+    assert "C-STORE of CT1 warned with B007" in caplog.text
+    assert (await stored_file(served.gateway.archive)).endswith(dataset_only(whole)[:kept])
+
+
 @pytest.mark.parametrize("policy", [Policy(min_free_bytes=2**62), Policy(max_instance_bytes=10_000)])
 async def test_what_is_too_large_or_finds_no_room_is_out_of_resources(archive: Archive, policy: Policy) -> None:
     """G-043: A700 after the data set is off the wire, so that the association goes on."""

@@ -20,7 +20,7 @@ def test_keys_are_written_by_keyword_or_tag_and_the_usual_attributes_are_asked_f
     assert keys["0020000D"] == {"vr": "UI", "Value": ["1.2", "1.3"]}
     assert keys["00100020"] == {"vr": "LO"}
     assert keys["00080061"] == {"vr": "CS"}, "what people want to know is asked for anyway"
-    assert value_of(keys, "QueryRetrieveLevel") == "STUDY"
+    assert value_of(keys, "QueryRetrieveLevel") == value_of(keys, "00080052") == "STUDY"
 
 
 def test_a_retrieval_has_unique_keys_alone() -> None:
