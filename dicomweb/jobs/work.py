@@ -4,7 +4,7 @@ from typing import Any
 
 from dicomweb.scu.calling import Caller
 from storage.archive import Archive
-from storage.jobs import Job
+from storage.jobs import ClaimedJob, Job
 from storage.peers import Peer, Peers
 
 
@@ -39,7 +39,7 @@ class Work:
         self._settled = dict(settled)
         self._news: dict[str, str | None] = {}
         self._total: int | None = None
-        self._has_news = False
+        self._total_is_news = False
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class Work:
     def expect(self, total: int) -> None:
         """Say how many items there are."""
         self._total = total
-        self._has_news = True
+        self._total_is_news = True
 
     def settle(self, item: str, error: str | None = None) -> None:
         """Say that an item is done, or why it cannot be; it is written soon."""
@@ -65,7 +65,6 @@ class Work:
             return
         self._settled[item] = self._news[item] = error
         self.has_got_on = self.has_got_on or error is None
-        self._has_news = True
 
     def is_settled(self, item: str) -> bool:
         """Whether an item was done or cannot be, in this attempt or before."""
@@ -83,9 +82,23 @@ class Work:
     @property
     def has_news(self) -> bool:
         """Whether there is something to be written."""
-        return self._has_news
+        return self._total_is_news or bool(self._news)
 
-    def take_news(self) -> tuple[int | None, dict[str, str | None]]:
-        """Return the number of items and what was settled since the last time."""
-        news, self._news, self._has_news = self._news, {}, False
-        return self._total, news
+    async def keep(self, claimed: ClaimedJob) -> bool:
+        """Write the number of items and what was settled since the last time, and renew the lease.
+
+        What could not be written, because the job was stopped meanwhile, is news still.
+
+        Returns
+        -------
+        bool
+            False when the job is ours no longer.
+        """
+        total, items = self._total, dict(self._news)
+        if not await claimed.keep(total=total, items=items):
+            return False
+        self._total_is_news = self._total != total
+        for item, error in items.items():
+            if self._news[item] == error:
+                del self._news[item]
+        return True

@@ -137,8 +137,7 @@ class JobWorker:
                 await self._conclude(claimed, work, doing)
         except asyncio.CancelledError:
             await _stop(doing)
-            total, items = work.take_news()
-            if await claimed.keep(total=total, items=items):
+            if await work.keep(claimed):
                 await claimed.give_back()
             raise
         finally:
@@ -153,11 +152,10 @@ class JobWorker:
             await asyncio.wait(either, timeout=WRITE_EVERY, return_when=asyncio.FIRST_COMPLETED)
             is_due = looked.done() or time.monotonic() - kept > self._queue.lease / 3
             looked.cancel()
-            has_ended = doing.done()  # looked at before its news are taken, so that these are the last
+            has_ended = doing.done()  # looked at before its news are written, so that these are the last
             if not (is_due or work.has_news or has_ended):
                 continue
-            total, items = work.take_news()
-            if not await claimed.keep(total=total, items=items):
+            if not await work.keep(claimed):
                 logger.info("job %d was cancelled or taken over", claimed.job.id)
                 return False
             kept = time.monotonic()

@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,16 @@ from tests.browser.chromium import DESKTOP, FLAGS, chromium_path
 from tests.browser.pages import archive, open_page, page  # noqa: F401 - fixtures
 from tests.browser.watched import Watched
 from tests.live_server import REPOSITORY
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that failed tells what its page showed, and what it had asked for last."""
+    report = yield
+    watched = getattr(getattr(item, "funcargs", {}).get("page"), "watched", None)
+    if report.failed and report.when == "call" and watched is not None:
+        report.sections.append(("the page", "\n".join([watched.text(), *watched.requests[-20:], *watched.problems])))
+    return report
 
 
 @pytest.fixture(scope="module")

@@ -73,8 +73,16 @@ def eventually(page: Any, expression: str) -> None:
 
 
 def drop(page: Any, path: Path) -> None:
-    """Drop a file or folder of the disk onto the page, as the system does."""
-    drag(page, path, "dragEnter", "dragOver", "drop")
+    """Drop a file or folder of the disk onto the page, as the system does: it says where it is until the page looks."""
+    veil, uploads = page.locator(".drop-veil"), page.get_by_role("region", name="Uploads")
+    for _ in range(20):
+        drag(page, path, "dragEnter", "dragOver")
+        if veil.is_visible():
+            drag(page, path, "drop")
+            uploads.wait_for()
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError("the page never saw what was dragged over it")
 
 
 def drag(page: Any, path: Path, *kinds: str) -> None:

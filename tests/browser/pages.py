@@ -40,7 +40,7 @@ def open_page(chromium: Any, archive: LiveServer) -> Iterator[Callable[..., Any]
 
     def open_one(**options: Any) -> Any:
         page = chromium.new_context(**{"viewport": DESKTOP, **options}).new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(30_000)
         page.watched = Watched(page)
         page.on("console", lambda message: _violation(page.watched, message))
         page.watched.open(f"{archive.url}/ui/")

@@ -51,6 +51,18 @@ def test_an_upload_that_waits_is_cancelled(page: Any, tmp_path: Path) -> None:
     panel.get_by_text("1 stored", exact=True).wait_for()
 
 
+def test_what_cannot_be_read_is_said_to_be(page: Any, tmp_path: Path) -> None:
+    """A file on a disc that gives errors is not passed off as something other than DICOM."""
+    panel = page.get_by_role("region", name="Uploads")
+    fails = "() => Promise.reject(new DOMException('', 'NotReadableError'))"
+    page.evaluate(f"() => {{ Blob.prototype.arrayBuffer = {fails}; }}")
+    file = tmp_path / "one.dcm"
+    file.write_bytes(ct_slice())
+    drop(page, file)
+    panel.get_by_text("1 file could not be read", exact=True).wait_for()
+    assert panel.get_by_text("skipped").count() == 0
+
+
 def test_a_new_peer_does_not_replace_another(page: Any, archive: LiveServer) -> None:
     """An AE title that is taken is refused in the dialog, and the peer stays as it was."""
     url = f"{archive.url}/api/peers/TAKEN"

@@ -38,6 +38,13 @@ class Watched:
         self._host = urlsplit(url).netloc
         self.page.goto(url)
 
+    def text(self) -> str:
+        """What can be read on it; why not when it does not answer any more."""
+        try:
+            return str(self.page.locator("body").inner_text(timeout=2000))
+        except Exception as error:
+            return f"(it cannot be read: {error})"
+
     def _note(self, problem: str) -> None:
         if not any(piece in problem for piece in self.excused):
             self.problems.append(problem)

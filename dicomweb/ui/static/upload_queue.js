@@ -37,8 +37,9 @@ export class UploadQueue extends EventTarget {
     try {
       for await (const { file, path } of walk(entries, () => (this.unreadable += 1))) {
         if (this.#cancelled) break;
-        const kind = await kindOf(file).catch(() => null);
-        if (kind) this.#enqueue({ file, path, kind, size: file.size, sent: 0, state: "waiting", detail: "", tries: 0 });
+        const kind = await kindOf(file).catch(() => "unreadable");
+        if (kind === "unreadable") this.unreadable += 1;
+        else if (kind) this.#enqueue(file, path, kind);
         else this.skipped += 1;
         this.#changed();
       }
@@ -78,7 +79,8 @@ export class UploadQueue extends EventTarget {
     this.#changed();
   }
 
-  #enqueue(item) {
+  #enqueue(file, path, kind) {
+    const item = { file, path, kind, size: file.size, sent: 0, state: "waiting", detail: "", tries: 0 };
     this.items.push(item);
     this.bytesTotal += item.size;
     this.#waiting.push(item);

@@ -188,12 +188,16 @@ function draw() {
   );
   foot.hidden = !foot.children.length;
   if (panel.wasBusy && !queue.busy)
-    announce(`Upload finished: ${counts.stored} stored, ${bad} refused, ${queue.skipped} skipped`);
+    announce(`Upload finished: ${counts.stored} stored, ${bad} refused, ${leftOut()} left out`);
   panel.wasBusy = queue.busy;
 }
 
+function leftOut() {
+  return queue.skipped + queue.unreadable;
+}
+
 function titleOf(total, over) {
-  if (!queue.busy) return total || queue.skipped ? "Upload finished" : "Upload images";
+  if (!queue.busy) return total || leftOut() ? "Upload finished" : "Upload images";
   if (!total) return "Looking through files …";
   const onlyResting = queue.resting.size > 0 && queue.resting.size === total - over;
   return onlyResting ? "Waiting for the archive …" : `Uploading ${count(over)} of ${count(total)}`;
@@ -229,7 +233,7 @@ function drawHead(head, title, fold) {
 }
 
 function drawSum(sum, counts, { total, over, bad }) {
-  sum.hidden = !total && !queue.skipped;
+  sum.hidden = !total && !leftOut();
   const going = [...queue.active].reduce((bytesSent, item) => bytesSent + item.sent, 0);
   const done = queue.bytesDone + going;
   const share = queue.bytesTotal ? done / queue.bytesTotal : 0;

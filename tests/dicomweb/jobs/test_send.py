@@ -14,6 +14,8 @@ from tests.dicomweb.jobs.storage_peer import storage_peer
 from tests.dicomweb.jobs.working import until, working
 from tests.live_server import free_port
 
+WAITS_FOR_LOCK = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+
 
 @pytest.fixture
 async def study(archive: Any) -> tuple[str, list[str]]:
@@ -79,6 +81,30 @@ async def test_a_stopped_worker_gives_its_jobs_back(archive: Any, study: tuple[s
     assert (job.state, job.done) == ("done", 10)
     assert sorted(set(remote.received)) == sorted(study[1])
     assert len(remote.received) <= 11
+
+
+async def test_a_worker_stopped_while_it_writes_forgets_nothing(archive: Any, study: tuple[str, list[str]]) -> None:
+    """What was acknowledged and is being written when the worker has to end is not sent again by the next one."""
+    jobs, going_on = Jobs(archive.pool), threading.Event()
+    with storage_peer() as remote:
+        await Peers(archive.pool).put(remote.peer)
+        remote.answer = lambda uid: 0 if uid != study[1][3] or going_on.wait(10) else 0xA900
+        async with archive.pool.acquire() as other:
+            async with working(archive, poll_every=5):  # so that it writes when there is something to be written only
+                number = await jobs.add("send", send(study[0]))
+                await until(jobs, number, lambda job: job.state == "running")
+                lock = other.transaction()
+                await lock.start()
+                await other.execute("SELECT FROM jobs WHERE id = $1 FOR UPDATE", number)
+                while len(remote.received) < 4 or not await archive.pool.fetchval(WAITS_FOR_LOCK):
+                    await asyncio.sleep(0.01)
+                unlocking = asyncio.get_running_loop().call_later(0.3, lambda: asyncio.ensure_future(lock.rollback()))
+            assert unlocking.when() < asyncio.get_running_loop().time(), "stopping waits for what is written"
+        going_on.set()
+        async with working(archive):
+            job = await until(jobs, number)
+    assert (job.state, job.done) == ("done", 10)
+    assert remote.received == [*study[1][:4], *study[1][3:]], "only what was under way is sent twice"
 
 
 async def test_a_job_of_a_worker_that_was_killed_is_taken_up(archive: Any, study: tuple[str, list[str]]) -> None:
