@@ -4,10 +4,8 @@ Batches that arrive while another is being committed are committed together (gro
 requests cost few fsyncs. Studies are locked in the order of their UIDs, then series, so that parallel writers, in
 this process or another, never deadlock and never miscount.
 
-Two files are the same instance when their data sets are, byte for byte and in the same transfer syntax. What precedes
-a data set tells who wrote the file and who sent it (PS3.10 7.1): it differs when an instance comes once by STOW-RS and
-once by C-STORE, or from two senders, and is no reason to refuse either. Of a stored file that is gone or cut short the
-index still has length and metadata of the data set; what agrees with these is taken in its place.
+What makes two files the same instance is told in `resending`. Of a stored file that is gone or cut short the index
+still has length and metadata of the data set; what agrees with these is taken in its place.
 """
 
 import asyncio
@@ -15,17 +13,18 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Literal
 
 import asyncpg
 
-from storage.blobs import CHUNK, Blob, LocalBlobs, StagedBlob
+from storage import resending
+from storage.blobs import Blob, LocalBlobs, StagedBlob
 from storage.database import retrying, sql
 from storage.errors import ArchiveError, ConflictingInstance, OutOfSpace, Unavailable
 from storage.index_rows import lock_studies, write_rows
 from storage.policy import Policy
 from storage.record import Record
+from storage.resending import Resending
 
 logger = logging.getLogger(__name__)
 
@@ -187,39 +186,44 @@ class Index:
         A row whose file is gone or cut short never makes a duplicate: the sender would be told that the archive has
         what it has lost. Such a row takes the arrival's file instead.
         """
-        known = [row for arrival in arrivals if (row := rows.get(arrival.key)) and not _is_row_of(row, arrival)]
-        lost = await self._blobs.run(self._blobs.lost, {row["blob"]: row["size"] for row in known}) if known else set()
-        same = {
-            arrival.key
-            for arrival in arrivals
-            if (row := rows.get(arrival.key)) and await self._has_same_data_set(connection, arrival, row, lost)
-        }
-        return {a: self._decide(a, rows.get(a.key), lost, same_data_set=a.key in same) for a in arrivals}
+        known = {a: row for a in arrivals if (row := rows.get(a.key)) and not _is_row_of(row, a)}
+        sizes = {row["blob"]: row["size"] for row in known.values()}
+        lost = await self._blobs.run(self._blobs.lost, sizes) if known else set()
+        verdicts = {arrival: Verdict("stored") for arrival in arrivals}
+        for arrival, row in known.items():
+            sent = await self._compare(connection, arrival, row, lost)
+            verdicts[arrival] = self._decide(sent, is_lost=row["blob"] in lost)
+        return verdicts
 
-    async def _has_same_data_set(self, connection: Any, arrival: Arrival, row: Any, lost: set[str]) -> bool:
-        """Whether another file than the stored one has its data set all the same; rare, and reads both files."""
-        if row["sha256"] == arrival.blob.sha256 or _is_row_of(row, arrival):
-            return False
+    async def _compare(self, connection: Any, arrival: Arrival, row: Any, lost: set[str]) -> Resending:
+        """Say what an arrival is to the stored file of its key; rare, and may read both files."""
+        if row["sha256"] == arrival.blob.sha256:
+            return "same"
         instance = arrival.record.instance
         stored = await connection.fetchrow(sql("data_set_of_instance"), row["id"])
         if stored is None or stored["transfer_syntax_uid"] != instance["transfer_syntax_uid"]:
-            return False
-        offset = instance["layout"]["dataset_offset"]
-        if row["size"] - stored["dataset_offset"] != arrival.blob.size - offset:
-            return False
+            return "different"
+        blob, offset = arrival.blob, instance["layout"]["dataset_offset"]
+        length, known_length = blob.size - offset, row["size"] - stored["dataset_offset"]
         if row["blob"] in lost:
-            return bool(await connection.fetchval(sql("has_metadata"), row["id"], instance["metadata"]))
-        blob = arrival.blob
+            agrees = length == known_length and await connection.fetchval(
+                sql("has_metadata"), row["id"], instance["metadata"]
+            )
+            return "same" if agrees else "different"
         path = blob.path if isinstance(blob, StagedBlob) else self._blobs.path(blob.name)  # not published yet, or found
-        known = self._blobs.path(row["blob"]), stored["dataset_offset"]
-        return await self._blobs.run(_same_bytes, known, (path, offset))
+        known = self._blobs.path(row["blob"]), stored["dataset_offset"], known_length
+        return await self._blobs.run(
+            resending.compare, known, (path, offset, length), arrival.record.warnings, self._policy
+        )
 
-    def _decide(self, arrival: Arrival, row: Any, lost: set[str], *, same_data_set: bool) -> Verdict:
-        """Decide what to do with an arrival, given the row of its key if there is one (design: invariants)."""
-        if row is None or _is_row_of(row, arrival):
+    def _decide(self, sent: Resending, *, is_lost: bool) -> Verdict:
+        """Decide what to do with an arrival whose key has a row already (design: invariants)."""
+        if sent == "same":
+            return Verdict("stored" if is_lost else "duplicate")
+        if sent == "completing":
             return Verdict("stored")
-        if same_data_set or row["sha256"] == arrival.blob.sha256:
-            return Verdict("stored" if row["blob"] in lost else "duplicate")
+        if sent == "cut off":
+            return Verdict("failed", ConflictingInstance("The data set is cut off; the archive has the whole one."))
         if self._policy.duplicates == "replace":
             return Verdict("replaced")
         return Verdict(
@@ -279,20 +283,6 @@ class Index:
 
 def _is_row_of(row: Any, arrival: Arrival) -> bool:
     return row is not None and row["blob"] == arrival.blob.name
-
-
-def _same_bytes(one: tuple[Path, int], other: tuple[Path, int]) -> bool:
-    """Whether two files are the same from an offset on, each its own; one that cannot be read is the same as none."""
-    try:
-        with one[0].open("rb") as first, other[0].open("rb") as second:
-            first.seek(one[1])
-            second.seek(other[1])
-            while piece := first.read(CHUNK):
-                if piece != second.read(len(piece)):
-                    return False
-            return not second.read(1)
-    except OSError:
-        return False
 
 
 async def _rows_of(connection: Any, arrivals: list[Arrival]) -> dict[_Key, Any]:

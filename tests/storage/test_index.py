@@ -115,6 +115,52 @@ async def test_a_lost_file_is_healed_by_its_data_set_from_whomever(archive: Arch
     assert await archive.pool.fetchval("SELECT number_of_instances FROM studies") == 1
 
 
+@pytest.mark.parametrize("transfer_syntax", [EXPLICIT_LE, IMPLICIT_LE])
+@pytest.mark.parametrize("cut", [-100, -1, 700])
+async def test_the_whole_data_set_takes_the_place_of_one_that_was_cut_off(
+    archive: Archive, transfer_syntax: str, cut: int
+) -> None:
+    """Promise 2: a sender that tries again after B007 makes good what is missing, whatever else is the policy."""
+    whole = ct_slice("1.2", "1.3", "1.4", transfer_syntax=transfer_syntax)
+    meta = file_meta_bytes(sop_class_uid="1.2", sop_instance_uid="1.4", transfer_syntax_uid=transfer_syntax)
+    part = meta + dataset_only(whole)[:cut]
+    assert (await archive.store(part)).warnings
+    (before,) = await archive.instances("1.2", "1.3", "1.4")
+    outcome = await archive.store(whole)
+    assert (outcome.status, outcome.warnings) == ("stored", [])
+    assert (await stored_file(archive)).read_bytes() == whole
+    assert await archive.pool.fetchval("SELECT number_of_instances FROM studies") == 1
+    assert [blob for (blob,) in await archive.pool.fetch("SELECT blob FROM discarded_blobs")] == [before.blob]
+
+
+@pytest.mark.parametrize("policy", ["keep-first", "replace"])
+async def test_a_part_never_takes_the_place_of_the_whole(
+    archive: Archive, policy: Literal["keep-first", "replace"]
+) -> None:
+    """Promise 2: a data set that is cut off is refused where the whole one is stored."""
+    archive = Archive(archive.pool, archive.blobs, Policy(duplicates=policy))
+    whole = ct_slice("1.2", "1.3", "1.4")
+    await archive.store(whole)
+    outcome = await archive.store(whole[:-100])
+    assert isinstance(outcome.error, ConflictingInstance) and "cut off" in str(outcome.error)
+    assert (await stored_file(archive)).read_bytes() == whole
+
+
+async def test_what_is_no_part_of_it_stays_when_another_comes(archive: Archive) -> None:
+    """B-043: neither a data set that was cut off and differs, nor a whole one that only begins alike, is replaced."""
+    whole = ct_slice("1.2", "1.3", "1.4")
+    part = ct_slice("1.2", "1.3", "1.4", PatientName="Doe^Jill")[:-100]
+    await archive.store(part)
+    assert isinstance((await archive.store(whole)).error, ConflictingInstance)
+    short = ct_slice("1.2", "1.3", "1.5")
+    await archive.store(short)
+    longer = ct_slice("1.2", "1.3", "1.5", DataSetTrailingPadding=b"\0\0")
+    assert longer.startswith(short)
+    assert isinstance((await archive.store(longer)).error, ConflictingInstance)
+    assert (await stored_file(archive)).read_bytes() == part
+    assert (await stored_file(archive, "1.5")).read_bytes() == short
+
+
 async def test_what_the_database_refuses_costs_only_itself(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     """Promise 7: the neighbours of an instance that the index cannot hold are stored."""
     write_rows = index.write_rows

@@ -182,6 +182,9 @@ async def test_what_was_cut_off_is_kept_with_a_warning(
     assert said in str(answer.command["ErrorComment"])
     assert "C-STORE of CT1 warned with B007" in caplog.text
     assert (await stored_file(served.gateway.archive)).endswith(dataset_only(whole)[:kept])
+    assert (await store(association, whole)).status == 0, "and made good when it is sent again"
+    assert (await stored_file(served.gateway.archive)).endswith(dataset_only(whole))
+    assert (await store(association, whole, data=dataset_only(whole)[:kept])).status == 0x0111
 
 
 @pytest.mark.parametrize("policy", [Policy(min_free_bytes=2**62), Policy(max_instance_bytes=10_000)])
