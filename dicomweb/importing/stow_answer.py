@@ -93,7 +93,7 @@ def read_answer(status: int, media_type: str, body: bytes) -> Answer:
     dataset = _dataset(media_type.lower(), body)
     if isinstance(dataset.get("detail"), str):  # a problem document (RFC 9457)
         answer.detail += f": {dataset['detail'][:500]}"
-    answer.told = any(tag in dataset for tag in (_STORED, _FAILED, _OTHERS))
+    answer.told = any(isinstance(dataset.get(tag), dict) for tag in (_STORED, _FAILED, _OTHERS))
     for item in _values(dataset, _STORED):
         uid = _text(item, _UID)
         answer.stored[uid] += 1

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
 from tests.browser.looking import drop
 from tests.builders import ct_slice
@@ -11,6 +12,7 @@ from tests.live_server import LiveServer
 
 STOW = "**/dicom-web/studies"
 QIDO = "**/dicom-web/studies?*"
+JOBS = "**/api/jobs?*"
 EVENTS = "**/api/changes/events*"
 
 
@@ -103,16 +105,25 @@ def test_dates_are_asked_for_when_they_can_be_meant(page: Any) -> None:
     assert page.get_by_text("That did not work").count() == 0
 
 
-def test_a_list_that_failed_is_back_with_the_archive(page: Any) -> None:
+@pytest.mark.parametrize(
+    ("place", "asked", "shown"), [("", QIDO, "Thorax"), ("#/peers", "**/api/peers", "BACK"), ("#/jobs", JOBS, "Jobs")]
+)
+def test_a_list_that_failed_is_back_with_the_archive(
+    page: Any, archive: LiveServer, place: str, asked: str, shown: str
+) -> None:
     """When changes are heard again after an outage, what failed is asked for again, though nothing has changed."""
+    httpx2.put(f"{archive.url}/api/peers/BACK", json={"host": "192.0.2.1", "port": 104})
     page.watched.excused = ("ERR_CONNECTION_REFUSED",)
-    for pattern in (QIDO, EVENTS):
+    page.goto(f"{archive.url}/ui/{place}")
+    page.get_by_role("main").get_by_text(shown).first.wait_for()
+    for pattern in (asked, EVENTS):
         page.route(pattern, lambda route: route.abort("connectionrefused"))
     page.reload()
     page.get_by_text("That did not work").wait_for()
     page.locator("#live-state[data-state=off]").wait_for()
-    for pattern in (QIDO, EVENTS):
+    for pattern in (asked, EVENTS):
         page.unroute(pattern)
     page.locator("#live-state[data-state=on]").wait_for()
-    page.get_by_role("row").filter(has_text="Thorax").wait_for()
-    assert page.get_by_text("That did not work").count() == 0
+    page.get_by_text("That did not work").wait_for(state="hidden")
+    page.get_by_role("main").get_by_text(shown).first.wait_for()
+    httpx2.delete(f"{archive.url}/api/peers/BACK")

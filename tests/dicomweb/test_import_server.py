@@ -274,7 +274,7 @@ def test_user_and_password_become_basic_authentication() -> None:
         (b"[]", False),
         (b"null", False),
         (b"{", False),
-        (b'{"00081199":5}', True),
+        (b'{"00081199":5}', False),
         (b'{"00081199":{"Value":[null,1,"x"]}}', True),
         (b'{"00081198":{"Value":[{}]}}', False),
     ],

@@ -1,5 +1,6 @@
 // What happened, said shortly: shown for a while, and read out by screen readers.
 import { fill, h, icon, ICONS } from "./dom.js";
+import { live } from "./live.js";
 
 const SHOWN_FOR = 6000;
 
@@ -32,18 +33,20 @@ export function notice(sentence, { bad = false, link = null } = {}) {
   announce(sentence);
 }
 
-/** A note in the page that says what is wrong, with a way to try again. */
+/** A note that says what is wrong, with a way to try again, which is tried by itself when the archive is heard again. */
 export function failure(error, retry) {
   const button =
     retry &&
     h("button", { type: "button", class: "button compact", on: { click: retry } }, icon(ICONS.retry), "Try again");
-  return h(
+  const note = h(
     "div",
     { class: "empty", role: "alert" },
     h("h2", {}, "That did not work"),
     h("p", {}, error.message),
     button,
   );
+  if (retry) live.addEventListener("change", () => note.isConnected && retry(), { once: true });
+  return note;
 }
 
 /** What stands where there is nothing. */
