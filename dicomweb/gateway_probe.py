@@ -11,11 +11,10 @@ import asyncio
 import time
 from typing import Final
 
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
-
 from dicomweb.dimse.command_set import Operation
 from dicomweb.dimse.errors import AssociationError, AssociationRejected
 from dicomweb.dimse.message import Timeouts
+from dicomweb.dimse.negotiation import VERIFICATION
 from dicomweb.dimse.requestor import Address, connect
 from dicomweb.listener import reachable
 from dicomweb.settings import Settings
@@ -63,22 +62,21 @@ class GatewayProbe:
 
     async def _echo(self) -> str | None:
         timeouts = Timeouts(connect=PATIENCE, acse=PATIENCE, dimse=PATIENCE)
-        sop_class = str(Verification)
         try:
             async with (
                 asyncio.timeout(PATIENCE),
                 await connect(
                     self._address,
                     calling_ae_title=self._address.ae_title,
-                    contexts=[(sop_class, [IMPLICIT_LE])],
+                    contexts=[(VERIFICATION, [IMPLICIT_LE])],
                     timeouts=timeouts,
                 ) as association,
             ):
-                context = association.context_for(sop_class)
+                context = association.context_for(VERIFICATION)
                 if context is None:
                     return "The DIMSE gateway refuses verification."
                 answer = await association.request(
-                    context, {"CommandField": Operation.C_ECHO, "AffectedSOPClassUID": sop_class}
+                    context, {"CommandField": Operation.C_ECHO, "AffectedSOPClassUID": VERIFICATION}
                 )
                 return None if answer.status == 0 else f"The DIMSE gateway answers C-ECHO with {answer.status:04X}."
         except AssociationRejected as error:

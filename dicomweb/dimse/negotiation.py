@@ -16,6 +16,9 @@ from typing import Final
 APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"
 """The one application context name of DICOM (PS3.7 A.2.1)."""
 
+VERIFICATION: Final = "1.2.840.10008.1.1"
+"""The SOP Class of C-ECHO (PS3.4 A.4)."""
+
 PROTOCOL_VERSION: Final = 1
 """Bit 0 of Protocol Version, the one that counts (PS3.8 Table 9-11)."""
 

@@ -19,11 +19,10 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
-
 from dicomweb.dimse.negotiation import (
     ABSTRACT_SYNTAX_NOT_SUPPORTED,
     APPLICATION_CONTEXT,
+    VERIFICATION,
     Acceptance,
     ContextAnswer,
     Proposal,
@@ -133,7 +132,7 @@ class Admission:
             return IDENTITY_REFUSED
         acceptance = presentation.answer(proposal, self._services)
         if itself and not self._anybody_may_call(caller):
-            _allow_only(acceptance, proposal, str(Verification))
+            _allow_only(acceptance, proposal, VERIFICATION)
         if peer is not None and peer.username and proposal.identity and proposal.identity.response_requested:
             acceptance.identity_response = b""
         return acceptance

@@ -2,11 +2,10 @@
 
 from typing import Final
 
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
-
+from dicomweb.dimse.negotiation import VERIFICATION
 from dicomweb.gateway.call import Call
 
-SOP_CLASSES: Final = frozenset({str(Verification)})
+SOP_CLASSES: Final = frozenset({VERIFICATION})
 
 
 async def echo(call: Call) -> None:

@@ -1,13 +1,12 @@
 """C-ECHO: whether a peer is there and talks to us (PS3.4 Annex A, G-031)."""
 
 import time
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from dicomweb.dimse.command_set import Operation
+from dicomweb.dimse.negotiation import VERIFICATION
 from dicomweb.scu.calling import LITTLE_ENDIAN, Caller, check_status, context_of
 from storage.peers import Peer
-
-VERIFICATION: Final = "1.2.840.10008.1.1"
 
 
 class Echo(NamedTuple):
