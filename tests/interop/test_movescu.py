@@ -256,7 +256,7 @@ async def test_a_storescp_that_is_killed_midway(archive: Archive, port: int, tmp
         while not (tmp_path / "in").exists() or len(list((tmp_path / "in").iterdir())) < 5:
             await asyncio.sleep(0)
         process.kill()
-        said = await asyncio.wait_for(moving, 10)
+        said = await asyncio.wait_for(moving, 30)
     assert "0xb000" in said, said
 
 

@@ -14,7 +14,7 @@ from tests.dicomweb.gateway.committing import CT, Modality, committed, failed
 from tests.live.exchange import store
 from tests.live_server import LiveServer, free_port
 
-WITHIN = 30.0
+WITHIN = 60.0
 SHORT = {"DICOMWEB_COMMITMENT_RETRY_SECONDS": "0.2"}
 
 

@@ -26,7 +26,7 @@ from tests.live_server import LiveServer
 
 Serve = Callable[..., LiveServer]
 INSTANCES = 60
-BACK_WITHIN = 10.0
+BACK_WITHIN = 20.0
 ALL_WELL = (0x0000, {"Completed": INSTANCES, "Failed": 0, "Warning": 0}, [])
 
 

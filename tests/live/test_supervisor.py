@@ -55,7 +55,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait until the condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -106,7 +106,7 @@ def test_a_killed_database_is_started_again(own_server: LiveServer) -> None:
     for pid in postgres_of(own_server):
         os.kill(pid, signal.SIGKILL)
     wait_for(lambda: "the database died" in own_server.log.read_text())
-    wait_for(lambda: ready(own_server), 30)
+    wait_for(lambda: ready(own_server))
     assert store(own_server) == 200
     assert own_server.process.poll() is None
 
@@ -161,7 +161,7 @@ async def test_a_lost_database_holds_up_nobody(serve: Callable[..., LiveServer],
         await asyncio.sleep(3)  # the new child waits by now
         asked = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - asked < 10
+        assert time.monotonic() - asked < 20
         assert '"error":' not in server.log.read_text()  # no traceback: no mistake of ours
     finally:
         await connection.execute(f"CREATE DATABASE {name}")  # for who drops it at the end

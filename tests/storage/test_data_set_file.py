@@ -245,7 +245,7 @@ async def test_a_file_that_is_not_streamed_can_be_closed(archive: Archive, tmp_p
         await file.close()
         if uid == IMPLICIT_LE:
             del file  # with its last reference closes what it was to be written anew from
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while open_files(tmp_path):
                 await asyncio.sleep(0.01)
 

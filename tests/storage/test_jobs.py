@@ -111,12 +111,12 @@ async def test_a_new_job_wakes_who_listens(archive: Any, database_url: str) -> N
     wake = asyncio.Event()
     listening = asyncio.create_task(listen(database_url, wake))
     try:
-        await asyncio.wait_for(wake.wait(), 10)
+        await asyncio.wait_for(wake.wait(), 30)
         wake.clear()
         number = await Jobs(archive.pool).add("send", {})
-        await asyncio.wait_for(wake.wait(), 10)
+        await asyncio.wait_for(wake.wait(), 30)
         wake.clear()
         await Jobs(archive.pool).cancel(number)
-        await asyncio.wait_for(wake.wait(), 10)
+        await asyncio.wait_for(wake.wait(), 30)
     finally:
         listening.cancel()

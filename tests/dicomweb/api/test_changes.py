@@ -26,7 +26,7 @@ def never() -> "asyncio.Future[None]":
 async def events(stream: AsyncIterator[bytes], count: int) -> list[Event]:
     """Read so many events; comments, and what only carries a number, are none."""
     found: list[Event] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(found) < count:
             for block in (await anext(stream)).decode().split("\n\n"):
                 lines = dict(line.partition(": ")[::2] for line in block.split("\n") if line)

@@ -88,7 +88,7 @@ class Acceptor:
     async def done(self) -> None:
         """Wait until all its associations have ended."""
         while self.tasks:
-            await asyncio.wait(self.tasks, timeout=10)
+            await asyncio.wait(self.tasks, timeout=30)
 
 
 @asynccontextmanager
@@ -158,7 +158,7 @@ def request_pdu(**fields: Any) -> bytes:
 async def read_pdu(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     """Return type and body of the next PDU, (0, b"") at the end."""
     try:
-        header = await asyncio.wait_for(reader.readexactly(6), 5)
+        header = await asyncio.wait_for(reader.readexactly(6), 30)
     except (asyncio.IncompleteReadError, ConnectionError):
         return 0, b""
-    return header[0], await asyncio.wait_for(reader.readexactly(int.from_bytes(header[2:], "big")), 5)
+    return header[0], await asyncio.wait_for(reader.readexactly(int.from_bytes(header[2:], "big")), 30)

@@ -107,7 +107,7 @@ async def test_a_peer_that_says_nothing_is_let_go() -> None:
             await asyncio.sleep(0.05)
         assert await silent.read() == b""
         assert await slow.read() == b""
-        assert asyncio.get_running_loop().time() - started < 2
+        assert asyncio.get_running_loop().time() - started < 10
         await seen.done()
 
 
@@ -267,7 +267,7 @@ async def test_a_peer_that_reads_nothing_is_ended() -> None:
         writer.transport.pause_reading()  # type: ignore[attr-defined]
         started = asyncio.get_running_loop().time()
         await seen.done()
-        assert asyncio.get_running_loop().time() - started < 4
+        assert asyncio.get_running_loop().time() - started < 10
         writer.close()
     assert [type(error) for error in seen.errors] == [PeerTimeout]
 

@@ -17,7 +17,7 @@ from storage.peers import Peer
 from tests.builders import ct_slice, dataset_of, sop_instance_uid
 from tests.dicomweb.gateway.serving import CT, serving
 
-WITHIN = 20.0
+WITHIN = 60.0
 
 
 class Committing:

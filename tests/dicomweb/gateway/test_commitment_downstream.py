@@ -57,7 +57,7 @@ async def test_an_archive_that_is_offline_is_asked_again(running: Committing) ->
     references = await stored(running.gateway.archive, 1)
     await known(running.gateway, free_port(), ae_title="VNA")
     asking = asyncio.create_task(ask(running, references))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (await running.commitments.newest()) or (await running.commitments.get(1)).attempts < 2:
             await asyncio.sleep(0.02)
     assert "downstream: " in (await running.becomes("asking")).problem

@@ -312,7 +312,7 @@ async def test_reports_do_not_come_between_a_request_and_its_response(running: C
 
 async def problem(running: Committing, attempts: int = 1) -> Any:
     """Wait until delivery was tried in vain so often."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (commitment := await running.commitments.get(1)).attempts < attempts or not commitment.problem:
             await asyncio.sleep(0.02)
     return commitment

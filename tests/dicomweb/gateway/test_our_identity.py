@@ -37,7 +37,7 @@ class Doorkeeper(list[UserIdentity | None]):
 
     async def knocks(self) -> UserIdentity | None:
         """Wait for somebody; the identity presented."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not self:
                 await asyncio.sleep(0.01)
         return self[0]

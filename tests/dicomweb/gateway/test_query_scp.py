@@ -393,7 +393,7 @@ async def test_cancel_ends_the_search_in_the_database(archive: Archive) -> None:
         begun = time.perf_counter()
         ((status, _),) = await asyncio.to_thread(cancel_at_once, port, study())
         assert status.Status == 0xFE00
-        assert time.perf_counter() - begun < 5
+        assert time.perf_counter() - begun < 15
         assert archive.cancelled  # type: ignore[attr-defined]
 
 

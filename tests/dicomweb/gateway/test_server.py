@@ -31,7 +31,7 @@ async def served(archive: Archive) -> AsyncIterator[Serving]:
 
 async def until(condition: Any) -> None:
     """Wait until something holds."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -153,7 +153,7 @@ async def test_connections_that_say_nothing_keep_nobody_out_and_are_closed(archi
             except ConnectionResetError:
                 pass
             writer.close()
-        assert asyncio.get_running_loop().time() - begun < 5
+        assert asyncio.get_running_loop().time() - begun < 15
         async with await served.open() as association:
             assert await echo(association) == 0
 

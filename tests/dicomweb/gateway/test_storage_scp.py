@@ -220,7 +220,7 @@ async def test_a_sender_that_dies_within_its_data_set_leaves_nothing(archive: Ar
 
     with pytest.raises(AssociationAborted):
         await store(association, ct_slice("1.2", "1.3", "1.4"), data=half())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(served.gateway.associations):
             await asyncio.sleep(0.01)
     assert await count(archive) == 0

@@ -77,7 +77,7 @@ async def test_a_complete_study_is_announced_once(archive: Any) -> None:
 
 
 async def _until(told: list[Dataset], count: int, worker: Any) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(told) < count:
             worker.wake.set()
             await asyncio.sleep(0.02)

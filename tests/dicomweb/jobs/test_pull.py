@@ -196,7 +196,7 @@ async def test_a_pull_goes_on_after_its_worker_was_killed(archive: Archive, data
         number = await jobs.add("pull", pull(study, "get"))
         arguments = ("-c", WORKER, database_url, str(tmp_path / "data"))
         worker = await asyncio.create_subprocess_exec(sys.executable, *arguments, cwd=REPOSITORY)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(remote.sent) < 4 and worker.returncode is None:
                 await asyncio.sleep(0.001)
         os.kill(worker.pid, signal.SIGKILL)

@@ -205,7 +205,7 @@ async def test_a_cancelled_job_stops(archive: Any, study: tuple[str, list[str]])
                     cancelled.result(10)
                     loop.call_soon_threadsafe(worker.wake.set)
                 elif len(remote.received) > 3:
-                    time.sleep(0.1)  # time to notice
+                    time.sleep(0.5)  # time to notice
                 return 0
 
             loop = asyncio.get_running_loop()

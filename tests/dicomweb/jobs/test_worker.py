@@ -27,7 +27,7 @@ async def test_what_is_long_over_is_deleted(archive: Archive, settings: dict[str
         )
     await Worklist(archive.pool).add(item(step(ScheduledProcedureStepStartDate="20200101")))
     await Worklist(archive.pool).add(item(step(ScheduledProcedureStepStartDate="29990101"), StudyInstanceUID="1.2.4"))
-    async with working(archive, settings=Settings(**settings)), asyncio.timeout(20):
+    async with working(archive, settings=Settings(**settings)), asyncio.timeout(60):
         while await jobs.get(numbers[0]) is not None or await items(archive) != left:
             await asyncio.sleep(0.02)
     assert await jobs.get(numbers[1]) is not None

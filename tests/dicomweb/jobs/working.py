@@ -10,7 +10,7 @@ from dicomweb.settings import Settings
 from storage.archive import Archive
 from storage.jobs import FINISHED, Job, Jobs
 
-IN_TIME = 15.0
+IN_TIME = 60.0
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from storage.peers import Peer
 from tests.dcmtk import program
 from tests.live_server import free_port
 
-STARTED_WITHIN = 10.0
+STARTED_WITHIN = 30.0
 
 CONFIGURATION = """
 NetworkTCPPort = {port}
