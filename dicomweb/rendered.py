@@ -35,6 +35,7 @@ from dicomweb.rendering.presentation_state import SOP_CLASSES as PRESENTATION_ST
 from dicomweb.rendering.rendering_parameters import RenderingParameters, parse_rendering_parameters
 from dicomweb.rendering.report import is_report
 from dicomweb.rendering.report_values import kind_of
+from dicomweb.text_charset import charsets
 from dicomweb.urls import base_url, instance_url
 from dicomweb.version import program_version
 from dicomweb.wado_body import Headers, InMemory, Item, multipart, not_modified, one_item, single_part
@@ -146,7 +147,7 @@ async def retrieve_rendered_instances(request: Request) -> Response:
     location = f"{base_url(request)}/studies/{study}{f'/series/{series}' if series else ''}/rendered"
     pictures = Pictures(images, location)
     offer = _chosen(ranges, tuple(Offer(kind, multipart=True) for kind in MEDIA_TYPES), "These pictures")
-    return _many(request, pictures, offer, parse_rendering_parameters(request.query_params))
+    return _many(request, pictures, offer, _parameters(request))
 
 
 async def answer_instance(
@@ -197,9 +198,9 @@ async def answer_instance(
     if is_report(attributes):
         kinds = (documents.HTML, documents.PLAIN_TEXT, documents.XML)
         offer = _chosen(ranges, tuple(Offer(kind, form) for form in (False, True) for kind in kinds), "This report")
-        given = {name: value for name, value in request.query_params.items() if name == "charset"}
-        charset = parse_rendering_parameters(given).charset
-        item, headers = await documents.report_item(request, attributes, offer.media_type, charset, location)
+        asked = request.query_params.get("charset"), request.headers.get("accept-charset")
+        wanted = charsets(ranges, offer.media_type, *asked)
+        item, headers = await documents.report_item(request, attributes, offer.media_type, wanted, location)
         return _one(request, item, offer, Pictures([(instance, ())], location), headers)
     if not _PIXEL_DATA.isdisjoint(attributes):
         raise NotAcceptable("The pixel data of this instance is empty or cut short; no frame of it is whole.", [])
@@ -227,7 +228,7 @@ async def answer_pictures(
     """
     if parameters is None:
         has_state = pictures.state is not None
-        parameters = parse_rendering_parameters(request.query_params, presentation_state=has_state)
+        parameters = _parameters(request, presentation_state=has_state)
     several = pictures.count > 1
     offer = _chosen(ranges, picture_offers(several, pictures.named), "These pictures" if several else "This picture")
     if offer.multipart:
@@ -330,6 +331,13 @@ def archive_of(request: Request) -> "Archive":
     """Return the archive."""
     archive: Archive = request.app.state.archive
     return archive
+
+
+def _parameters(request: Request, *, presentation_state: bool = False) -> RenderingParameters:
+    lenient = request.app.state.settings.lenient_retrieve
+    return parse_rendering_parameters(
+        request.query_params, presentation_state=presentation_state, window_function_optional=lenient
+    )
 
 
 def _chosen(ranges: Sequence[MediaRange], offers: tuple[Offer, ...], what: str) -> Offer:

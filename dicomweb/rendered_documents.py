@@ -10,6 +10,7 @@ Facts this module keeps:
 
 import asyncio
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -23,11 +24,13 @@ from dicomweb.encapsulated_document import (
     document_type,
     inline_document,
 )
+from dicomweb.failures import NotAcceptable
 from dicomweb.media_types import Offer, media_type_of
 from dicomweb.rendering.attribute_values import Attributes
 from dicomweb.rendering.report import ReportReference, report_of
 from dicomweb.rendering.report_html import CONTENT_SECURITY_POLICY, report_html
 from dicomweb.rendering.report_text import report_text
+from dicomweb.text_charset import UTF_8
 from dicomweb.urls import base_url, instance_url
 from dicomweb.wado_body import Headers, InMemory, Item
 from dicomweb.wado_metadata import with_urls
@@ -89,33 +92,44 @@ async def video_item(archive: "Archive", instance: "InstanceFile", location: str
 
 
 async def report_item(
-    request: Request, attributes: Attributes, media_type: str, charset: str | None, location: str
+    request: Request, attributes: Attributes, media_type: str, charsets: Sequence[str], location: str
 ) -> tuple[Item, Headers]:
     """Return a report as HTML, plain text or XML, and headers to go with it.
 
+    Raises
+    ------
+    NotAcceptable
+        None of the character sets has all of the text.
+
     Standard
     --------
-    PS3.18 Table 8.7.4-1, 8.3.5.1; checklist D-094, D-114, D-116.
+    PS3.18 Table 8.7.4-1, 8.8.5; checklist A-143, D-094, D-114, D-116.
     """
     base = base_url(request)
-    charset = charset or "utf-8"
 
     def link(reference: ReportReference) -> str | None:
         uids = reference.study_instance_uid, reference.series_instance_uid, reference.sop_instance_uid
         return f"{instance_url(base, *uids)}/rendered" if all(map(_UID.match, uids)) else None
 
-    if media_type == XML:
-        charset = "utf-8"
-
-    def written() -> bytes:
+    def written(charset: str) -> bytes:
         if media_type == XML:
             url = location.removesuffix("/rendered")
             return dicomxml.encode(orjson.loads(with_urls(orjson.dumps(attributes), url)))
         report = report_of(attributes)
         return report_html(report, link, charset) if media_type == HTML else report_text(report, charset)
 
-    body = await asyncio.to_thread(written)
-    headers: Headers = [EMBEDDABLE]
+    for charset in (UTF_8,) if media_type == XML else charsets:
+        try:
+            body = await asyncio.to_thread(written, charset)
+            break
+        except UnicodeEncodeError:
+            continue
+    else:
+        names = ", ".join(charsets)
+        raise NotAcceptable(
+            f"The text of this report cannot be written in {names}.", [f"{media_type}; charset={UTF_8}"]
+        )
+    headers: Headers = [EMBEDDABLE, (b"vary", b"Accept-Charset")]
     if media_type == XML:
         headers.append(SANDBOX)
     if media_type == HTML:

@@ -80,7 +80,7 @@ class Look:
     @property
     def key(self) -> Key:
         """What tells it from others; equal looks have equal keys in all worker processes."""
-        parameters = replace(self.parameters, warnings=(), charset=None)
+        parameters = replace(self.parameters, warnings=())
         state = (self.state.instance.blob, self.state.instance.version) if self.state else None
         return self.media_type, parameters, state
 

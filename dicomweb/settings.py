@@ -88,6 +88,10 @@ class Settings(BaseSettings):
     require_accept: bool = Field(
         False, description="Refuse requests without an Accept header, as PS3.18 8.3.3.1 allows."
     )
+    lenient_retrieve: bool = Field(
+        False,
+        description="Take window=center,width without a function as linear, and WADO-URI with the objectUID alone.",
+    )
     strict_uids: bool = Field(False, description="Refuse UIDs in URLs that break PS3.5 section 9.")
     empty_search_status: Literal[200, 204] = Field(
         200, description="Status of a search that finds nothing: 200 with [] or 204 without a body."

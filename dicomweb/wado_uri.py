@@ -32,6 +32,7 @@ from dicomweb.wado_body import Item, not_modified, single_part
 from dicomweb.wado_forms import made_forms, stored_form
 from dicomweb.wado_request import cache_control, syntax_label
 from storage.errors import InvalidQuery, NotFound
+from storage.selection import UniqueKeys
 from storage.transfer_syntax import TRANSFER_SYNTAXES
 
 if TYPE_CHECKING:
@@ -52,13 +53,27 @@ async def retrieve_by_query(request: Request) -> Response:
     given: Mapping[str, str] = request.query_params
     if given.get("requestType") != "WADO":
         raise InvalidQuery("requestType must be WADO")
-    uids = [_uid(given, name) for name in _TARGET]
+    uids = await _target(request)
     _refuse_anonymization(given)
     ranges = _accepted(request)
     (instance,) = await archive_of(request).instances(*uids)
     if select(ranges, [Offer(DICOM)]) is not None and not select(ranges, [Offer("image/jpeg"), Offer("text/html")]):
         return await _file(request, instance)
     return await _rendered(request, instance, ranges)
+
+
+async def _target(request: Request) -> list[str]:
+    """Return the UIDs of study, series and instance; where that is allowed, the last one may do (E-003)."""
+    given = request.query_params
+    if not request.app.state.settings.lenient_retrieve or (given.get("studyUID") and given.get("seriesUID")):
+        return [_uid(given, name) for name in _TARGET]
+    study, series = ((_uid(given, name),) if given.get(name) else () for name in _TARGET[:2])
+    found = await archive_of(request).select(UniqueKeys((), study, series, (_uid(given, "objectUID"),)))
+    if not found:
+        raise NotFound("There is no such instance in the archive.")
+    if len(found) > 1:
+        raise InvalidQuery("objectUID is in more than one series; name studyUID and seriesUID")
+    return [found[0].study_instance_uid, found[0].series_instance_uid, found[0].sop_instance_uid]
 
 
 def _uid(given: Mapping[str, str], name: str) -> str:

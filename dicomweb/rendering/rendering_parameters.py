@@ -11,7 +11,6 @@ Facts and clauses this module keeps:
 - Pure: no I/O.
 """
 
-import codecs
 import math
 import re
 from collections.abc import Mapping
@@ -30,7 +29,7 @@ PARAMETERS: Final[dict[str, str]] = {
     "viewport": "width,height[,x,y,width,height]: size, and the region of the source",
     "window": "center,width,function with linear, linear-exact or sigmoid",
     "iccprofile": "no, yes, srgb, adobergb or rommrgb",
-    "charset": "character set of text",
+    "charset": "character sets of text, by IANA name or Defined Term; others are ignored",
 }
 """The parameters of rendered resources, and what they mean; for the conformance statement (A-012)."""
 
@@ -40,7 +39,6 @@ UNLIMITED: Final = 65535
 _FUNCTIONS = {"linear": LINEAR, "linear-exact": LINEAR_EXACT, "sigmoid": SIGMOID}
 _DECIMAL = re.compile(r"[+-]?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})([eE][+-]?[0-9]{1,3})?")
 _UNSIGNED = re.compile(r"[0-9]{1,9}")
-_NO_CHARSETS = frozenset(("idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "utf-7"))
 _KEYWORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
@@ -60,8 +58,6 @@ class RenderingParameters:
         `patient`, `technique`; those supported.
     icc_profile : str or None
         As given, one of `no`, `yes`, `srgb`, `adobergb`, `rommrgb`.
-    charset : str or None
-        Name of a character set that is known.
     warnings : tuple of str
         What was ignored, in ASCII.
     """
@@ -71,7 +67,6 @@ class RenderingParameters:
     quality: int | None = None
     annotation: tuple[str, ...] = ()
     icc_profile: str | None = None
-    charset: str | None = None
     warnings: tuple[str, ...] = field(default=())
 
 
@@ -91,7 +86,7 @@ def parse_rendering_parameters(
     presentation_state : bool
         Whether the target is one: it has its own window and region.
     thumbnail : bool
-        Whether a thumbnail is asked for: only `viewport` and `charset` count, and nothing identifies the patient.
+        Whether a thumbnail is asked for: only `viewport` counts, and nothing identifies the patient.
     window_function_optional : bool
         Whether `window=center,width` is taken as linear.
 
@@ -102,12 +97,11 @@ def parse_rendering_parameters(
 
     Standard
     --------
-    PS3.18 8.3.5.1, 8.3.5.2; D-098 to D-106, D-113, D-114, D-123.
+    PS3.18 8.3.5.1, 8.3.5.2; D-098 to D-106, D-113, D-123.
     """
     viewport = _viewport(given, size_only=presentation_state or thumbnail)
-    charset = _charset(given)
     if thumbnail:
-        return RenderingParameters(viewport=viewport, charset=charset)
+        return RenderingParameters(viewport=viewport)
     if presentation_state and "window" in given:
         raise InvalidQuery("window cannot be given for a presentation state, which has its own")
     annotation, warnings = _annotation(given, "annotation")
@@ -117,7 +111,6 @@ def parse_rendering_parameters(
         quality=_quality(given, "quality"),
         annotation=annotation,
         icc_profile=_icc_profile(given),
-        charset=charset,
         warnings=warnings,
     )
 
@@ -201,23 +194,6 @@ def _icc_profile(given: Mapping[str, str]) -> str | None:
     return choice
 
 
-def _charset(given: Mapping[str, str]) -> str | None:
-    """Return the first character set of a list that is known here (Table 8.3.5-1)."""
-    if "charset" not in given:
-        return None
-    for part in given["charset"].split(","):
-        name = part.partition(";")[0].strip()
-        if name == "*":
-            return "utf-8"
-        try:
-            found = codecs.lookup(name)
-        except (LookupError, ValueError, UnicodeError):
-            continue
-        if getattr(found, "_is_text_encoding", True) and found.name not in _NO_CHARSETS:
-            return found.name
-    raise InvalidQuery("charset names no character set that is known here")
-
-
 def _decimal(name: str, text: str) -> float:
     if not _DECIMAL.fullmatch(text.strip()):
         raise InvalidQuery(f"{name}: {text[:20]!r} is not a number")
@@ -292,7 +268,6 @@ def parse_uri_parameters(given: Mapping[str, str]) -> UriParameters:
             quality=_quality(given, "imageQuality"),
             annotation=annotation,
             icc_profile=_icc_profile(given),
-            charset=_charset(given),
             warnings=warnings,
         ),
         _positive(given, "frameNumber"),

@@ -22,12 +22,17 @@ def report_text(report: Report, charset: str = "utf-8") -> bytes:
     report : Report
         What to show.
     charset : str
-        Character set of the text; what it does not have is written as a question mark.
+        Character set of the text.
+
+    Raises
+    ------
+    UnicodeEncodeError
+        The character set does not have all of it.
     """
     lines = [report.title, "=" * len(report.title), ""]
     lines += [f"{label}: {value}" for label, value in report.facts]
     lines += ["", *_lines(report.content, 0)]
-    return "\n".join(_printable(line) for line in lines).encode(charset, "replace") + "\n".encode(charset)
+    return "\n".join(_printable(line) for line in lines).encode(charset) + b"\n"
 
 
 def _lines(content: Iterable[ContentItem], depth: int) -> Iterator[str]:

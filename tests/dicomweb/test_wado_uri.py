@@ -182,6 +182,27 @@ async def test_a_picture_by_a_presentation_state(archive: Any, client: httpx2.As
     assert (picture(alone) == expected.pixels).all()
 
 
+async def test_the_object_alone_will_do_behind_a_switch(archive: Any, app: Any, client: httpx2.AsyncClient) -> None:
+    """E-003: study and series may be left out or empty where the objectUID is in one series only."""
+    one, two, other = await stored(
+        archive, ct_slice("1.2", "1.3", "1.4"), ct_slice("1.2", "1.5", "1.4"), ct_slice("1.2", "1.3", "1.6")
+    )
+    forms: list[dict[str, Any]] = [{"studyUID": None, "seriesUID": None}, {"studyUID": "", "seriesUID": ""}]
+    for left_out in (*forms, {"seriesUID": None}):
+        assert (await client.get(url_of(other, **left_out))).status_code == 400
+    app.state.settings = app.state.settings.model_copy(update={"lenient_retrieve": True})
+    for left_out in (*forms, {"seriesUID": None}):
+        file = await client.get(url_of(other, **left_out, contentType="application/dicom"))
+        assert pydicom.dcmread(io.BytesIO(file.content)).SOPInstanceUID == "1.6"
+    for left_out in forms:
+        answer = await client.get(url_of(one, **left_out))
+        assert answer.status_code == 400 and "more than one series" in answer.json()["detail"]
+    found = await client.get(url_of(two, studyUID=None, contentType="application/dicom"))
+    assert pydicom.dcmread(io.BytesIO(found.content)).SeriesInstanceUID == "1.5"
+    assert (await client.get(url_of(other, **forms[0], objectUID="1.9"))).status_code == 404
+    assert (await client.get(url_of(other, **forms[0], objectUID="none"))).status_code == 400
+
+
 async def test_a_report_is_a_page(archive: Any, client: httpx2.AsyncClient) -> None:
     """text/html by default, text/plain by name (E-005, E-017)."""
     (path,) = await stored(archive, dicom_file(SOPClassUID=BASIC_TEXT_SR, Modality="SR", ValueType="CONTAINER"))

@@ -97,16 +97,11 @@ def test_annotation() -> None:
             parse_rendering_parameters({"annotation": wrong})
 
 
-def test_iccprofile_and_charset() -> None:
-    """One of five names (D-112); the first character set that is known and safe (D-114)."""
+def test_iccprofile() -> None:
+    """One of five names (D-112)."""
     assert parse_rendering_parameters({"iccprofile": "rommrgb"}).icc_profile == "rommrgb"
     with pytest.raises(InvalidQuery, match="iccprofile"):
         parse_rendering_parameters({"iccprofile": "cmyk"})
-    assert parse_rendering_parameters({"charset": "x-none, ISO-8859-1;q=0.5"}).charset == "iso8859-1"
-    assert parse_rendering_parameters({"charset": "*"}).charset == "utf-8"
-    for wrong in ("x-none", "utf-7", "rot13", "undefined", "a\0b"):
-        with pytest.raises(InvalidQuery, match="charset"):
-            parse_rendering_parameters({"charset": wrong})
 
 
 def test_nothing_given() -> None:
@@ -115,11 +110,7 @@ def test_nothing_given() -> None:
     assert (found.window, found.viewport, found.quality, found.annotation) == (None, None, None, ())
 
 
-@given(
-    st.dictionaries(
-        st.sampled_from(["window", "viewport", "quality", "annotation", "iccprofile", "charset"]), st.text()
-    )
-)
+@given(st.dictionaries(st.sampled_from(["window", "viewport", "quality", "annotation", "iccprofile"]), st.text()))
 def test_any_text_is_understood_or_refused(parameters: dict[str, str]) -> None:
     """No value of a parameter raises anything but InvalidQuery (D-101)."""
     try:
