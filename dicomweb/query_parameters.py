@@ -26,6 +26,7 @@ PARAMETERS: dict[str, str] = {
     "fuzzymatching": "true: names are also found when every word of the key begins some part of them",
     "emptyvaluematching": 'true: the value "" finds attributes without a value',
     "multiplevaluematching": "true: all values of a key must be there",
+    "ignorecase": "extension: true: texts other than codes match whatever their case",
     "orderby": "extension: attributes to sort by, a leading hyphen for descending",
     "cursor": "extension: where the previous page ended, from its Link header",
     "includetotal": "extension: true answers with the number of all matches in X-Total-Count",
@@ -112,6 +113,7 @@ def parse_search(
         fuzzy=_flag(given, "fuzzymatching"),
         empty_value=_flag(given, "emptyvaluematching"),
         multiple_value=_flag(given, "multiplevaluematching"),
+        ignore_case=_flag(given, "ignorecase"),
         count_total=_flag(given, "includetotal"),
     )
     includes, everything = _includes(given, creators)

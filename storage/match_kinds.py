@@ -21,6 +21,7 @@ Match: TypeAlias = Callable[[Value, Bindings], str]
 MULTIPLE = frozenset({"AE", "AS", "AT", "CS", "LO", "PN", "SH", "UC"})
 """VRs of multiple value matching (PS3.4 C.2.2.2.8)."""
 
+_CASELESS = frozenset({"LO", "LT", "SH", "ST", "UC", "UT"})
 _WILD = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 _NUMBER = re.compile(r"[+-]?(?:\d{1,40}\.?\d{0,40}|\.\d{1,40})(?:[eE][+-]?\d{1,2})?", re.ASCII)
 _UID = re.compile(r"[0-9.]{1,64}", re.ASCII)
@@ -39,23 +40,27 @@ class Kinds:
         Every value of a key must be there; wildcards are not allowed then.
     zone : timedelta or None
         Offset from UTC the requester's times are in.
+    ignore_case : bool
+        Texts that people write (not codes, which are in capitals) match whatever their case.
     """
 
     fuzzy: bool = False
     multiple: bool = False
     zone: datetime.timedelta | None = None
+    ignore_case: bool = False
 
     def text(self, vr: str, label: str, value: str) -> Match:
         """Match a text: the very value, or a pattern."""
         wanted = normal(vr, value)
         if vr == "AT":
             wanted = _tag(label, wanted)
-        if vr not in _WILD or not is_wild(wanted) or self.multiple:
+        operator = "ILIKE" if self.ignore_case and vr in _CASELESS else "LIKE"
+        if vr not in _WILD or self.multiple or (operator == "LIKE" and not is_wild(wanted)):
             wanted = clip(wanted)
             return lambda stored, bindings: f"{stored.text} = {bindings.add(wanted, 'text')}"
-        pattern = like_pattern(wanted)
+        pattern = like_pattern(wanted if is_wild(wanted) else clip(wanted))
         return lambda stored, bindings: _narrowed(
-            stored, [wanted], f"{stored.text} LIKE {bindings.add(pattern, 'text')}", bindings
+            stored, [wanted], f"{stored.text} {operator} {bindings.add(pattern, 'text')}", bindings
         )
 
     def name(self, vr: str, label: str, value: str) -> Match:

@@ -1,7 +1,8 @@
 r"""What a search asks for, and the SQL conditions that say the same (PS3.4 C.2.2.2); pure.
 
 Facts and clauses this module keeps:
-- Single values match exactly, with case, but names (PN) without case and accents in any component group (C.2.2.2.1).
+- Single values match exactly, with case unless told otherwise, but names (PN) without case and accents in any component
+  group (C.2.2.2.1).
 - Wildcards exist for AE CS LO LT PN SH ST UC UR UT only (C.2.2.2.4); `*` alone and the empty value match all.
 - Several values of a key: any of them, the list of UIDs being the standard case (C.2.2.2.2); all of them with
   `multiplevaluematching` (C.2.2.2.8). A stored value of several matches when one of its values does (C.2.2.3).
@@ -127,6 +128,8 @@ class Query:
         Keywords, a leading hyphen for descending; the default order follows.
     fuzzy, empty_value, multiple_value : bool
         `fuzzymatching`, `emptyvaluematching`, `multiplevaluematching` (PS3.18 8.3.4.2, 8.3.4.5, 8.3.4.6).
+    ignore_case : bool
+        Whether texts other than codes match whatever their case, beyond the Standard.
     combined_datetime : bool
         Whether date and time ranges are one range (always in QIDO-RS, negotiated in C-FIND).
     count_total, count_remaining : bool
@@ -147,6 +150,7 @@ class Query:
     fuzzy: bool = False
     empty_value: bool = False
     multiple_value: bool = False
+    ignore_case: bool = False
     combined_datetime: bool = True
     count_total: bool = False
     count_remaining: bool = True
@@ -237,7 +241,7 @@ def conditions(query: Query) -> Conditions:
 def _kinds(query: Query) -> Kinds:
     zones = [key for key in query.keys if key.path == (_TIMEZONE,) and not key.is_universal]
     zone = utc_offset(zones[0].label, zones[0].values[0]) if zones else None
-    return Kinds(query.fuzzy, query.multiple_value, zone)
+    return Kinds(query.fuzzy, query.multiple_value, zone, query.ignore_case)
 
 
 def _is_usable(query: Query, key: Key, warnings: list[str]) -> bool:

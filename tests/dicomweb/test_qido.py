@@ -92,6 +92,8 @@ async def test_each_resource_answers(filled: httpx2.AsyncClient, path: str, coun
         ("PatientName=doe^anna", ["1.1"]),
         ("StudyDescription=ab+c&limit=1", ["1.5"]),
         ("StudyDescription=ab%20c", []),
+        ("StudyDescription=*B*&ignorecase=false", []),
+        ("StudyDescription=*B%2BC&ignorecase=true&limit=1", ["1.5"]),
         ("StudyInstanceUID=1.1,1.2", ["1.2", "1.1"]),
         ("StudyInstanceUID=1.1%2C1.2", ["1.2", "1.1"]),
         ("0020000d=1.1%5C1.2", ["1.2", "1.1"]),

@@ -322,6 +322,32 @@ async def test_empty_and_multiple_value_matching(two_studies: Any) -> None:
     assert uids(await search(two_studies, Level.SERIES, nested, empty_value=True)) == ["1.1"]
 
 
+async def test_texts_match_whatever_their_case_when_asked_to(connection: Any) -> None:
+    """Whole or in part, in a column, a document or a sequence; codes are in capitals, and names never had a case."""
+    long = "Knee " + "x" * 2000
+    texts = {"PatientID": "AB_12", "StudyDescription": "Thorax pa", "PatientComments": "Calm", "AccessionNumber": long}
+    item = {"RequestedProcedureDescription": "Chest"}
+    await add_instance(connection, dataset(**texts, RequestAttributesSequence=[item], ImageType=["ORIGINAL"]))
+    for name, wanted, found in (
+        ("PatientID", "ab_12", 1),
+        ("PatientID", "ab?12", 1),
+        ("PatientID", "abx12", 0),
+        ("PatientID", "b_1", 0),
+        ("StudyDescription", "*THORAX*", 1),
+        ("StudyDescription", "thorax_pa", 0),
+        ("AccessionNumber", long.upper(), 1),
+        ("PatientComments", "calm", 1),
+        ("RequestAttributesSequence.RequestedProcedureDescription", "chest", 1),
+        ("ImageType", "original", 0),
+    ):
+        for level in (Level.STUDY, Level.IMAGE):
+            if level is Level.STUDY and name.startswith(("Request", "Image")):
+                continue
+            page = await search(connection, level, key(name, wanted), ignore_case=True)
+            assert len(page.rows) == found, (name, wanted[:10])
+            assert not (await search(connection, level, key(name, wanted))).rows or wanted in texts.values()
+
+
 async def test_a_multi_valued_attribute_matches_by_any_value_and_returns_all(connection: Any) -> None:
     """Any value counts (C-051), all of them are asked for with multiplevaluematching (C-054)."""
     await add_instance(connection, dataset(SoftwareVersions=["V1", "V2"], ImageType=["ORIGINAL", "PRIMARY"]))

@@ -47,9 +47,10 @@ export function parametersOf(filters, { contains = false } = {}) {
     add("PatientName", name.replaceAll(",", " "));
     add("fuzzymatching", "true");
   }
-  if (filters.id.trim()) add("PatientID", within(filters.id));
-  if (filters.accession.trim()) add("AccessionNumber", within(filters.accession));
-  if (filters.description.trim()) add("StudyDescription", within(filters.description));
+  const texts = { PatientID: filters.id, AccessionNumber: filters.accession, StudyDescription: filters.description };
+  const given = Object.entries(texts).filter(([, text]) => text.trim());
+  for (const [attribute, text] of given) add(attribute, within(text));
+  if (given.length) add("ignorecase", "true");
   if (filters.modality)
     parameters.push(`ModalitiesInStudy=${filters.modality.split(",").map(encodeURIComponent).join(",")}`);
   const dates = datesOf(filters);
