@@ -53,6 +53,7 @@ async def _with_archive(serve: Callable[[Orders, Archive], Awaitable[None]], ord
         await serve(orders, archive)
     finally:
         try:
-            await asyncio.wait_for(archive.close(), LAST_COMMITS)
+            async with asyncio.timeout(LAST_COMMITS):
+                await archive.close()
         except TimeoutError:
             archive.pool.terminate()

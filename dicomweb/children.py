@@ -105,7 +105,8 @@ class Child:
                 pause = FIRST_PAUSE
             logger.error("%s ended (%s); another one starts", self.kind.name, how)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
             pause = min(LONGEST_PAUSE, pause * 2)
             self.restarts += 1
 
@@ -154,7 +155,8 @@ class Child:
         try:
             while True:
                 patience = SILENT_FOR if self.ready.is_set() else STARTED_WITHIN
-                line = await asyncio.wait_for(signs.readline(), patience)
+                async with asyncio.timeout(patience):
+                    line = await signs.readline()
                 if not line:
                     return
                 if line == READY:

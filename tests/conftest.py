@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 
 from storage import embedded
 from storage.migrate import migrate
+from tests import pynetdicom_race
 from tests.live_server import LiveServer, running_server
 
 TEMPLATE = "template_of_tests"
@@ -25,6 +26,7 @@ TEMPLATE = "template_of_tests"
 # How long an example takes says something about the machine that day, not about the code.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+pynetdicom_race.close()
 
 
 @pytest.fixture(scope="session")

@@ -99,7 +99,8 @@ class JobWorker:
             while True:
                 seconds = await self._claim()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.wake.wait(), seconds)
+                    async with asyncio.timeout(seconds):
+                        await self.wake.wait()
         finally:
             for task in (*beside, *self._running):
                 task.cancel()

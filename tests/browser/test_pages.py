@@ -143,9 +143,16 @@ def test_windows_are_chosen_typed_and_dragged(page: Any, archive: LiveServer) ->
 
     page.get_by_role("combobox", name="Window preset").select_option(label="Brain (4)")
     changed()
-    page.get_by_role("spinbutton", name="Window width").fill("20")
-    page.get_by_role("spinbutton", name="Window width").press("Enter")
+    width = page.get_by_role("spinbutton", name="Window width")
+    width.fill("20")
+    width.press("Enter")
     changed()
+    shown = page.locator(".corner.bottom-right").inner_text()
+    width.fill("-5")
+    width.press("Enter")
+    assert width.evaluate("input => input.matches(':invalid') && input === document.activeElement")
+    assert page.locator(".corner.bottom-right").inner_text() == shown, "what cannot be a width changes nothing"
+    width.fill("20")
     box = page.locator(".stage").bounding_box()
     page.mouse.move(box["x"] + 200, box["y"] + 200)
     page.mouse.down()

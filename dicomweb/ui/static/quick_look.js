@@ -207,7 +207,9 @@ export class QuickLook {
   #typed() {
     const center = Number.parseFloat(this.center.value);
     const width = Number.parseFloat(this.width.value);
-    if (Number.isFinite(center) && width >= 1) this.#choose({ center, width }, true);
+    // The browser itself says what is wrong with a number, in the user's language.
+    if (![this.center, this.width].every((input) => input.reportValidity())) return;
+    this.#choose({ center, width }, true);
   }
 
   #choose(window, own = false) {

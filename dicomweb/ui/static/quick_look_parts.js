@@ -39,7 +39,14 @@ function toolParts(rates) {
   const button = (attributes, ...content) => h("button", { type: "button", ...attributes }, content);
   const square = "button compact square";
   const number = (label, attributes) =>
-    h("input", { type: "number", step: "any", "aria-label": label, class: "compact-input", ...attributes });
+    h("input", {
+      type: "number",
+      step: "any",
+      required: true,
+      "aria-label": label,
+      class: "compact-input",
+      ...attributes,
+    });
   const pressed = { class: "button compact", "aria-pressed": "false" };
   return {
     slider: h("input", { type: "range", min: "1", max: "1", value: "1", class: "slider", "aria-label": "Frame" }),

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from dicomweb.jobs.worker import JobWorker
 from dicomweb.settings import Settings
 from storage.archive import Archive
 from storage.jobs import JobQueue, Jobs
@@ -37,3 +38,19 @@ async def test_what_is_long_over_is_deleted(archive: Archive, settings: dict[str
 async def items(archive: Archive) -> int:
     """How many worklist items there are."""
     return int(await archive.pool.fetchval("SELECT count(*) FROM worklist_items"))
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_worker_that_is_stopped_as_it_wakes_up_stops(archive: Any, turns: int) -> None:
+    """However close a wake-up and the end of the process are."""
+    worker = JobWorker(archive, Settings(), poll_every=60)
+    running = asyncio.create_task(worker.run())
+    await asyncio.sleep(0.3)
+    worker.wake.set()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    running.cancel()
+    done, _ = await asyncio.wait([running], timeout=2)
+    if not done:
+        running.cancel()
+    assert done, "it went on"
