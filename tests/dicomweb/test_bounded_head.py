@@ -97,7 +97,7 @@ async def opened(url: str, *pieces: bytes, pause: float = 0.05) -> tuple[asyncio
 
 async def test_a_head_that_takes_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """408 after the limit from the first byte, however busily the rest drips in (A-109; RFC 9110 15.5.9)."""
-    monkeypatch.setattr(bounded_head, "HEAD_WITHIN", 0.3)
+    monkeypatch.setattr(bounded_head, "HEAD_WITHIN", 0.8)
     async with listening(Response(b"here"), http=BoundedHeadProtocol, timeout_keep_alive=60) as url:
         reader, writer = await opened(url, b"GET / HTTP/1.1\r\n", *[b"X-A: b\r\n"] * 4)
         assert (await asyncio.wait_for(reader.read(), 30)).startswith(b"HTTP/1.1 408 ")
@@ -106,11 +106,11 @@ async def test_a_head_that_takes_too_long_is_refused(monkeypatch: pytest.MonkeyP
 
 async def test_an_idle_connection_is_no_late_head(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between requests, and before the first, only the keep-alive limits a connection (RFC 9112 9.3)."""
-    monkeypatch.setattr(bounded_head, "HEAD_WITHIN", 0.1)
+    monkeypatch.setattr(bounded_head, "HEAD_WITHIN", 0.3)
     get = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
     async with listening(Response(b"here"), http=BoundedHeadProtocol, timeout_keep_alive=1) as url:
         reader, writer = await opened(url, b"", get, b"GET / HTTP/1.1\r\n", b"Host: x\r\n\r\n", get, pause=0.08)
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.5)
         writer.write(get)
         assert (await asyncio.wait_for(reader.read(), 30)).count(b"HTTP/1.1 200 OK") == 4
         writer.close()
@@ -129,7 +129,7 @@ async def test_a_body_that_falls_silent_is_given_up_and_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch, app: Any, archive: Any
 ) -> None:
     """The connection is closed and the staged file discarded; who goes on sending is not hurt (A-109, B-020)."""
-    monkeypatch.setattr(bounded_head, "BODY_SILENT_FOR", 0.4)
+    monkeypatch.setattr(bounded_head, "BODY_SILENT_FOR", 1)
     file = ct_slice()
     head = b"POST /dicom-web/studies HTTP/1.1\r\nHost: x\r\nContent-Type: application/dicom\r\n"
     head += b"Content-Length: %d\r\n\r\n" % len(file)
