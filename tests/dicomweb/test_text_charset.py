@@ -48,5 +48,5 @@ def test_the_media_type_goes_before_the_query_and_that_before_the_header() -> No
 @given(st.text(), st.text())
 def test_any_text_is_understood_or_ignored(query: str, header: str) -> None:
     """Whatever is asked for, what comes out can be written in."""
-    for charset in charsets((), "text/plain", query, header):
-        "Muller".encode(charset)
+    found = charsets((), "text/plain", query, header)
+    assert found and all("Muller".encode(charset) == b"Muller" for charset in found)
