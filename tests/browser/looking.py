@@ -73,16 +73,20 @@ def eventually(page: Any, expression: str) -> None:
 
 
 def drop(page: Any, path: Path) -> None:
-    """Drop a file or folder of the disk onto the page, as the system does: it says where it is until the page looks."""
-    veil, uploads = page.locator(".drop-veil"), page.get_by_role("region", name="Uploads")
+    """Drop a file or folder of the disk onto the page, as the system does."""
+    hold(page, path)
+    drag(page, path, "drop")
+    page.get_by_role("region", name="Uploads").wait_for()
+
+
+def hold(page: Any, path: Path) -> None:
+    """Hold a file or folder over the page, as the system does: it says so again and again, until the page looks."""
     for _ in range(20):
         drag(page, path, "dragEnter", "dragOver")
-        if veil.is_visible():
-            drag(page, path, "drop")
-            uploads.wait_for()
+        if page.locator(".drop-veil").is_visible():
             return
         page.wait_for_timeout(100)
-    raise AssertionError("the page never saw what was dragged over it")
+    raise AssertionError("the page never saw what was held over it")
 
 
 def drag(page: Any, path: Path, *kinds: str) -> None:

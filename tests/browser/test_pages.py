@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.browser.looking import drag, drop, eventually, picture, store, wait_for_frame
+from tests.browser.looking import drop, eventually, hold, picture, store, wait_for_frame
 from tests.browser.pages import HOSTILE, PHONE, SLICES, open_study
 from tests.browser.watched import Watched
 from tests.builders import ct_slice, dicom_file, new_uid
@@ -374,7 +374,7 @@ def test_a_report_opens_beside_the_page(page: Any, archive: LiveServer) -> None:
 def test_a_drag_that_is_given_up_leaves_nothing_behind(page: Any) -> None:
     """While files are held over the page it says what a drop does; when they are gone, so is that."""
     page.get_by_role("heading", name="Studies").wait_for()
-    veil = page.get_by_text("Drop files, folders or ZIP archives to store them")
-    drag(page, Path(__file__), "dragEnter", "dragOver")
-    veil.wait_for(state="visible")
+    veil = page.locator(".drop-veil")
+    hold(page, Path(__file__))
+    assert veil.text_content() == "Drop files, folders or ZIP archives to store them"
     veil.wait_for(state="hidden")
