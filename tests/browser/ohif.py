@@ -160,6 +160,12 @@ class Ohif:
         self.page.mouse.move(across + 60, down + 40, steps=5)
         self.page.mouse.up()
 
+    def choose(self, menu: str, *entries: str) -> None:
+        """Choose from a menu and the menus in it, without moving the mouse: on its way it closes them at times."""
+        self.page.locator(menu).first.click()
+        for entry in entries:
+            self.page.get_by_role("menuitem", name=entry).dispatch_event("click")
+
     def show_object(self, text: str) -> None:
         """Show the series without pictures (report, segmentation, document) whose entry has the text."""
         self.page.locator('[data-cy="study-browser-thumbnail-no-image"]').filter(has_text=text).first.dblclick()
