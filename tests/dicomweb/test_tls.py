@@ -46,7 +46,7 @@ def settings(folder: Path, name: str = "archive", **more: Any) -> Settings:
 
 async def is_heard(archive: Archive, server: Settings, client: ssl.SSLContext | None) -> bool:
     """Whether a peer with this context gets an answer to C-ECHO."""
-    async with serving(archive, tls=server_context(server), dimse_acse_timeout=2) as served:
+    async with serving(archive, tls=server_context(server), dimse_acse_timeout=60) as served:
         try:
             async with await served.open(tls=client) as association:
                 return await echo(association) == 0

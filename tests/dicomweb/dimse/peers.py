@@ -43,7 +43,7 @@ STORE = {
 }
 FIND = {"CommandField": Operation.C_FIND, "AffectedSOPClassUID": STUDY_ROOT_FIND, "Priority": 0}
 
-SHORT = Timeouts(connect=5.0, acse=5.0, dimse=5.0, idle=5.0, write=5.0)
+PATIENT = Timeouts(connect=60.0, acse=60.0, dimse=60.0, idle=60.0, write=60.0)
 """Timeouts that end a test that hangs."""
 
 Handle = Callable[[Association], Awaitable[None]]
@@ -82,7 +82,7 @@ class Acceptor:
     async def connect(self, **options: Any) -> Association:
         """Open an association to it."""
         return await connect(
-            self.address, **{"calling_ae_title": "SCU", "contexts": CONTEXTS, "timeouts": SHORT} | options
+            self.address, **{"calling_ae_title": "SCU", "contexts": CONTEXTS, "timeouts": PATIENT} | options
         )
 
     async def done(self) -> None:
@@ -108,7 +108,7 @@ async def acceptor(
         assert task is not None
         seen.tasks.add(task)
         try:
-            association = await accept(reader, writer, noting, **{"timeouts": SHORT} | options)
+            association = await accept(reader, writer, noting, **{"timeouts": PATIENT} | options)
             if association is not None:
                 seen.associations.append(association)
                 seen.accepted.set()

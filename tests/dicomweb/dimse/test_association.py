@@ -18,7 +18,7 @@ from tests.dicomweb.dimse.peers import (
     EXPLICIT,
     FIND,
     IMPLICIT,
-    SHORT,
+    PATIENT,
     STORE,
     STUDY_ROOT_FIND,
     STUDY_ROOT_GET,
@@ -442,10 +442,10 @@ async def test_an_idle_association_is_ended_but_not_while_something_is_done() ->
 
     async def slowly(association: Association) -> None:
         async for message in association.messages():
-            await asyncio.sleep(0.6)
+            await asyncio.sleep(2.5)
             await association.respond(message, 0)
 
-    async with acceptor(slowly, timeouts=Timeouts(idle=0.2)) as seen:
+    async with acceptor(slowly, timeouts=Timeouts(idle=1.5)) as seen:
         association = await seen.connect()
         assert (await ask(association, ECHO)).status == 0
         with pytest.raises(AssociationAborted, match="DICOM layer aborted"):
@@ -485,7 +485,7 @@ async def test_associations_at_the_same_time_do_not_mix() -> None:
 
     async def store(seen: object, at: int) -> None:
         async with await connect(
-            address, calling_ae_title=f"SCU{at}", contexts=CONTEXTS, timeouts=SHORT
+            address, calling_ae_title=f"SCU{at}", contexts=CONTEXTS, timeouts=PATIENT
         ) as association:
             for turn in range(5):
                 data = bytes([at, turn]) * 50_000

@@ -19,7 +19,7 @@ from tests.dicomweb.dimse.peers import (
     CONTEXTS,
     CT_IMAGE_STORAGE,
     ECHO,
-    SHORT,
+    PATIENT,
     STORE,
     Acceptor,
     accept_all,
@@ -274,7 +274,7 @@ async def test_a_peer_that_reads_nothing_is_ended() -> None:
 
 async def test_a_peer_that_never_closes_after_release_is_left() -> None:
     """After A-RELEASE-RP the peer closes; one that does not is closed on after ARTIM (PS3.8 9.2 Sta13)."""
-    async with acceptor(timeouts=Timeouts(acse=0.2)) as seen, associated(seen) as (reader, writer):
+    async with acceptor(timeouts=Timeouts(acse=1.5)) as seen, associated(seen) as (reader, writer):
         writer.write(pdu.RELEASE_REQUEST)
         assert (await read_pdu(reader))[0] == 6
         assert await reader.read() == b""
@@ -327,7 +327,7 @@ async def open_to(address: Address, **timeouts: float) -> Association:
         address,
         calling_ae_title="SCU",
         contexts=CONTEXTS,
-        timeouts=Timeouts(**timeouts) if timeouts else SHORT,
+        timeouts=Timeouts(**timeouts) if timeouts else PATIENT,
     )
 
 

@@ -11,7 +11,7 @@ from dicomweb.dimse.association import Association
 from dicomweb.dimse.requestor import Address, connect
 from tests.builders import ct_slice, dataset_only
 from tests.dcmtk import find_program
-from tests.dicomweb.dimse.peers import CONTEXTS, CT_IMAGE_STORAGE, ECHO, SHORT, STORE, VERIFICATION, acceptor
+from tests.dicomweb.dimse.peers import CONTEXTS, CT_IMAGE_STORAGE, ECHO, PATIENT, STORE, VERIFICATION, acceptor
 
 PROGRAMS = {name: find_program(name) for name in ("echoscu", "storescu", "storescp", "termscu")}
 
@@ -95,7 +95,7 @@ async def test_we_store_to_storescp(tmp_path: Path, unused_tcp_port: int) -> Non
 async def _when_it_listens(address: Address) -> Association:
     for _ in range(100):
         try:
-            return await connect(address, calling_ae_title="SCU", contexts=CONTEXTS, timeouts=SHORT)
+            return await connect(address, calling_ae_title="SCU", contexts=CONTEXTS, timeouts=PATIENT)
         except Exception:
             await asyncio.sleep(0.05)
     raise AssertionError("DCMTK's storescp does not listen")

@@ -11,7 +11,7 @@ from tests.dicomweb.dimse.peers import (
     CT_IMAGE_STORAGE,
     EXPLICIT,
     IMPLICIT,
-    SHORT,
+    PATIENT,
     STUDY_ROOT_FIND,
     VERIFICATION,
     acceptor,
@@ -113,5 +113,5 @@ async def test_an_unreachable_peer_is_said_so(unused_tcp_port: int) -> None:
     for host in ("127.0.0.1", "no-such-host.invalid", "a" * 70 + ".invalid"):
         with pytest.raises(PeerUnreachable, match="NOBODY"):
             await connect(
-                Address(host, unused_tcp_port, "NOBODY"), calling_ae_title="SCU", contexts=CONTEXTS, timeouts=SHORT
+                Address(host, unused_tcp_port, "NOBODY"), calling_ae_title="SCU", contexts=CONTEXTS, timeouts=PATIENT
             )

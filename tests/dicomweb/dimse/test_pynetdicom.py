@@ -31,7 +31,7 @@ from tests.dicomweb.dimse.peers import (
     EXPLICIT,
     FIND,
     IMPLICIT,
-    SHORT,
+    PATIENT,
     STORAGE_COMMITMENT,
     STORE,
     STUDY_ROOT_FIND,
@@ -57,7 +57,7 @@ def application_entity(**attributes: Any) -> AE:
     for uid, syntaxes in PYNETDICOM_CONTEXTS:
         ae.add_requested_context(uid, syntaxes)
         ae.add_supported_context(uid, syntaxes, scu_role=True, scp_role=True)
-    for name, value in ({"acse_timeout": 5, "dimse_timeout": 5, "network_timeout": 5} | attributes).items():
+    for name, value in ({"acse_timeout": 60, "dimse_timeout": 60, "network_timeout": 60} | attributes).items():
         setattr(ae, name, value)
     return ae
 
@@ -99,7 +99,7 @@ async def ask(seen: Acceptor, work: Any, ae: AE | None = None, **options: Any) -
 
 async def open_to(address: Address, **options: Any) -> Association:
     """Open an association with pynetdicom."""
-    defaults: dict[str, Any] = {"calling_ae_title": "SCU", "contexts": PYNETDICOM_CONTEXTS, "timeouts": SHORT}
+    defaults: dict[str, Any] = {"calling_ae_title": "SCU", "contexts": PYNETDICOM_CONTEXTS, "timeouts": PATIENT}
     return await connect(address, **defaults | options)
 
 

@@ -16,7 +16,7 @@ from tests.dicomweb.dimse.peers import (
     CONTEXTS,
     CT_IMAGE_STORAGE,
     EXPLICIT,
-    SHORT,
+    PATIENT,
     STORE,
     VERIFICATION,
     acceptor,
@@ -66,7 +66,7 @@ async def test_an_association_over_tls_is_like_any_other(
 
     async with acceptor(count, tls=server_side) as seen:
         address = Address("127.0.0.1", seen.port, "ACCEPTOR", client_side)
-        association = await connect(address, calling_ae_title="SCU", contexts=CONTEXTS, timeouts=SHORT)
+        association = await connect(address, calling_ae_title="SCU", contexts=CONTEXTS, timeouts=PATIENT)
         storage = association.context_for(CT_IMAGE_STORAGE)
         assert storage is not None
         for _ in range(3):
@@ -107,7 +107,7 @@ async def test_pynetdicom_as_acceptor_over_tls(server_side: ssl.SSLContext, clie
     ae.add_supported_context(CT_IMAGE_STORAGE, EXPLICIT)
     with pynetdicom_acceptor(ae, [(evt.EVT_C_STORE, store)], ssl_context=server_side) as plain:
         address = Address(plain.host, plain.port, plain.ae_title, client_side)
-        async with await connect(address, calling_ae_title="SCU", contexts=CONTEXTS, timeouts=SHORT) as association:
+        async with await connect(address, calling_ae_title="SCU", contexts=CONTEXTS, timeouts=PATIENT) as association:
             storage = association.context_for(CT_IMAGE_STORAGE)
             assert storage is not None
             assert (await association.request(storage, STORE, bytes(1_000_000))).status == 0
@@ -127,4 +127,4 @@ async def test_a_plain_peer_and_a_tls_peer_do_not_understand_each_other(
     async with acceptor(tls=server_side) as seen:
         address = Address("127.0.0.1", seen.port, "TLS", untrusting)
         with pytest.raises(PeerUnreachable, match="certificate"):
-            await connect(address, calling_ae_title="SCU", contexts=CONTEXTS, timeouts=quick)
+            await connect(address, calling_ae_title="SCU", contexts=CONTEXTS, timeouts=PATIENT)

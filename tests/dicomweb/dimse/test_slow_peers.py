@@ -42,22 +42,22 @@ async def test_a_peer_that_trickles_a_command_is_ended(stream: bytes) -> None:
 
 async def test_a_peer_that_trickles_a_data_set_is_served() -> None:
     """A slow line is no fault: within a data set the timer is one of silence (G-010, G-052)."""
-    async with acceptor(timeouts=Timeouts(dimse=0.4, idle=60)) as seen, associated(seen) as (reader, writer):
+    async with acceptor(timeouts=Timeouts(dimse=2, idle=60)) as seen, associated(seen) as (reader, writer):
         writer.write(fragments(3, encode({**STORE, "MessageID": 1, "CommandDataSetType": 1}), is_command=True))  # type: ignore[dict-item]
         for byte in fragments(3, bytes(8)):
             writer.write(bytes([byte]))
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.15)
         assert (await read_pdu(reader))[0] == 4
     assert seen.errors == []
 
 
 async def test_many_commands_in_a_row_have_a_timer_each() -> None:
     """Requests that follow each other without pause, each cut in two, are no trickle (G-010)."""
-    async with acceptor(timeouts=Timeouts(dimse=0.4, idle=60)) as seen, associated(seen) as (reader, writer):
+    async with acceptor(timeouts=Timeouts(dimse=2, idle=60)) as seen, associated(seen) as (reader, writer):
         whole = message(1, ECHO | {"MessageID": 9})
         writer.write(whole[:10])
         for _ in range(16):
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.15)
             writer.write(whole[10:] + whole[:10])
             assert (await read_pdu(reader))[0] == 4
         writer.write(whole[10:] + pdu.abort(0, 0))

@@ -45,7 +45,7 @@ class Committing:
 @asynccontextmanager
 async def committing(archive: Archive, **settings: Any) -> AsyncIterator[Committing]:
     """Run a gateway over the archive."""
-    defaults = {"commitment_retry_seconds": 0.2, "dimse_timeout": 5, "dimse_acse_timeout": 5}
+    defaults = {"commitment_retry_seconds": 0.2, "dimse_timeout": 60, "dimse_acse_timeout": 60}
     async with serving(archive, delivers=True, **defaults | settings) as served:
         yield Committing(served.gateway, served.port)
 
@@ -68,7 +68,7 @@ class Modality:
 
     def __init__(self, ae_title: str = "CT1") -> None:
         self.ae = AE(ae_title)
-        self.ae.acse_timeout = self.ae.dimse_timeout = self.ae.network_timeout = 10
+        self.ae.acse_timeout = self.ae.dimse_timeout = self.ae.network_timeout = 60
         self.ae.add_requested_context(StorageCommitmentPushModel)
         self.ae.add_supported_context(StorageCommitmentPushModel, scu_role=False, scp_role=True)
         self.reports: list[tuple[Any, int, Dataset]] = []

@@ -170,7 +170,7 @@ async def test_a_connection_that_has_not_proposed_yet_takes_nobodys_place(archiv
 
 async def test_an_idle_association_is_ended(archive: Archive) -> None:
     """G-010: after `dimse_idle_timeout` without a message."""
-    async with serving(archive, dimse_idle_timeout=0.3) as served:
+    async with serving(archive, dimse_idle_timeout=1.5) as served:
         association = await served.open()
         assert await echo(association) == 0
         await until(lambda: not association.is_open)

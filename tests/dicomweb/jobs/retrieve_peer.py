@@ -31,6 +31,8 @@ class RetrievePeer:
         On which it searches; others are answered A900.
     sends : callable
         Given a SOP Instance UID, whether it sends that; called before.
+    about_to_send : callable
+        Called with the SOP Instance UID of each that is sent next.
     sent : list of str
         SOP Instance UIDs, as often as they were sent.
     """
@@ -40,6 +42,7 @@ class RetrievePeer:
     our_port: int = 1
     levels: Collection[str] = ("STUDY", "SERIES", "IMAGE")
     sends: Callable[[str], bool] = lambda uid: True
+    about_to_send: Callable[[str], object] = lambda uid: None
     sent: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -80,6 +83,7 @@ class RetrievePeer:
         for file in chosen:
             with self.lock:
                 self.sent.append(file.SOPInstanceUID)
+            self.about_to_send(file.SOPInstanceUID)
             yield 0xFF00, file
 
 

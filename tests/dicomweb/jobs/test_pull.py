@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +183,7 @@ from storage.archive import Archive
 
 async def work():
     archive = await Archive.open(sys.argv[1], Path(sys.argv[2]))
-    await JobWorker(archive, Settings(dimse_timeout=5), lease=0.6).run()
+    await JobWorker(archive, Settings(dimse_timeout=60), lease=0.6).run()
 
 asyncio.run(work())
 """
@@ -190,19 +191,21 @@ asyncio.run(work())
 
 async def test_a_pull_goes_on_after_its_worker_was_killed(archive: Archive, database_url: str, tmp_path: Path) -> None:
     """kill -9 in the midst of a C-GET: the next worker takes the job up when the lease ends; only the rest crosses."""
-    study, jobs = new_uid(), Jobs(archive.pool)
+    study, jobs, killed = new_uid(), Jobs(archive.pool), threading.Event()
     with retrieve_peer(*slices(study, 6)) as remote:
+        remote.about_to_send = lambda uid: len(remote.sent) < 5 or killed.wait(60)
         await Peers(archive.pool).put(remote.peer)
         number = await jobs.add("pull", pull(study, "get"))
         arguments = ("-c", WORKER, database_url, str(tmp_path / "data"))
         worker = await asyncio.create_subprocess_exec(sys.executable, *arguments, cwd=REPOSITORY)
         async with asyncio.timeout(60):
-            while len(remote.sent) < 4 and worker.returncode is None:
-                await asyncio.sleep(0.001)
+            while len(remote.sent) < 5 and worker.returncode is None:
+                await asyncio.sleep(0.01)
         os.kill(worker.pid, signal.SIGKILL)
         await worker.wait()
+        killed.set()
         before, here = len(remote.sent), len(await archive.instances(study))
-        assert 3 <= here < 6, "killed in its midst"
+        assert here == 4, "killed in its midst"
         job = await jobs.get(number)
         assert job is not None and job.state == "running"
         async with working(archive):

@@ -50,7 +50,7 @@ async def test_a_worker_that_is_stopped_as_it_wakes_up_stops(archive: Any, turns
     for _ in range(turns):
         await asyncio.sleep(0)
     running.cancel()
-    done, _ = await asyncio.wait([running], timeout=2)
+    done, _ = await asyncio.wait([running], timeout=30)
     if not done:
         running.cancel()
     assert done, "it went on"

@@ -16,7 +16,7 @@ IN_TIME = 60.0
 @asynccontextmanager
 async def working(archive: Archive, **options: Any) -> AsyncIterator[JobWorker]:
     """Do jobs; a second attempt comes soon."""
-    settings = options.pop("settings", Settings(dimse_timeout=5, dimse_acse_timeout=5))
+    settings = options.pop("settings", Settings(dimse_timeout=60, dimse_acse_timeout=60))
     worker = JobWorker(archive, settings, **{"first_pause": 0.05, "poll_every": 0.02} | options)
     running = asyncio.create_task(worker.run())
     try:

@@ -47,7 +47,7 @@ class Committer:
     def listening(self, *, offering: bool = True) -> Iterator[int]:
         """Take associations; yields the port."""
         ae = AE("VNA")
-        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 10
+        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 60
         ae.add_supported_context(StorageCommitmentPushModel if offering else "1.2.840.10008.1.1")
         server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_N_ACTION, self._act)])
         try:

@@ -34,8 +34,8 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 
 @pytest.fixture
 def caller() -> Caller:
-    """We, with little patience."""
-    return Caller(Settings(dimse_acse_timeout=2, dimse_timeout=2))
+    """We, with much patience."""
+    return Caller(Settings(dimse_acse_timeout=60, dimse_timeout=60))
 
 
 async def test_an_echo_comes_back(caller: Caller, tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ async def test_an_echo_comes_back(caller: Caller, tmp_path: Path) -> None:
         await echo(caller, Peer("REMOTE", "127.0.0.1", free_port()))
 
 
-async def test_a_peer_that_says_nothing_is_given_up(caller: Caller) -> None:
+async def test_a_peer_that_says_nothing_is_given_up() -> None:
     """A peer that takes the connection and is silent is a timeout of its own kind (G-010)."""
 
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -59,7 +59,9 @@ async def test_a_peer_that_says_nothing_is_given_up(caller: Caller) -> None:
 
     async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
         with pytest.raises(PeerTimeout):
-            await echo(caller, Peer("SILENT", "127.0.0.1", server.sockets[0].getsockname()[1]))
+            await echo(
+                Caller(Settings(dimse_acse_timeout=1)), Peer("SILENT", "127.0.0.1", server.sockets[0].getsockname()[1])
+            )
 
 
 async def test_a_failure_of_the_peer_is_told(caller: Caller) -> None:
@@ -88,7 +90,7 @@ async def test_a_peer_is_called_over_tls(archive: Any, tmp_path: Path) -> None:
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     (tmp_path / "one.pem").write_text((tmp_path / "one.pem").read_text() + (tmp_path / "certificate.pem").read_text())
     ours = Settings(dimse_tls_certificate=tmp_path / "one.pem", dimse_tls_ca=tmp_path / "certificate.pem")
-    async with serving(archive, tls=server_context(ours), dimse_acse_timeout=2) as served:
+    async with serving(archive, tls=server_context(ours), dimse_acse_timeout=60) as served:
         secure = Peer("DICOMWEB", "127.0.0.1", served.port, tls=True)
         assert (await echo(Caller(ours), secure)).status == 0
         with pytest.raises(PeerUnreachable):

@@ -23,7 +23,7 @@ from tests.corpus import wheel_file
 from tests.dicomweb.scu.receiving import CT, Receiver, receiver
 
 STUDY = "1.2.77"
-QUICK = Timeouts(connect=2, acse=2, dimse=5)
+PATIENT = Timeouts(connect=60, acse=60, dimse=60)
 
 
 async def stored(archive: Archive, files: Sequence[bytes]) -> list[Chosen]:
@@ -42,7 +42,7 @@ def slices(number: int) -> list[bytes]:
 
 async def sent(archive: Archive, address: Address, chosen: Sequence[Chosen], **options: Any) -> list[Sent]:
     """Send it all."""
-    sender = Sender(archive, address, calling_ae_title="DICOMWEB", timeouts=QUICK, **options)
+    sender = Sender(archive, address, calling_ae_title="DICOMWEB", timeouts=PATIENT, **options)
     return [result async for result in sender.send(chosen)]
 
 
@@ -198,7 +198,7 @@ async def test_a_receiver_that_dies_takes_the_rest_with_it(archive: Archive) -> 
     """What was answered stays so; the rest has failed, with a reason (G-104)."""
     chosen = await stored(archive, slices(8))
     with receiver() as to:
-        sender = Sender(archive, to.address, calling_ae_title="DICOMWEB", timeouts=QUICK)
+        sender = Sender(archive, to.address, calling_ae_title="DICOMWEB", timeouts=PATIENT)
         results = []
         async for result in sender.send(chosen):
             results.append(result)
@@ -226,7 +226,7 @@ async def test_whoever_stops_listening_ends_it(archive: Archive) -> None:
     """After the operation under way, with a release (G-099)."""
     chosen = await stored(archive, slices(30))
     with receiver() as to:
-        results = Sender(archive, to.address, calling_ae_title="DICOMWEB", timeouts=QUICK).send(chosen)
+        results = Sender(archive, to.address, calling_ae_title="DICOMWEB", timeouts=PATIENT).send(chosen)
         assert [(await anext(results)).status for _ in range(3)] == [0] * 3
         await results.aclose()
     assert len(to.received) == 3
