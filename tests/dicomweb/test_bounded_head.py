@@ -106,11 +106,11 @@ async def test_a_head_that_takes_too_long_is_refused(monkeypatch: pytest.MonkeyP
 
 async def test_an_idle_connection_is_no_late_head(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between requests, and before the first, only the keep-alive limits a connection (RFC 9112 9.3)."""
-    monkeypatch.setattr(bounded_head, "HEAD_WITHIN", 0.3)
+    monkeypatch.setattr(bounded_head, "HEAD_WITHIN", 1)
     get = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-    async with listening(Response(b"here"), http=BoundedHeadProtocol, timeout_keep_alive=1) as url:
-        reader, writer = await opened(url, b"", get, b"GET / HTTP/1.1\r\n", b"Host: x\r\n\r\n", get, pause=0.08)
-        await asyncio.sleep(0.5)
+    async with listening(Response(b"here"), http=BoundedHeadProtocol, timeout_keep_alive=3) as url:
+        reader, writer = await opened(url, b"", get, b"GET / HTTP/1.1\r\n", b"Host: x\r\n\r\n", get, pause=0.3)
+        await asyncio.sleep(1.2)
         writer.write(get)
         assert (await asyncio.wait_for(reader.read(), 30)).count(b"HTTP/1.1 200 OK") == 4
         writer.close()
@@ -129,11 +129,12 @@ async def test_a_body_that_falls_silent_is_given_up_and_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch, app: Any, archive: Any
 ) -> None:
     """The connection is closed and the staged file discarded; who goes on sending is not hurt (A-109, B-020)."""
-    monkeypatch.setattr(bounded_head, "BODY_SILENT_FOR", 1)
+    monkeypatch.setattr(bounded_head, "BODY_SILENT_FOR", 2)
     file = ct_slice()
     head = b"POST /dicom-web/studies HTTP/1.1\r\nHost: x\r\nContent-Type: application/dicom\r\n"
     head += b"Content-Length: %d\r\n\r\n" % len(file)
-    slowly = [file[start : start + 1000] for start in range(0, len(file), 1000)]
+    step = len(file) // 10
+    slowly = [file[start : start + step] for start in range(0, len(file), step)]
     async with listening(app, http=BoundedHeadProtocol, timeout_keep_alive=60) as url:
         reader, writer = await opened(url, head, file[:100])
         with pytest.raises(ConnectionResetError):
@@ -142,19 +143,19 @@ async def test_a_body_that_falls_silent_is_given_up_and_leaves_nothing(
         writer.close()
         await asyncio.sleep(0.1)
         assert not list((archive.blobs.root / ".staging").iterdir())
-        reader, writer = await opened(url, head, *slowly, pause=0.1)
+        reader, writer = await opened(url, head, *slowly, pause=0.25)
         assert (await asyncio.wait_for(reader.readline(), 30)) == b"HTTP/1.1 200 OK\r\n"
         writer.close()
 
 
 async def test_a_pause_of_ours_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     """While the server does not read, or has not said 100 Continue, the client need not send (RFC 9110 10.1.1)."""
-    monkeypatch.setattr(bounded_head, "BODY_SILENT_FOR", 0.2)
+    monkeypatch.setattr(bounded_head, "BODY_SILENT_FOR", 1)
 
     async def slow(scope: Scope, receive: Receive, send: Send) -> None:
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(1.5)
         body = await Request(scope, receive).body()
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(1.5)
         await Response(b"%d" % len(body))(scope, receive, send)
 
     head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 500000\r\n"

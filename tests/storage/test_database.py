@@ -192,7 +192,7 @@ async def test_a_statement_that_hangs_comes_to_an_end(database_url: str) -> None
 
 async def test_a_pool_without_a_free_connection_is_unavailable(database_url: str) -> None:
     """Who waits too long for a connection is told to come again, and costs the pool nothing."""
-    pool = await database.connect(database_url, max_size=1, connection_within=0.1)
+    pool = await database.connect(database_url, max_size=1, connection_within=1)
     async with pool.acquire():
         with pytest.raises(Unavailable, match="no connection free"):
             await pool.fetchval("SELECT 1")
@@ -238,17 +238,17 @@ async def silenced(database_url: str) -> AsyncIterator[tuple[str, asyncio.Event]
 async def test_a_server_that_falls_silent_is_unavailable(silenced: tuple[str, asyncio.Event]) -> None:
     """Cut off without a word, before or after the connection was made, a server costs seconds, not for ever."""
     url, silent = silenced
-    pool = await database.connect(url, max_size=2, command_within=0.2, connection_within=0.2)
+    pool = await database.connect(url, max_size=2, command_within=1, connection_within=1)
     assert await pool.fetchval("SELECT 1") == 1
     silent.set()
     begun = time.monotonic()
     for _ in range(3):
         with pytest.raises((Unavailable, TimeoutError)) as caught:
-            await asyncio.wait_for(pool.fetchval("SELECT 1"), 10)
+            await asyncio.wait_for(pool.fetchval("SELECT 1"), 30)
         assert isinstance(caught.value, Unavailable) or database.connection_lost(caught.value)
     with pytest.raises(Unavailable, match="silent for too long"):
-        await asyncio.wait_for(database.connect(url, connection_within=0.2), 10)
-    assert time.monotonic() - begun < 8
+        await asyncio.wait_for(database.connect(url, connection_within=1), 30)
+    assert time.monotonic() - begun < 20
     pool.terminate()
     await asyncio.sleep(0.05)
 

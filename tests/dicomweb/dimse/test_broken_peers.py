@@ -27,6 +27,7 @@ from tests.dicomweb.dimse.peers import (
     read_pdu,
     request_pdu,
 )
+from tests.waiting import until
 
 ABORT = 7
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -374,7 +375,7 @@ async def test_a_peer_that_does_not_answer_a_proposal_is_a_timeout() -> None:
     async with scripted(stay) as address:
         with pytest.raises(PeerTimeout):
             await open_to(address, acse=0.2)
-        await asyncio.sleep(0.05)
+        await until(lambda: told)
     assert told == [ABORT]
 
 
@@ -390,7 +391,7 @@ async def test_a_peer_that_does_not_answer_a_release_is_aborted() -> None:
         association = await open_to(address, acse=0.2)
         await association.release()
         assert not association.is_open
-        await asyncio.sleep(0.05)
+        await until(lambda: told)
     assert told == [5, ABORT]
 
 

@@ -41,6 +41,7 @@ from tests.dicomweb.dimse.peers import (
     acceptor,
     pynetdicom_acceptor,
 )
+from tests.waiting import until
 
 PYNETDICOM_CONTEXTS = [
     (VERIFICATION, [IMPLICIT]),
@@ -480,8 +481,5 @@ async def test_pynetdicom_notices_our_abort() -> None:
     with pynetdicom_acceptor(application_entity(), [(evt.EVT_ABORTED, lambda event: aborted.append(True))]) as address:
         association = await open_to(address)
         await association.abort()
-        for _ in range(100):
-            if aborted:
-                break
-            await asyncio.sleep(0.02)
+        await until(lambda: aborted)
     assert aborted == [True]

@@ -20,6 +20,7 @@ from storage.peers import Peer
 from storage.transfer_syntax import IMPLICIT_LE
 from tests.builders import ct_slice, dataset_only, sop_instance_uid
 from tests.dicomweb.gateway.serving import CONTEXTS, CT, ECHO, Serving, echo, serving, store
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -27,13 +28,6 @@ async def served(archive: Archive) -> AsyncIterator[Serving]:
     """A gateway over the empty archive."""
     async with serving(archive) as opened:
         yield opened
-
-
-async def until(condition: Any) -> None:
-    """Wait until something holds."""
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def rejection(served: Serving, **options: Any) -> tuple[int, int, int]:

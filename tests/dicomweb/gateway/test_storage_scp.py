@@ -16,6 +16,7 @@ from storage.policy import Policy
 from storage.transfer_syntax import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, JPEG_BASELINE
 from tests.builders import ABSENT, ct_slice, dataset_only, dicom_file, encapsulated
 from tests.dicomweb.gateway.serving import CONTEXTS, CT, Serving, echo, serving, store
+from tests.waiting import until
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 PRIVATE = "1.3.12.2.1107.5.9.1"
@@ -213,16 +214,13 @@ async def test_a_sender_that_dies_within_its_data_set_leaves_nothing(archive: Ar
 
     async def half() -> AsyncIterator[bytes]:
         yield data[: len(data) // 2]
-        await asyncio.sleep(0.1)
-        assert archive.blobs.staged() != []
+        await until(archive.blobs.staged)
         await association.abort()
         yield data[len(data) // 2 :]
 
     with pytest.raises(AssociationAborted):
         await store(association, ct_slice("1.2", "1.3", "1.4"), data=half())
-    async with asyncio.timeout(30):
-        while len(served.gateway.associations):
-            await asyncio.sleep(0.01)
+    await until(lambda: not len(served.gateway.associations))
     assert await count(archive) == 0
     with pytest.raises(NotFound):
         await archive.instances("1.2")

@@ -43,7 +43,7 @@ async def test_an_echo_comes_back(caller: Caller, tmp_path: Path) -> None:
     with remote_archive(tmp_path, 1) as peer:
         answer = await echo(caller, peer)
         assert answer.status == 0
-        assert 0 < answer.seconds < 5
+        assert 0 < answer.seconds < 60
         with pytest.raises(AssociationRejected, match="called AE title"):
             await echo(caller, Peer("NOBODY", peer.host, peer.port))
     with pytest.raises(PeerUnreachable):
