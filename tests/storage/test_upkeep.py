@@ -178,12 +178,12 @@ async def test_statements_over_the_whole_index_may_take_long(
 ) -> None:
     """Counting everything again and emptying the index are not cut off after the minute that others have."""
     slow = {
-        "wrong_counters": "SELECT pg_sleep(0.5)::text || 'slow' AS study_instance_uid",
-        "forget_index": "SELECT pg_sleep(0.5)",
+        "wrong_counters": "SELECT pg_sleep(2)::text || 'slow' AS study_instance_uid",
+        "forget_index": "SELECT pg_sleep(2)",
     }
     for module in ("storage.verify", "storage.reindex"):
         monkeypatch.setattr(f"{module}.sql", lambda name: slow.get(name) or sql(name))
-    pool = await connect(database_url, command_within=0.3)
+    pool = await connect(database_url, command_within=1.5)
     archive = Archive(pool, LocalBlobs(tmp_path / "blobs"))
     assert [each.what for each in await findings(archive)] == ["slow"]
     assert [each async for each in reindex(archive, processes=1)] == []

@@ -388,7 +388,7 @@ async def test_a_peer_that_does_not_answer_a_release_is_aborted() -> None:
         told.extend([(await read_pdu(reader))[0], (await read_pdu(reader))[0]])
 
     async with scripted(stay) as address:
-        association = await open_to(address, acse=0.2)
+        association = await open_to(address, acse=1.5)
         await association.release()
         assert not association.is_open
         await until(lambda: told)

@@ -44,9 +44,9 @@ async def test_a_complete_study_is_announced_once(archive: Any) -> None:
     """
     old, study, series = new_uid(), new_uid(), new_uid()
     await archive.store(ct_slice(old))
-    settings = Settings(availability_delay_seconds=0.3)
+    settings = Settings(availability_delay_seconds=1.5)
     async with working(archive, settings=settings) as worker:
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(2)
         with notified() as (peer, told):
             await Peers(archive.pool).put(peer)
             await Peers(archive.pool).put(replace(peer, ae_title="OTHER", availability=False))
@@ -81,5 +81,5 @@ async def _until(told: list[Dataset], count: int, worker: Any) -> None:
         while len(told) < count:
             worker.wake.set()
             await asyncio.sleep(0.02)
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(2)
     assert len(told) == count
