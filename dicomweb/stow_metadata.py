@@ -9,14 +9,18 @@ Facts and clauses this module keeps:
 * A reference and a Content-Location mean the same when they are equal, else when they are equal but for
   scheme, host, letter case and escapes, else when one is the end of the other's path and no second location
   is.
-* Several parts of one location are the frames of one image, in their order.
+* A part is for one spelling of a reference, and is shared by all that are spelt so. When different references
+  mean one location, it is found by the one that is equal to it only; so no instance gets another's pixels.
+* Several parts of one location are the frames of one image, in their order, and so for one reference only.
+* All metadata is read before any of it is stored, so that the order of instances is of no matter.
 * A part nobody refers to, and a reference to no part, are failures.
 """
 
 import asyncio
 import re
 import tempfile
-from collections.abc import AsyncIterable, AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -37,6 +41,14 @@ if TYPE_CHECKING:
 MAX_METADATA_BYTES = 256 * 2**20
 """Most bytes of all metadata parts of one request together: they are held in memory."""
 
+_RESEMBLING = (
+    "More than one BulkDataURI resembles the Content-Location of a part; "
+    "give each a part of its own, with a Content-Location equal to it."
+)
+_SHARED_FRAMES = (
+    "The parts of one Content-Location are the frames of one image, but more than one attribute refers to them; "
+    "give each a Content-Location of its own."
+)
 _METADATA_TYPES = {DICOM_JSON: DICOM_JSON, "application/json": DICOM_JSON, DICOM_XML: DICOM_XML}
 
 
@@ -83,19 +95,22 @@ async def store_metadata(
             room -= len(metadata[-1][1])
         if not metadata:
             raise BodyError(400, "The message has no metadata part (application/dicom+json or application/dicom+xml).")
-        for kind, document in metadata:
-            await _store_document(ingest, kind, document, bulk)
+        datasets = [dataset for kind, document in metadata for dataset in await _datasets(ingest, kind, document)]
+        await asyncio.to_thread(bulk.refer, datasets)
+        await _store(ingest, datasets, bulk)
         for _ in range(bulk.unused()):
-            ingest.fail(InvalidDicom("No metadata refers to a bulk data part, by its Content-Location."))
+            ingest.fail(InvalidDicom("No metadata refers beyond doubt to a bulk data part, by its Content-Location."))
 
 
 class BulkParts:
-    """The bulk data parts of a message, found by reference."""
+    """The bulk data parts of a message, found by reference: first all are added, then all references noted."""
 
     def __init__(self) -> None:
         self._parts: dict[str, list[BulkPart]] = {}
         self._by_path: dict[str, list[str]] = {}
         self._used: set[str] = set()
+        self._meant: dict[str, str | None] = {}
+        self._references: dict[str, Counter[str]] = {}
 
     def add(self, location: str, part: BulkPart) -> None:
         """Add a part; parts of the same location keep their order."""
@@ -103,17 +118,40 @@ class BulkParts:
             self._by_path.setdefault(_normal(location), []).append(location)
         self._parts.setdefault(location, []).append(part)
 
+    def refer(self, metadata: Any) -> None:
+        """Note every BulkDataURI in the metadata, at any depth; what `find` answers depends on all of them."""
+        for uri in _references(metadata):
+            location = self._location(uri)
+            if location is not None:
+                self._references.setdefault(location, Counter())[uri] += 1
+
     def find(self, uri: str) -> list[BulkPart]:
-        """Return the parts a BulkDataURI refers to, none when there is none or more than one location fits."""
-        location = uri if uri in self._parts else self._equivalent(_normal(uri))
+        """Return the parts a BulkDataURI refers to, none when there is none or more than one location fits.
+
+        Raises
+        ------
+        InvalidDicom
+            When other references mean the same parts, and it is not certain whose they are.
+        """
+        location = self._location(uri)
         if location is None:
             return []
+        references = self._references.get(location, Counter())
+        if location != uri and references.keys() - {uri}:
+            raise InvalidDicom(_RESEMBLING)
+        if len(self._parts[location]) > 1 and references.total() > 1:
+            raise InvalidDicom(_SHARED_FRAMES)
         self._used.add(location)
         return self._parts[location]
 
     def unused(self) -> int:
         """Count the parts that nothing referred to."""
         return sum(len(parts) for location, parts in self._parts.items() if location not in self._used)
+
+    def _location(self, uri: str) -> str | None:
+        if uri not in self._meant:
+            self._meant[uri] = uri if uri in self._parts else self._equivalent(_normal(uri))
+        return self._meant[uri]
 
     def _equivalent(self, path: str) -> str | None:
         candidates = self._by_path.get(path)
@@ -125,6 +163,17 @@ class BulkParts:
                 for location in locations
             ]
         return candidates[0] if len(candidates) == 1 else None
+
+
+def _references(metadata: Any) -> Iterator[str]:
+    """Yield every BulkDataURI in data sets, which may be anything that JSON can be."""
+    pending = [metadata]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict) and isinstance(uri := node.get("BulkDataURI"), str):
+            yield uri
+        children = node.values() if isinstance(node, dict) else node
+        pending += [child for child in children if isinstance(child, dict | list)]
 
 
 def _normal(uri: str) -> str:
@@ -171,15 +220,18 @@ async def _spool(ingest: "Ingest", bulk: BulkParts, part: Part, media_type: Medi
     )
 
 
-async def _store_document(ingest: "Ingest", kind: str, document: bytes, bulk: BulkParts) -> None:
+async def _datasets(ingest: "Ingest", kind: str, document: bytes) -> list[Any]:
+    """Return the data sets of a metadata part; XML that cannot be read is a failure of its own."""
     if kind == DICOM_JSON:
-        datasets = _json_datasets(document)
-    else:
-        try:
-            datasets = [await asyncio.to_thread(dicomxml.decode, document)]
-        except ArchiveError as error:
-            ingest.fail(error)
-            return
+        return _json_datasets(document)
+    try:
+        return [await asyncio.to_thread(dicomxml.decode, document)]
+    except ArchiveError as error:
+        ingest.fail(error)
+        return []
+
+
+async def _store(ingest: "Ingest", datasets: list[Any], bulk: BulkParts) -> None:
     for dataset in datasets:
         try:
             composed = await asyncio.to_thread(compose, dataset, bulk.find)

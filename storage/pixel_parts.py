@@ -2,6 +2,8 @@
 
 * Uncompressed: one application/octet-stream in little endian.
 * Compressed still images: one part a frame, each becoming one fragment; a video: one part.
+* More than one part is as many as Number of Frames says, 1 when it is absent, whatever the encoding (PS3.3 C.7.6.6):
+  parts of different images that came under one name are not taken for one image.
 * PNG and GIF are no DICOM encodings: they are decoded, without transparency, to MONOCHROME2 or RGB.
 """
 
@@ -105,10 +107,13 @@ def pixel_value(parts: list[BulkPart], number_of_frames: int | None) -> PixelVal
     if len({(part.essence, part.transfer_syntax) for part in parts}) > 1:
         raise InvalidDicom("the parts of one Pixel Data differ in media type or transfer syntax")
     essence, syntax = parts[0].essence, parts[0].transfer_syntax
+    compressed = essence in DEFAULT_TRANSFER_SYNTAX or (essence in OCTET_STREAM and is_encapsulated(syntax or ""))
+    if compressed or len(parts) > 1:
+        _check_count(len(parts), essence, number_of_frames)
     if essence in TRANSFORMED:
         return _transformed(parts, number_of_frames)
-    if essence in DEFAULT_TRANSFER_SYNTAX or (essence in OCTET_STREAM and is_encapsulated(syntax or "")):
-        return _encapsulated(parts, essence, number_of_frames)
+    if compressed:
+        return _encapsulated(parts, essence)
     if essence not in OCTET_STREAM:
         raise InvalidDicom(f"{essence} is no media type of Pixel Data (PS3.18 Table 10.5.2-1)")
     if syntax == EXPLICIT_BE:
@@ -116,14 +121,17 @@ def pixel_value(parts: list[BulkPart], number_of_frames: int | None) -> PixelVal
     return PixelValue([Span(part.path, 0, part.length) for part in parts], False, EXPLICIT_LE)
 
 
-def _encapsulated(parts: list[BulkPart], essence: str, number_of_frames: int | None) -> PixelValue:
-    video = essence.startswith("video/")
-    if video and len(parts) > 1:
-        raise InvalidDicom("a video is one part (PS3.18 10.5.1.4)")
-    if not video and number_of_frames is not None and number_of_frames != len(parts):
-        raise InvalidDicom(
-            f"{number_of_frames} frames are stated, but there are {len(parts)} parts of compressed frames"
-        )
+def _check_count(parts: int, essence: str, frames: int | None) -> None:
+    """Raise InvalidDicom unless a video is one part, and any other image one part a frame."""
+    if essence.startswith("video/"):
+        if parts > 1:
+            raise InvalidDicom("a video is one part (PS3.18 10.5.1.4)")
+    elif parts != (1 if frames is None else frames):
+        stated = "Number of Frames is absent, so 1" if frames is None else f"Number of Frames is {frames}"
+        raise InvalidDicom(f"{stated}, but the parts of Pixel Data, one a frame, are {parts}")
+
+
+def _encapsulated(parts: list[BulkPart], essence: str) -> PixelValue:
     frames: list[Span] = []
     start = b""
     for part in parts:
@@ -136,8 +144,6 @@ def _encapsulated(parts: list[BulkPart], essence: str, number_of_frames: int | N
         frames.append(Span(part.path, offset, length))
     header = image_header(start)
     description = _describe(header) if header else {}
-    if not video and len(parts) > 1:
-        description |= _attribute("NumberOfFrames", len(parts))
     pieces, table = _fragments(frames)
     syntax = parts[0].transfer_syntax or _syntax(essence, start, header)
     if not is_encapsulated(syntax) and not (UID(syntax).is_valid and UID(syntax).is_private):

@@ -16,6 +16,7 @@ from dicomweb.stow_metadata import BulkParts
 from storage import dicomxml
 from storage.archive import Archive
 from storage.compose import BulkPart
+from storage.errors import InvalidDicom
 from tests.builders import new_uid
 from tests.dicomweb.stowing import CT, failed, others, post, read_back, stored
 
@@ -53,6 +54,49 @@ def test_an_exact_location_goes_before_a_similar_one() -> None:
     bulk.add("http://host/1", part("lower"))
     assert bulk.find("http://host/1") == [part("lower")]
     assert bulk.find("http://Host/1") == []
+
+
+def referred(location: str, number_of_parts: int, uris: Iterable[str]) -> BulkParts:
+    bulk = BulkParts()
+    for number in range(number_of_parts):
+        bulk.add(location, part(str(number)))
+    bulk.refer([referring(uri) for uri in uris])
+    return bulk
+
+
+def test_a_part_that_two_uris_only_resemble_is_for_neither() -> None:
+    """Different references that end in one location are refused, in either order (B-010, B-017)."""
+    uris = ["http://x/1.4/pixels", "http://x/1.5/pixels"]
+    for order in (uris, uris[::-1]):
+        bulk = referred("pixels", 1, order)
+        for uri in order:
+            with pytest.raises(InvalidDicom, match="Content-Location"):
+                bulk.find(uri)
+        assert bulk.unused() == 1
+
+
+def test_a_part_goes_to_its_exact_uri_alone() -> None:
+    """A reference equal to the location finds the part, one that resembles it does not (B-010)."""
+    bulk = referred("pixels", 1, ["http://x/1.5/pixels", "pixels"])
+    assert bulk.find("pixels") == [part("0")]
+    with pytest.raises(InvalidDicom, match="Content-Location"):
+        bulk.find("http://x/1.5/pixels")
+
+
+@pytest.mark.parametrize("location", ["http://x/lut", "lut"])
+def test_a_part_is_shared_by_one_uri(location: str) -> None:
+    """Any number of references spelt alike find the same part (B-010)."""
+    bulk = referred(location, 1, ["http://x/lut", "http://x/lut"])
+    assert bulk.find("http://x/lut") == [part("0")]
+
+
+@pytest.mark.parametrize("uri", ["http://x/pixels", "pixels"])
+def test_several_parts_are_for_one_reference(uri: str) -> None:
+    """The parts of one location are the frames of one image, so two references to them are refused (B-012)."""
+    bulk = referred("pixels", 2, [uri, uri])
+    with pytest.raises(InvalidDicom, match="frames of one image"):
+        bulk.find(uri)
+    assert referred("pixels", 2, [uri]).find(uri) == [part("0"), part("1")]
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
@@ -164,6 +208,61 @@ async def test_parts_and_references_without_each_other_fail(client: httpx2.Async
     assert stored(answer) == good["00080018"]["Value"]
     assert len(failed(answer)) == 1  # the metadata names its instance
     assert len(others(answer)) == 2
+
+
+@pytest.mark.parametrize("kind", ["application/dicom+json", "application/dicom+xml"])
+@pytest.mark.parametrize("swapped", [False, True])
+async def test_no_instance_gets_the_pixels_of_another(client: httpx2.AsyncClient, kind: str, swapped: bool) -> None:
+    """Instances whose different references fit one part both fail, whatever their order; others are stored (B-017)."""
+    similar = [referring("http://x/1.4/pixels"), referring("http://x/1.5/pixels")]
+    good = referring("good")
+    datasets = [*(reversed(similar) if swapped else similar), good]
+    encode = dicomxml.encode if kind.endswith("xml") else lambda dataset: json.dumps(dataset).encode()
+    documents = [encode(dataset) for dataset in datasets]
+    answer = await post(client, *with_bulk(documents, [("pixels", bytes(16)), ("good", bytes(16))], kind))
+    assert answer.status_code == 202
+    assert stored(answer) == good["00080018"]["Value"]
+    assert sorted(failed(answer)) == sorted((dataset["00080018"]["Value"][0], 0xC000) for dataset in similar)
+    assert "Content-Location equal to it" in answer.headers["warning"]
+
+
+@pytest.mark.parametrize("frames", [None, "2"])
+async def test_instances_do_not_share_the_frames_of_one_location(
+    client: httpx2.AsyncClient, frames: str | None
+) -> None:
+    """Two images that refer to the same two parts both fail, with or without a fitting Number of Frames (B-012)."""
+    datasets = [referring("pixels"), referring("pixels")]
+    for dataset in datasets:
+        dataset |= {"00280008": {"vr": "IS", "Value": [frames]}} if frames else {}
+    bulk = [("pixels", b"1" * 16), ("pixels", b"2" * 16)]
+    answer = await post(client, *with_bulk([json.dumps(datasets).encode()], bulk))
+    assert (answer.status_code, stored(answer)) == (409, [])
+    assert [reason for _, reason in failed(answer)] == [0xC000, 0xC000]
+
+
+async def test_frames_in_parts_of_their_own(client: httpx2.AsyncClient, archive: Archive) -> None:
+    """As many native parts as there are frames become one image, in their order (B-012) [tolerance]."""
+    dataset = referring("http://x/1.4/pixels") | {"00280008": {"vr": "IS", "Value": ["2"]}}
+    bulk = [("pixels", b"1" * 16), ("pixels", b"2" * 16)]
+    answer = await post(client, *with_bulk([json.dumps(dataset).encode()], bulk))
+    assert answer.status_code == 200, answer.text
+    (file,) = await read_back(archive, dataset["0020000D"]["Value"][0])
+    assert b"1" * 16 + b"2" * 16 in file
+
+
+async def test_instances_share_a_part_by_the_same_uri(client: httpx2.AsyncClient) -> None:
+    """Several instances that refer to one part by the same URI all get it (B-010)."""
+    datasets = [referring("http://x/shared"), referring("http://x/shared")]
+    answer = await post(client, *with_bulk([json.dumps(datasets).encode()], [("http://x/shared", bytes(16))]))
+    assert (answer.status_code, len(stored(answer))) == (200, 2)
+
+
+async def test_one_unreadable_document_stores_nothing(client: httpx2.AsyncClient, archive: Archive) -> None:
+    """Metadata that is no JSON is a 400 with nothing stored, though other metadata came before it (B-061)."""
+    dataset = metadata()
+    answer = await post(client, *with_bulk([json.dumps(dataset).encode(), b"{"], []))
+    assert answer.status_code == 400
+    assert await read_back(archive, dataset["0020000D"]["Value"][0]) == []
 
 
 @pytest.mark.parametrize("document", [b"{", b"[]", b"", b'{"a": NaN}'])
