@@ -234,7 +234,7 @@ async def answer_pictures(
     if offer.multipart:
         return _many(request, pictures, offer, parameters)
     etag = pictures.tag(str(offer), repr(parameters), pictures.location)
-    cache = cache_control(request, can_be_corrected=True)
+    cache = cache_control(request, can_change=True)
     unchanged = not_modified(request, etag, cache)
     if unchanged is not None:
         return unchanged
@@ -350,7 +350,7 @@ def _chosen(ranges: Sequence[MediaRange], offers: tuple[Offer, ...], what: str) 
 def _one(request: Request, item: Item, offer: Offer, target: Pictures, headers: Headers) -> Response:
     """Answer with what is no picture."""
     etag = target.tag(str(offer), item.content_type, item.location, base_url(request))
-    cache = cache_control(request, can_be_corrected=True)
+    cache = cache_control(request, can_change=True)
     unchanged = not_modified(request, etag, cache)
     if unchanged is not None:
         return unchanged
@@ -362,7 +362,7 @@ def _one(request: Request, item: Item, offer: Offer, target: Pictures, headers: 
 def _many(request: Request, pictures: Pictures, offer: Offer, parameters: RenderingParameters) -> Response:
     """Answer with a part a frame."""
     etag = pictures.tag(str(offer), repr(parameters), base_url(request))
-    cache = cache_control(request, can_be_corrected=True)
+    cache = cache_control(request, can_change=True)
     unchanged = not_modified(request, etag, cache)
     if unchanged is not None:
         return unchanged

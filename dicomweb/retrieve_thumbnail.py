@@ -76,7 +76,7 @@ async def _answer(request: Request, instance: "InstanceFile", number: int) -> Re
         raise NotAcceptable("A thumbnail cannot be had in an accepted form.", available(OFFERS))
     version = f"{program_version()} {instance.version} {number} {viewport} {offer}"
     etag = entity_tag("thumbnail", instance.sha256, version)
-    cache = cache_control(request, can_be_corrected=True)
+    cache = cache_control(request, can_change=True)
     unchanged = not_modified(request, etag, cache)
     if unchanged is not None:
         return unchanged

@@ -108,7 +108,7 @@ async def retrieve_pixeldata(request: Request) -> Response:
 
 def _answer(request: Request, value: "BulkValue", item: Item, offer: Offer, extra: Headers) -> Response:
     etag = entity_tag(value.instance.sha256, str(offer), item.location)
-    cache = cache_control(request, can_be_corrected=False)
+    cache = cache_control(request, can_change=value.instance.layout.cut_off)
     unchanged = not_modified(request, etag, cache)
     if unchanged is not None:
         return unchanged
@@ -127,7 +127,7 @@ async def _pixels(request: Request, archive: "Archive", value: "BulkValue", loca
     if offer is None:
         raise refuse(form.transfer_syntax_uid, offers, "The pixel data")
     etag = entity_tag(instance.sha256, str(offer), location)
-    cache = cache_control(request, can_be_corrected=False)
+    cache = cache_control(request, can_change=instance.layout.cut_off)
     unchanged = not_modified(request, etag, cache)
     if unchanged is not None:
         return unchanged
@@ -202,7 +202,7 @@ async def _retrieve_all(request: Request, *, pixels_only: bool) -> Response:
     types = sorted(f"{form.transfer_syntax_uid} {offer}" for form, offer in forms.items())
     hashes = [instance.sha256 for instance in instances]
     etag = entity_tag(str(pixels_only), base, *types, *hashes)
-    cache = cache_control(request, can_be_corrected=False)
+    cache = cache_control(request, can_change=True)
     unchanged = not_modified(request, etag, cache)
     if unchanged is not None:
         return unchanged

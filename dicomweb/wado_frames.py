@@ -91,7 +91,7 @@ async def retrieve_instance_frames(request: Request) -> Response:
     location = instance_url(base_url(request), study, series, instance) + "/frames/"
     named = ",".join(map(str, numbers))
     etag = entity_tag(frames.instance.sha256, str(offer), location if offer.multipart else "", named)
-    cache = cache_control(request, can_be_corrected=False)
+    cache = cache_control(request, can_change=frames.instance.layout.cut_off)
     unchanged = not_modified(request, etag, cache)
     if unchanged is not None:
         return unchanged

@@ -78,7 +78,7 @@ async def retrieve_instances(request: Request) -> Response:
     offers = sorted(f"{kind.transfer_syntax_uid} {offer}" for kind, offer in wanted.offers.items())
     hashes = [file.sha256 for file in files]
     etag = entity_tag(*offers, *([base] if as_multipart else []), *hashes)
-    cache = cache_control(request, can_be_corrected=True)
+    cache = cache_control(request, can_change=True)
     unchanged = not_modified(request, etag, cache)
     if unchanged is not None:
         return unchanged

@@ -50,7 +50,7 @@ async def retrieve_metadata(request: Request) -> Response:
     metadata = await archive.metadata(*target)
     base = base_url(request)
     etag = entity_tag(metadata.etag, base, offer.media_type)
-    cache = cache_control(request, can_be_corrected=True)
+    cache = cache_control(request, can_change=True)
     unchanged = not_modified(request, etag, cache)
     if unchanged is not None:
         return unchanged

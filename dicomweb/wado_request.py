@@ -170,17 +170,18 @@ def syntax_label(transfer_syntax_uid: str) -> str:
     return _NO_UID.sub("", transfer_syntax_uid)
 
 
-def cache_control(request: Request, *, can_be_corrected: bool) -> str:
+def cache_control(request: Request, *, can_change: bool) -> str:
     """Return the Cache-Control of a stored resource.
 
-    Frames and bulk data do not change under a UID, so a browser may keep them for a year. Metadata and whole files
-    do when a patient is corrected, and everything does when stored instances may be replaced: the client asks again
-    each time and mostly gets a 304.
+    Frames and bulk data of an instance do not change under its UID, so a browser may keep them for a year. Metadata and
+    whole files do when a patient is corrected, what belongs to a study or series when that grows, everything of an
+    instance that was cut off when the whole of it comes, and everything where stored instances may be replaced: the
+    client asks again each time and mostly gets a 304.
 
     Standard
     --------
     Checklist A-119.
     """
-    if can_be_corrected or request.app.state.settings.duplicates == "replace":
+    if can_change or request.app.state.settings.duplicates == "replace":
         return "private, no-cache"
     return "private, max-age=31536000"

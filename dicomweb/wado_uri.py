@@ -126,7 +126,7 @@ async def _file(request: Request, instance: "InstanceFile") -> Response:
     part = await archive.part10(instance, _transfer_syntax(instance, given.get("transferSyntax")))
     uid = syntax_label(part.transfer_syntax_uid)
     etag = entity_tag(instance.sha256, f"wado {instance.version} {uid}")
-    cache = cache_control(request, can_be_corrected=True)
+    cache = cache_control(request, can_change=True)
     unchanged = not_modified(request, etag, cache)
     if unchanged is not None:
         return unchanged

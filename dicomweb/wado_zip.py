@@ -120,7 +120,7 @@ async def retrieve_zip(request: Request, files: "list[InstanceFile]", forms: For
 def _response(request: Request, contents: "_Contents", dicomdir: "DicomdirFile") -> Response:
     offers = sorted(f"{kind.transfer_syntax_uid} {offer}" for kind, offer in contents.forms.items())
     etag = entity_tag(dicomdir.file_set_uid, *offers, *(file.sha256 for file in contents.files))
-    cache = cache_control(request, can_be_corrected=True)
+    cache = cache_control(request, can_change=True)
     unchanged = not_modified(request, etag, cache)
     if unchanged is not None:
         return unchanged

@@ -39,5 +39,14 @@ UPDATE studies SET number_of_series = number_of_series + $2, number_of_instances
     modalities = $4, sop_classes = $5, version = $6
 WHERE id = $1;
 
+-- name: discard_blobs
+INSERT INTO discarded_blobs (blob) SELECT unnest($1::text[]);
+
+-- name: keep_blobs
+-- One that was stored by a commit whose answer was lost, replaced, and is stored again.
+DELETE FROM discarded_blobs WHERE blob = ANY($1);
+
 -- name: forgettable_blobs
-SELECT blob FROM discarded_blobs WHERE at < now() - $1::interval LIMIT 100;
+SELECT blob FROM discarded_blobs d
+WHERE at < now() - $1::interval AND NOT EXISTS (SELECT FROM instances i WHERE i.blob = d.blob)
+LIMIT 100;

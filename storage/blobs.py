@@ -123,15 +123,19 @@ class StagedBlob:
     def publish(self) -> None:
         """Bring the bytes to disk and give the blob its name; `LocalBlobs.sync` must follow before it is promised.
 
-        Harmless when done twice: a batch that the index refused is published again one by one.
+        Harmless when done twice: a batch that the index refused is published again one by one. What failed once fails
+        again.
         """
         if self._published:
             return
-        assert self._file is not None
+        if self._file is None:
+            raise Unavailable("The disk did not take the file; send it again.")
+        file, self._file = self._file, None  # that a flush failed is told once: it is not tried again
         with _disk_refusing():
-            os.fsync(self._file)
-            os.close(self._file)
-            self._file = None
+            try:
+                os.fsync(file)
+            finally:
+                os.close(file)
             target = self._root / self.name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.hardlink_to(self._path)

@@ -20,7 +20,7 @@ from typing import Any
 from storage.elements import Dataset, Element, Limits, Tag
 from storage.errors import InvalidDicom, LimitExceeded
 from storage.fragments import UNDEFINED, span_to_delimiter
-from storage.loss import Loss
+from storage.loss import Loss, has_loss
 from storage.source import Source
 from storage.vr import (
     AMBIGUOUS,
@@ -140,8 +140,10 @@ class ElementParser:
         return position
 
     def warn(self, text: str) -> None:
-        """Note something odd, once, and not without end."""
-        if len(self.warnings) < MAX_WARNINGS and text not in self.warnings:
+        """Note something odd, once, and not without end; that something was lost is noted in any case."""
+        if text in self.warnings:
+            return
+        if len(self.warnings) < MAX_WARNINGS or (isinstance(text, Loss) and not has_loss(self.warnings)):
             self.warnings.append(text)
 
     def _elements(
@@ -342,7 +344,7 @@ class ElementParser:
             self._source, offset, limit, little_endian=little_endian, max_fragments=self._limits.max_elements
         )
         if not span.delimited:
-            self.warn(f"The value of ({tag >> 16:04X},{tag & 0xFFFF:04X}) has no end; the file may be truncated.")
+            self.warn(Loss(f"The value of ({tag >> 16:04X},{tag & 0xFFFF:04X}) has no end; the file may be truncated."))
         if tag == PIXEL_DATA or (span.fragments and vr in ("OB", "OW")):
             dataset[tag] = Element(tag, vr if vr == "OW" else "OB", None, offset, span.length, True)
         else:
@@ -381,7 +383,8 @@ class ElementParser:
         while position < limit:
             header = self._bytes(position, 8)
             if len(header) < 8 or position + 8 > limit:
-                return items, limit, limit
+                position = limit
+                break
             group, number, length = self._implicit_header(header)
             tag = group << 16 | number
             if tag == SEQUENCE_DELIMITER:
@@ -400,7 +403,7 @@ class ElementParser:
             position = self._elements(item, start, item_end, limit, self._is_explicit(start, explicit), levels)
             items.append(item)
         if delimited:
-            self.warn("A sequence has no delimiter; the file may be truncated.")
+            self.warn(Loss("A sequence has no delimiter; the file may be truncated."))
         return items, position, position
 
     def _is_explicit(self, position: int, expected: bool) -> bool:

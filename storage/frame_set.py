@@ -55,9 +55,17 @@ class FrameSet:
         self.patient = False
 
     async def read(self, frame_number: int) -> bytes:
-        """Return one frame: the compressed stream, or native samples in little endian, from a byte boundary."""
+        """Return one frame: the compressed stream, or native samples in little endian, from a byte boundary.
+
+        Raises
+        ------
+        NotFound
+            The stored file is missing or cut short.
+        """
         span = frame_span(self.pixel_data, frame_number - 1, self._entries[frame_number])
         raw = await self._reader.read(span.offset, span.length)
+        if len(raw) != span.length:
+            raise NotFound("The stored file is cut short; `dicomweb check` tells more.")
         return frame_bytes(span, raw, self.instance.layout)
 
     async def transcoded(self, frame_number: int, transfer_syntax_uid: str) -> bytes:

@@ -259,9 +259,8 @@ class Index:
                     verdicts[arrival].warnings.append("This SOP Instance UID is also stored in another series.")
             replaced = [rows[a.key]["blob"] for a in fresh if a.key in rows]
             if replaced:
-                await connection.executemany(
-                    "INSERT INTO discarded_blobs (blob) VALUES ($1)", [(blob,) for blob in replaced]
-                )
+                await connection.execute(sql("discard_blobs"), replaced)
+                await connection.execute(sql("keep_blobs"), [arrival.blob.name for arrival in fresh])
             return verdicts, replaced
 
     async def _settle(self, verdicts: dict[Arrival, Verdict]) -> None:

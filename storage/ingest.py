@@ -100,8 +100,7 @@ class Ingest:
             await self._slots.acquire()
         except ArchiveError as error:
             outcome.error = error
-            if blob.size:
-                await self._blobs.run(blob.discard)
+            await self._blobs.run(blob.discard)
             async for _ in chunks:  # the neighbours come after it
                 pass
         except BaseException:

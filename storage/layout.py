@@ -88,7 +88,8 @@ class PixelLayout:
 class Layout:
     """Where what is in a stored file; positions are in bytes of the (inflated) file.
 
-    `has_preamble` says whether the file may be given out byte for byte, see `Header`.
+    `has_preamble` says whether the file may be given out byte for byte, see `Header`; `cut_off` that something of the
+    instance did not come with it, so that its frames and bulk data change when the whole of it comes.
     """
 
     encoding: Encoding
@@ -97,6 +98,7 @@ class Layout:
     file_length: int
     sop_class_uid: str
     pixel_data: PixelLayout | None
+    cut_off: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return plain types that `from_json` takes back."""
@@ -138,7 +140,7 @@ class Span:
     fragmented: bool
 
 
-def layout_of(header: Header, frames: "FrameTable | None") -> Layout:
+def layout_of(header: Header, frames: "FrameTable | None", *, cut_off: bool = False) -> Layout:
     """Return the layout of a file from its header and its frame table."""
     sop_class = header.dataset.get(_SOP_CLASS_UID)
     pixel_data = pixel_layout(header, frames.frames) if frames else None
@@ -149,6 +151,7 @@ def layout_of(header: Header, frames: "FrameTable | None") -> Layout:
         header.file_length,
         _text(sop_class),
         pixel_data,
+        cut_off,
     )
 
 

@@ -9,6 +9,7 @@ from storage.elements import Header
 from storage.errors import InvalidDicom, MissingIdentifier, SopClassRefused, TransferSyntaxRefused
 from storage.frame_table import frame_table
 from storage.layout import layout_of
+from storage.loss import has_loss
 from storage.matching import Level
 from storage.part10 import Source, read_header
 from storage.policy import Policy
@@ -94,7 +95,7 @@ def read_record(source: Source, policy: Policy) -> Record:
         _level_row(Level.IMAGE, dataset)
         | {
             "transfer_syntax_uid": header.transfer_syntax_uid,
-            "layout": layout_of(header, table).to_json(),
+            "layout": layout_of(header, table, cut_off=has_loss(warnings)).to_json(),
             "frame_table": table.table if table else None,
             "bulk_data": encoded.bulk or None,
             "metadata": dicomjson.dumps(dataset),

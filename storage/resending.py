@@ -14,7 +14,7 @@ from typing import Literal
 
 from storage.blobs import CHUNK
 from storage.errors import ArchiveError
-from storage.loss import Loss
+from storage.loss import has_loss
 from storage.part10 import FileSource
 from storage.policy import Policy
 from storage.record import read_record
@@ -39,11 +39,6 @@ def compare(stored: DataSetAt, sent: DataSetAt, warnings: Sequence[str], policy:
     if more < 0:
         return "cut off" if has_loss(warnings) else "different"
     return "completing" if not has_loss(warnings) and _is_cut_off(stored[0], policy) else "different"
-
-
-def has_loss(warnings: Sequence[str]) -> bool:
-    """Whether something of the instance did not come with it."""
-    return any(isinstance(warning, Loss) for warning in warnings)
 
 
 def _begin_alike(one: DataSetAt, other: DataSetAt) -> bool:

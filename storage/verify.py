@@ -12,7 +12,7 @@ from storage.errors import ArchiveError
 from storage.index import Arrival
 from storage.part10 import FileSource
 from storage.record import Record, read_record
-from storage.removal import remove_rows
+from storage.removal import lock_studies_of, remove_rows
 
 Kind = Literal["missing", "damaged", "unindexed", "miscounted"]
 _ROWS = 500
@@ -96,6 +96,7 @@ async def repair(archive: Archive, finding: Finding) -> str:
         return await _index(archive, finding.what)
     async with archive.pool.acquire() as connection, connection.transaction():
         if finding.row is not None:
+            await lock_studies_of(connection, [finding.row])  # it may be sent again at this very moment
             still = "SELECT id FROM instances WHERE id = $1 AND blob = $2"
             if await connection.fetchval(still, finding.row, finding.what) is None:
                 return "replaced or removed meanwhile"

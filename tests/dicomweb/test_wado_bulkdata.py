@@ -154,3 +154,12 @@ async def test_unchanged_bulk_data_is_a_304(archive: Any, client: httpx2.AsyncCl
     assert first.headers["cache-control"] == "private, max-age=31536000"
     tag = {"If-None-Match": first.headers["etag"]}
     assert (await client.get(f"{path}/bulkdata/7FE00010", headers=tag)).status_code == 304
+
+
+async def test_bulk_data_of_a_study_are_asked_for_again(archive: Any, client: httpx2.AsyncClient) -> None:
+    """A study grows: what it had yesterday is not all it has (A-119)."""
+    study = new_uid()
+    await stored(archive, ct_slice(study))
+    for resource in ("pixeldata", "bulkdata"):
+        first = await client.get(f"/dicom-web/studies/{study}/{resource}", headers=STORED)
+        assert first.headers["cache-control"] == "private, no-cache"

@@ -1,5 +1,6 @@
 """Retrieving frames (PS3.18 10.4.1.6)."""
 
+import os
 from typing import Any
 
 import httpx2
@@ -58,6 +59,34 @@ async def test_the_request_of_ohif(archive: Any, client: httpx2.AsyncClient) -> 
     assert part.headers["Content-Type"] == OCTETS
     assert part.headers["Content-Location"] == f"http://archive.test{path}/frames/1"
     assert answer.headers["content-length"] == str(len(answer.content))
+    assert answer.headers["cache-control"] == "private, max-age=31536000"
+
+
+@pytest.mark.parametrize("frame", [2, 3])
+async def test_part_of_a_frame_is_not_passed_off_as_one(archive: Any, client: httpx2.AsyncClient, frame: int) -> None:
+    """Promise 1: a stored file that lost its end is an error that says so, not a short picture kept for a year."""
+    (path,) = await stored(archive, multi_frame(3))
+    (file,) = [archive.blobs.path(name) for name in archive.blobs.names()]
+    os.truncate(file, file.stat().st_size - 16 * 16 * 2 - 10)
+    assert (await client.get(f"{path}/frames/1", headers=OHIF)).status_code == 200
+    answer = await client.get(f"{path}/frames/{frame}", headers=OHIF)
+    assert (answer.status_code, answer.headers["cache-control"]) == (404, "no-store")
+    assert "cut short" in answer.text
+
+
+async def test_frames_of_an_instance_that_was_cut_off_are_asked_for_again(
+    archive: Any, client: httpx2.AsyncClient
+) -> None:
+    """A-119: the whole of it may come yet; the rest of a frame then reaches who has seen a part of it."""
+    whole = encapsulated([b"\xff\xd8" + bytes(500) + b"\xff\xd9"])
+    (path,) = await stored(archive, whole[:-200])
+    for resource in ("frames/1", "bulkdata/7FE00010"):
+        part = await client.get(f"{path}/{resource}", headers=OHIF)
+        assert part.status_code == 200
+        assert part.headers["cache-control"] == "private, no-cache"
+    await stored(archive, whole)
+    answer = await client.get(f"{path}/frames/1", headers=OHIF | {"If-None-Match": part.headers["etag"]})
+    assert (answer.status_code, len(parts_of(answer)[0].body)) == (200, 504)
     assert answer.headers["cache-control"] == "private, max-age=31536000"
 
 

@@ -1,6 +1,7 @@
 """The writer of the index: lost files, refused neighbours and disks that fail never cost a sender an instance."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,12 +11,14 @@ import pytest
 from storage import index
 from storage.archive import Archive
 from storage.blobs import StagedBlob
-from storage.errors import ArchiveError, ConflictingInstance, Unavailable
+from storage.errors import ArchiveError, ConflictingInstance, OutOfSpace, Unavailable
 from storage.ingest import Outcome
+from storage.loss import has_loss
 from storage.part10 import file_meta_bytes
 from storage.policy import Policy
 from storage.removal import remove_rows
-from tests.builders import DEFLATED, EXPLICIT_LE, IMPLICIT_LE, ct_slice, dataset_only
+from storage.sweep import sweep
+from tests.builders import DEFLATED, EXPLICIT_LE, IMPLICIT_LE, ct_slice, dataset_only, encapsulated
 
 
 async def stored_file(archive: Archive, instance: str = "1.4") -> Path:
@@ -133,6 +136,20 @@ async def test_the_whole_data_set_takes_the_place_of_one_that_was_cut_off(
     assert [blob for (blob,) in await archive.pool.fetch("SELECT blob FROM discarded_blobs")] == [before.blob]
 
 
+@pytest.mark.parametrize("frames", [1, 3])
+@pytest.mark.parametrize("cut", [-200, -8, -4])
+async def test_a_compressed_image_that_was_cut_off_is_made_whole(archive: Archive, frames: int, cut: int) -> None:
+    """Promise 2: that its last frame, or only its end, is missing is a loss as well; frames say nothing of it."""
+    streams = [b"\xff\xd8" + bytes([frame]) * 500 + b"\xff\xd9" for frame in range(frames)]
+    whole = encapsulated(streams, StudyInstanceUID="1.2", SeriesInstanceUID="1.3", SOPInstanceUID="1.4")
+    part = await archive.store(whole[:cut])
+    assert has_loss(part.warnings)
+    assert (await archive.store(whole)).status == "stored"
+    replacing = Archive(archive.pool, archive.blobs, Policy(duplicates="replace"))
+    assert isinstance((await replacing.store(whole[:cut])).error, ConflictingInstance)
+    assert (await stored_file(archive)).read_bytes() == whole
+
+
 @pytest.mark.parametrize("policy", ["keep-first", "replace"])
 async def test_a_part_never_takes_the_place_of_the_whole(
     archive: Archive, policy: Literal["keep-first", "replace"]
@@ -220,6 +237,70 @@ async def test_a_mistake_of_ours_costs_one_file_of_a_request(archive: Archive, m
     assert [outcome.status for outcome in outcomes] == ["failed", "stored"]
     assert isinstance(outcomes[0].error, ArchiveError)
     assert "patient" not in str(outcomes[0].error)
+
+
+async def test_a_file_the_disk_lost_is_not_promised_when_the_disk_says_so_only_once(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 2: a failed flush is told once; whoever is written again because of a neighbour is not flushed again."""
+    fsync, write_rows = os.fsync, index.write_rows
+    refusals = iter([OSError(5, "Input/output error")])
+
+    def fail_once(file: int) -> None:
+        if ".staging" in str(Path(f"/proc/self/fd/{file}").readlink()) and (error := next(refusals, None)):
+            raise error
+        fsync(file)
+
+    async def refuse(connection: Any, studies: Any, arrivals: Any, rows: Any) -> None:
+        if len(arrivals) > 1 or arrivals[0].key[2] == "1.4.3":
+            raise asyncpg.DataError("refused")
+        await write_rows(connection, studies, arrivals, rows)
+
+    monkeypatch.setattr("storage.blobs.os.fsync", fail_once)
+    monkeypatch.setattr(index, "write_rows", refuse)
+    outcomes = await store_together(archive, "1.4.1", "1.4.2", "1.4.3")
+    assert sorted(outcome.status for outcome in outcomes) == ["failed", "failed", "stored"]
+    assert len(await archive.instances("1.2")) == 1 and archive.blobs.staged() == []
+
+
+async def test_a_full_disk_leaves_nothing_of_a_file_it_did_not_begin(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 6: a sender that tries again and again costs neither descriptors nor room."""
+
+    def full(file: int, data: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("storage.blobs.os.write", full)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    large = ct_slice("1.2", "1.3", "1.4", rows=1024, columns=1024)
+    for _ in range(10):
+        assert isinstance((await archive.store(large)).error, OutOfSpace)
+    assert len(list(Path("/proc/self/fd").iterdir())) < before + 5 and archive.blobs.staged() == []
+
+
+async def test_a_file_that_another_replaced_before_it_was_known_to_be_stored_is_kept(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 2: stored by a commit whose answer was lost, replaced, and stored again, it is let go of by nobody."""
+    first = Archive(archive.pool, archive.blobs, Policy(duplicates="replace"))
+    second = Archive(archive.pool, archive.blobs, Policy(duplicates="replace"))
+    transact = index.Index._transact
+    answers_lost = iter([True])
+
+    async def lose_one(self: index.Index, arrivals: Any) -> Any:
+        written = await transact(self, arrivals)
+        if self is first._index and next(answers_lost, False):
+            await second.store(ct_slice("1.2", "1.3", "1.4", PatientName="Doe^Jill"))
+            raise ConnectionResetError
+        return written
+
+    monkeypatch.setattr(index.Index, "_transact", lose_one)
+    data = ct_slice("1.2", "1.3", "1.4")
+    assert (await first.store(data)).status == "replaced"
+    assert (await sweep(archive.pool, archive.blobs)).discarded == 1
+    assert (await stored_file(archive)).read_bytes() == data
+    assert (await first.store(ct_slice("1.2", "1.3", "1.4", PatientName="Doe^Jack"))).status == "replaced"
 
 
 async def test_metadata_of_an_instance_removed_meanwhile_is_left_out_not_shifted(archive: Archive) -> None:

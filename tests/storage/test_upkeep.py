@@ -1,5 +1,6 @@
 """The administrator's night: sweep, check, repair and reindex."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from storage.reindex import reindex
 from storage.sweep import sweep
 from storage.verify import Finding, repair, verify
 from tests.builders import ct_slice
+from tests.waiting import PATIENCE
 
 GIVEN_ANEW = ("id", "study", "series", "version", "created_at")
 
@@ -63,6 +65,31 @@ async def test_a_missing_and_a_damaged_file_are_found_and_can_be_sent_again(arch
         assert (await archive.store(data)).status == "stored"
     assert len(await archive.instances("1.2")) == 4
     assert await findings(archive) == []
+
+
+async def test_a_repair_leaves_alone_what_is_sent_again_at_that_moment(archive: Archive) -> None:
+    """Promise 2: the sender was told that the instance is stored; the row of the lost file is its row now."""
+    data = ct_slice("1.2", "1.3", "1.4")
+    await archive.store(data)
+    archive.blobs.path(next(archive.blobs.names())).unlink()
+    (missing,) = await findings(archive)
+    async with archive.pool.acquire() as writer, writer.transaction():
+        await writer.execute("SELECT FROM studies FOR UPDATE")
+        sending = asyncio.create_task(archive.store(data))
+        await _waiting(archive, 1)
+        repairing = asyncio.create_task(repair(archive, missing))
+        await _waiting(archive, 2)
+    assert (await sending).status == "stored"
+    assert await repairing == "replaced or removed meanwhile"
+    assert len(await archive.instances("1.2")) == 1 and await findings(archive) == []
+
+
+async def _waiting(archive: Archive, count: int) -> None:
+    """Wait until so many statements wait for a lock."""
+    statement = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    async with asyncio.timeout(PATIENCE):
+        while await archive.pool.fetchval(statement) < count:
+            await asyncio.sleep(0.01)
 
 
 async def test_a_file_without_a_row_is_indexed_by_the_repair(archive: Archive) -> None:
