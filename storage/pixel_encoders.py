@@ -7,14 +7,17 @@ Facts kept here:
 - imagecodecs encodes JPEG-LS with 8 or 16 bits only, so 12-bit images get streams of 16 bits; decoders do not mind.
 - OpenJPH encodes 8 or 16 bits only. Its streams of fewer bits are encoded as signed numbers, without a level shift,
   and their SIZ is corrected afterwards: the shift of 2^(bits-1) is then what the decoder adds (ITU-T T.800 G.1).
-- OpenJPEG is bit-exact up to 24 bits.
+- OpenJPEG is bit-exact up to 24 bits. imagecodecs heeds the bits it is told only as far as they need the whole dtype,
+  and refuses JPEG of 8 bits out of 16: values go to the codec in the narrowest cells that hold their bits.
 - HTJ2K RPCL: the order is OpenJPH's; TLM is asked for, and a smallest resolution within 64 pixels (PS3.5 8.2.14).
-- Lossy: nothing of which a small difference would be another thing (palettes, single bits).
+- Lossy: nothing of which a small difference would be another thing (palettes, single bits). Streams know YBR_FULL of
+  all their bits only; samples of another YBR color space become RGB first. Lossless keeps these, name and all, since a
+  conversion would round them.
 """
 
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 import imagecodecs
@@ -22,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage import rle
-from storage.color_space import is_ybr
+from storage.color_space import is_ybr, rgb
 from storage.errors import ArchiveError
 from storage.pixel_decoders import SIZ_DEPTH
 
@@ -100,11 +103,23 @@ def _jpeg(pixels: NDArray[Any], kind: SampleKind, quality: int) -> Encoded:
     """Baseline: color as YCbCr with half the chrominance, which is what PS3.5 8.2.1 calls YBR_FULL_422."""
     if kind.samples == 1:
         return Encoded(bytes(imagecodecs.jpeg8_encode(pixels, level=quality)), kind.photometric_interpretation)
+    if kind.bits_stored < 8 or _is_partial(kind):
+        pixels, kind = _as_rgb(pixels, kind)
     given = "YCBCR" if is_ybr(kind.photometric_interpretation) else "RGB"
     data = imagecodecs.jpeg8_encode(
         pixels, level=quality, colorspace=given, outcolorspace="YCBCR", subsampling="422", bitspersample=8
     )
     return Encoded(bytes(data), "YBR_FULL_422")
+
+
+def _is_partial(kind: SampleKind) -> bool:
+    return kind.photometric_interpretation.startswith("YBR_PARTIAL_")
+
+
+def _as_rgb(pixels: NDArray[Any], kind: SampleKind) -> tuple[NDArray[Any], SampleKind]:
+    """Return samples as RGB, where a codec would take their YBR color space for another one."""
+    converted = rgb(pixels, kind.photometric_interpretation, min(kind.bits_stored, _cell_bits(pixels)))
+    return converted, replace(kind, photometric_interpretation="RGB")
 
 
 def _jpeg_12(pixels: NDArray[Any], kind: SampleKind, quality: int) -> Encoded:
@@ -115,7 +130,7 @@ def _jpeg_12(pixels: NDArray[Any], kind: SampleKind, quality: int) -> Encoded:
 def _jpeg_lossless(pixels: NDArray[Any], kind: SampleKind, _quality: int) -> Encoded:
     bits = _cell_bits(pixels) if kind.signed else max(_needed_bits(pixels, kind), 2)
     space = "RGB" if kind.samples == 3 else None
-    cells = _unsigned(pixels)
+    cells = _narrowed(_unsigned(pixels), bits)
     data = imagecodecs.jpeg8_encode(
         cells, lossless=True, predictor=1, bitspersample=bits, colorspace=space, outcolorspace=space
     )
@@ -134,13 +149,16 @@ def _jpeg_2000(pixels: NDArray[Any], kind: SampleKind, _quality: int) -> Encoded
 
 
 def _jpeg_2000_lossy(pixels: NDArray[Any], kind: SampleKind, quality: int) -> Encoded:
+    if _is_partial(kind):
+        pixels, kind = _as_rgb(pixels, kind)
     decibels = 32 + quality / 5 + 3 * (kind.bits_stored - 8)  # 8 bits: 52 for the best, an error of half a gray level
     return _openjpeg(pixels, kind, kind.bits_stored, "YBR_ICT", level=decibels, reversible=False)
 
 
 def _openjpeg(pixels: NDArray[Any], kind: SampleKind, bits: int, transformed: str, **options: Any) -> Encoded:
     transform = kind.photometric_interpretation == "RGB"
-    data = imagecodecs.jpeg2k_encode(pixels, codecformat="J2K", bitspersample=bits, mct=transform, **options)
+    cells = _narrowed(pixels, bits)
+    data = imagecodecs.jpeg2k_encode(cells, codecformat="J2K", bitspersample=bits, mct=transform, **options)
     return Encoded(bytes(data), transformed if transform else kind.photometric_interpretation)
 
 
@@ -182,6 +200,12 @@ def _with_depth(data: bytes, bits: int, components: int, *, signed: bool) -> byt
 
 def _cell_bits(pixels: NDArray[Any]) -> int:
     return pixels.dtype.itemsize * 8
+
+
+def _narrowed(pixels: NDArray[Any], bits: int) -> NDArray[Any]:
+    """Return values of so many bits in the narrowest cells that hold them."""
+    size = 1 if bits <= 8 else 2 if bits <= 16 else 4
+    return pixels if size >= pixels.dtype.itemsize else pixels.astype(f"{pixels.dtype.kind}{size}")
 
 
 def _unsigned(pixels: NDArray[Any]) -> NDArray[Any]:

@@ -152,4 +152,4 @@ def encode(pixels: NDArray[Any], bits_allocated: int) -> bytes:
     cells = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<")).view(np.uint8)
     cells = cells.reshape(rows, columns, samples, size)
     planes = [cells[:, :, sample, byte] for sample in range(samples) for byte in reversed(range(size))]
-    return encode_planes([np.ascontiguousarray(plane) for plane in planes])
+    return encode_planes([plane.copy() for plane in planes])  # contiguous, of one pixel as well

@@ -315,6 +315,8 @@ def _compressed_description(job: _Job, photometric: str, pixels: EncapsulatedPix
     changes = {PIXEL_DATA: element} | _text(_PHOTOMETRIC_INTERPRETATION, photometric)
     if job.pixel.samples > 1 and job.wanted_uid != RLE_LOSSLESS:
         changes |= _number(header, _PLANAR_CONFIGURATION, 0)
+    if job.pixel.samples > 1 and job.wanted_uid == JPEG_BASELINE:  # chrominance takes all bits of the stream
+        changes |= _number(header, _BITS_STORED, 8) | _number(header, _HIGH_BIT, 7)
     if not pixels.has_basic_offsets:
         changes |= _very_long(header, _EXTENDED_OFFSETS, pixels.offsets)
         changes |= _very_long(header, _EXTENDED_LENGTHS, pixels.lengths)

@@ -128,7 +128,7 @@ def _eight_bits(samples: Samples, bits_stored: int) -> Levels:
     bits = bits_stored if 0 < bits_stored <= 8 * samples.dtype.itemsize else 8 * samples.dtype.itemsize
     if bits == 8 and samples.dtype == np.uint8:
         return np.ascontiguousarray(samples.view(np.uint8))
-    values = samples.astype(np.int64) & ((1 << bits) - 1)
+    values = samples.astype(np.uint64) & ((1 << bits) - 1)
     if bits > 8:
         return (values >> (bits - 8)).astype(np.uint8)
     return (values * 255 // ((1 << bits) - 1)).astype(np.uint8)

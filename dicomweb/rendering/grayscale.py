@@ -231,23 +231,17 @@ def _stored(samples: Samples, grayscale: Grayscale) -> Floats:
     whole = not 0 < grayscale.bits_stored < width or grayscale.bits_allocated not in (0, width)
     bits = width if whole else grayscale.bits_stored
     shift = grayscale.high_bit + 1 - bits if bits <= grayscale.high_bit < width else 0
+    cells = samples.astype(f"{'i' if grayscale.signed else 'u'}{samples.dtype.itemsize}")
     if grayscale.lossy and not shift:
-        return _nearest(samples, bits, width, signed=grayscale.signed)
-    value = (samples.astype(np.int64) >> shift) & ((1 << bits) - 1)
-    if grayscale.signed:
-        sign = 1 << (bits - 1)
-        value = (value ^ sign) - sign
-    return value.astype(np.float64)
+        return _nearest(cells, bits, signed=grayscale.signed)
+    value = (cells << (width - bits - shift)) >> (width - bits)  # other bits fall off; to the right the sign comes in
+    return np.asarray(value, np.float64)
 
 
-def _nearest(samples: Samples, bits: int, width: int, *, signed: bool) -> Floats:
-    """Return the values of whole samples of `width` bits, brought into the range of `bits` bits."""
-    value = samples.astype(np.int64) & ((1 << width) - 1)
-    if not signed:
-        return np.asarray(np.minimum(value, (1 << bits) - 1), np.float64)
-    sign = 1 << (width - 1)
-    limit = 1 << (bits - 1)
-    return np.asarray(np.clip((value ^ sign) - sign, -limit, limit - 1), np.float64)
+def _nearest(cells: Samples, bits: int, *, signed: bool) -> Floats:
+    """Return the values of whole cells, brought into the range of `bits` bits."""
+    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+    return np.asarray(np.clip(cells, low, high), np.float64)
 
 
 def _levels(values: Floats, background: npt.NDArray[np.bool_], grayscale: Grayscale) -> Levels:

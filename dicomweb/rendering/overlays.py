@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dicomweb.rendering.attribute_values import Attributes, BulkData, as_number, binary
+from dicomweb.rendering.attribute_values import Attributes, BulkData, as_number, binary, bulk_data_path
 from dicomweb.rendering.grayscale import Levels, Samples
 
 GROUPS = range(0x6000, 0x6020, 2)
@@ -69,8 +69,12 @@ def overlays_of(
         index = _frame_index(attributes, group, frame_number)
         if index is None:
             continue
-        data = binary(attributes.get(_key(group, _DATA)), bulk)
-        mask = _unpacked(data, rows, columns, index) if data else _embedded(attributes, group, samples)
+        overlay_data = attributes.get(_key(group, _DATA))
+        data = binary(overlay_data, bulk)
+        if data or bulk_data_path(overlay_data):
+            mask = _unpacked(data, rows, columns, index)
+        else:
+            mask = _embedded(attributes, group, samples)
         if mask is None:
             continue
         row, column = _origin(attributes, group)
@@ -156,11 +160,12 @@ def _unpacked(data: bytes, rows: int, columns: int, index: int) -> npt.NDArray[n
 def _embedded(attributes: Attributes, group: int, samples: Samples | None) -> npt.NDArray[np.bool_] | None:
     """Return the plane in one bit of the samples, if that bit is none of a stored value (PS3.5 8.1.2)."""
     position = _first(attributes, group, _BIT_POSITION)
-    if samples is None or samples.ndim != 2 or samples.dtype.kind not in "iu" or not position:
+    if samples is None or samples.ndim != 2 or samples.dtype.kind not in "iu" or position is None:
         return None
-    stored = _number_at(attributes, "00280101")
+    width = 8 * samples.dtype.itemsize
+    stored = _number_at(attributes, "00280101") or width
     high_bit = _number_at(attributes, "00280102", stored - 1)
-    if position >= 8 * samples.dtype.itemsize or high_bit - stored < position <= high_bit:
+    if not 0 <= position < width or high_bit - stored < position <= high_bit:
         return None
     return ((samples.astype(np.int64) >> position) & 1).astype(np.bool_)
 

@@ -32,6 +32,7 @@ from dicomweb.rendering.icc_profile import NO, apply_profile, source_profile
 from dicomweb.rendering.overlays import draw, overlay_data_keys, overlays_of
 from dicomweb.rendering.rendering_parameters import RenderingParameters
 from dicomweb.rendering.viewport import pixel_aspect, shown
+from storage.pixel_data import UndecodablePixelData
 
 _DEFAULT_DURATION = 100.0
 _PER_FRAME = key_of("PerFrameFunctionalGroupsSequence")
@@ -100,6 +101,8 @@ def render(
     ------
     InvalidQuery
         The viewport names a region outside of the frame.
+    UndecodablePixelData
+        The samples of a pixel are no color.
 
     Standard
     --------
@@ -164,10 +167,17 @@ def pixels_of(frame: Frame, window: Window | None = None, limits: tuple[float, f
     Returns
     -------
     ndarray of uint8 of shape (rows, columns) or (rows, columns, 3)
+
+    Raises
+    ------
+    UndecodablePixelData
+        The samples of a pixel are no color: neither 1 nor 3 or 4.
     """
     attributes = frame_attributes(frame.attributes, frame.number)
     samples = frame.plane
     if samples.ndim == 3:
+        if samples.shape[2] not in (3, 4):
+            raise UndecodablePixelData(f"Pixels of {samples.shape[2]} samples cannot be made a picture of.")
         return rgb_of(samples, frame.photometric_interpretation, integer(attributes, "BitsStored"))
     is_palette = frame.photometric_interpretation == "PALETTE COLOR"
     palette = palette_of(attributes, frame.bulk) if is_palette or "00281101" in attributes else None

@@ -194,6 +194,20 @@ async def test_a_pdf_comes_as_it_is(archive: Any, client: httpx2.AsyncClient, si
     assert refused.status_code == 406 and "application/pdf" in refused.json()["available"]
 
 
+async def test_pixels_of_any_kind_have_a_picture_or_a_406(archive: Any, client: httpx2.AsyncClient) -> None:
+    """Values of 64 bits are shown; pixels of two samples are refused, with annotation too (D-059, D-109)."""
+    cells = (np.arange(64, dtype="<u8") << 58).tobytes()
+    wide = dicom_file(pixels=cells, BitsAllocated=64, BitsStored=64, HighBit=63)
+    pairs = dicom_file(pixels=bytes(128), SamplesPerPixel=2, PlanarConfiguration=0)
+    shown, refused = await stored(archive, wide, pairs)
+    pixels = picture(await client.get(f"{shown}/rendered?accept=image/png"))
+    assert (pixels.min(), pixels.max()) == (0, 255)
+    for query in ("", "?annotation=patient", "?viewport=4,4"):
+        answer = await client.get(f"{refused}/rendered{query}")
+        assert answer.status_code == 406 and "2 samples" in answer.text, query
+    assert (await client.get(f"{refused}/thumbnail")).status_code == 200
+
+
 async def test_a_video_comes_as_it_is(archive: Any, client: httpx2.AsyncClient) -> None:
     """As video/mp4 by range, whatever parameters are given (D-115; OHIF)."""
     movie = bytes(range(256)) * 40

@@ -197,6 +197,23 @@ async def test_each_file_of_a_study_is_negotiated_on_its_own(archive: Any, clien
         assert [part.headers["Content-Type"].rpartition("=")[2] for part in parts] == expected
 
 
+async def test_a_series_with_shallow_values_is_not_refused(archive: Any, client: httpx2.AsyncClient) -> None:
+    """One image of 8 bits stored in 16 allocated does not keep a series from JPEG Lossless (D-009, D-059)."""
+    study, series = new_uid(), new_uid()
+    images = [picture(SHAPE, bits=stored, cell=16) for stored in (12, 8)]
+    uids = {"StudyInstanceUID": study, "SeriesInstanceUID": series}
+    described = {"Rows": 40, "Columns": 48, "BitsAllocated": 16, **uids}
+    files = [
+        dicom_file(pixels=image.tobytes(), BitsStored=bits, HighBit=bits - 1, **described)
+        for image, bits in zip(images, (12, 8), strict=True)
+    ]
+    await stored(archive, *files)
+    accept = f'multipart/related; type="application/dicom"; transfer-syntax={JPEG_LOSSLESS_SV1}'
+    answer = await client.get(f"/dicom-web/studies/{study}/series/{series}", headers={"Accept": accept})
+    assert answer.status_code == 200, answer.text
+    assert len(parts_of(answer)) == 2
+
+
 async def test_frames_come_decompressed(archive: Any, client: httpx2.AsyncClient) -> None:
     """application/octet-stream without transfer syntax is samples, one part a frame, in the order asked (D-043)."""
     file, pictures = compressed(7)

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from storage.color_space import rgb
 from storage.image_header import image_header
 from storage.layout import PixelLayout
 from storage.pixel_data import (
     UnencodablePixelData,
     decode_frame,
     encode_frame,
+    transcode_frame,
     why_not_transcodable,
 )
 from storage.transfer_syntax import (
@@ -189,3 +191,45 @@ def test_black_at_the_end_of_an_image_is_no_damage(uid: str) -> None:
                 data = gray_frame(image, uid, bits_stored=bits)
                 pixel = layout(image.shape, bits=8 if bits == 8 else 16, stored=bits, signed=signed)
                 assert np.array_equal(decode_frame(data, pixel, uid).pixels, image)
+
+
+def ybr_file(photometric: str, stored: int) -> tuple[bytes, PixelLayout]:
+    """Return a native frame of samples that are valid in any YBR color space of so many bits, and its layout."""
+    image = (1 << (stored - 4)) + picture((17, 16, 3), bits=stored)[1:] // 2
+    image[..., 1:] = (1 << (stored - 1)) + (image[..., 1:].astype(int) - (1 << (stored - 2))) // 4
+    described = layout(image.shape, stored=stored, encapsulated=False, photometric=photometric)
+    if not photometric.endswith("_422"):
+        return image.tobytes(), described
+    pairs = np.concatenate([image[:, ::2, :1], image[:, 1::2, :1], image[:, ::2, 1:]], axis=-1)
+    return pairs.tobytes(), replace(described, frame_bits=pairs.size * 8)
+
+
+@pytest.mark.parametrize("uid", [JPEG_BASELINE, JPEG_2000])
+@pytest.mark.parametrize(
+    ("photometric", "stored"),
+    [("YBR_FULL", 8), ("YBR_FULL_422", 8), ("YBR_PARTIAL_422", 8), ("YBR_FULL", 7), ("YBR_FULL_422", 6)],
+)
+def test_colors_stay_what_they_were_in_lossy_codecs(photometric: str, stored: int, uid: str) -> None:
+    """Every YBR color space, also of fewer bits, is the same picture in a stream that knows one (PS3.3 C.7.6.3.1.2)."""
+    data, pixel = ybr_file(photometric, stored)
+    before = decode_frame(data, pixel, EXPLICIT_LE)
+    expected = rgb(before.pixels, before.photometric_interpretation, stored)
+    encoded = transcode_frame(data, pixel, EXPLICIT_LE, uid, quality=100)
+    kept = {JPEG_BASELINE: "YBR_FULL_422", JPEG_2000: "YBR_ICT" if "PARTIAL" in photometric else "YBR_FULL"}[uid]
+    assert encoded.photometric_interpretation == kept
+    stated = replace(pixel, encapsulated=True, photometric_interpretation=kept)
+    after = decode_frame(encoded.data, stated, uid)
+    found = rgb(after.pixels, after.photometric_interpretation, stored)
+    assert np.abs(found.astype(int) - expected).mean() < 2
+    assert np.abs(found.astype(int) - expected).max() < 12
+
+
+@pytest.mark.parametrize("uid", LOSSLESS)
+def test_lossless_codecs_convert_no_colors(uid: str) -> None:
+    """Samples of a retired YBR color space come back as they were, since a conversion would round them (A-049)."""
+    data, pixel = ybr_file("YBR_PARTIAL_422", 8)
+    before = decode_frame(data, pixel, EXPLICIT_LE)
+    encoded = transcode_frame(data, pixel, EXPLICIT_LE, uid)
+    assert encoded.photometric_interpretation == "YBR_PARTIAL_422"
+    after = decode_frame(encoded.data, replace(pixel, encapsulated=True), uid)
+    assert np.array_equal(after.pixels, before.pixels)

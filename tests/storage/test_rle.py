@@ -20,7 +20,10 @@ from storage.transfer_syntax import (
 from tests.pixels import Pixels, layout, picture
 
 
-@pytest.mark.parametrize(("allocated", "shape"), [(8, (37, 50)), (16, (37, 50)), (32, (37, 50)), (8, (37, 50, 3))])
+@pytest.mark.parametrize(
+    ("allocated", "shape"),
+    [(8, (37, 50)), (16, (37, 50)), (32, (37, 50)), (8, (37, 50, 3)), (16, (1, 1)), (32, (1, 1)), (8, (1, 1, 3))],
+)
 def test_our_rle_is_read_by_pydicom(allocated: int, shape: tuple[int, ...]) -> None:
     """RLE frames are understood by another decoder; rows are packed one by one (PS3.5 G.3.1)."""
     image = picture(shape, bits=allocated)

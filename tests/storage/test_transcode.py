@@ -259,6 +259,18 @@ def test_new_loss_is_recorded(uid: str, method: str) -> None:
     assert dataset.SOPInstanceUID == dataset_of(data).SOPInstanceUID
 
 
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL"])
+def test_colors_of_few_bits_have_eight_in_jpeg_baseline(photometric: str) -> None:
+    """Chrominance is around 128 in every stream: the file states 8 bits, and pydicom sees the color (PS3.5 8.2.1)."""
+    samples = {"RGB": (75, 56, 73), "YBR_FULL": (64, 69, 72)}[photometric]
+    pixels = np.full((16, 16, 3), samples, np.uint8)
+    described = {"Rows": 16, "Columns": 16, "SamplesPerPixel": 3, "PlanarConfiguration": 0, "BitsStored": 7}
+    data = dicom_file(pixels=pixels.tobytes(), HighBit=6, PhotometricInterpretation=photometric, **described)
+    dataset = dataset_of(transcoded(data, JPEG_BASELINE, quality=100))
+    assert (dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit) == (8, 8, 7)
+    assert np.abs(dataset.pixel_array.astype(int) - (75, 56, 73)).max() <= 2
+
+
 def test_twelve_bits_are_compressed_with_loss() -> None:
     """JPEG Extended holds 12 bits; what is above them, an overlay for instance, does not become gray (PS3.5 8.1.2)."""
     image = (np.arange(4096).reshape(64, 64) | 0x8000).astype("<u2")

@@ -91,6 +91,9 @@ def test_rgb_of_more_bits() -> None:
     assert rgb_of(samples, "RGB", 16).tolist() == [[[255, 128, 0]]]
     assert rgb_of(samples >> 4, "RGB", 12).tolist() == [[[255, 128, 0]]]
     assert rgb_of(np.array([[[15, 0, 7]]], "u1"), "RGB", 4).tolist() == [[[255, 0, 119]]]
+    for bits in (32, 64):
+        wide = np.array([[[(1 << bits) - 1, 1 << (bits - 1), 0xFF]]], f"u{bits // 8}")
+        assert rgb_of(wide, "RGB", bits).tolist() == [[[255, 128, 0]]]
 
 
 def test_retired_interpretations_are_shown() -> None:

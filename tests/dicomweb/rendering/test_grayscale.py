@@ -145,10 +145,33 @@ def test_sign_is_that_of_the_bits_stored() -> None:
     assert levels(frame, Window(0, 256)) == [expected_level(value, 0, 256, LINEAR) for value in (-1, -1, 1)]
 
 
-@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", ">u2"])
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", ">u2"])
 def test_samples_of_every_size(dtype: str) -> None:
-    """8, 16 and 32 bits, signed or not, either byte order, give the same picture (D-109)."""
+    """8 to 64 bits, signed or not, either byte order, give the same picture (D-109)."""
     assert levels(grey_frame([0, 25, 100], dtype), Window(50.5, 101)) == [0, 64, 255]
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.91"])
+@pytest.mark.parametrize(
+    ("dtype", "samples", "stated"),
+    [
+        ("u8", [0, 1 << 63, (1 << 64) - 1], {}),
+        ("i8", [-(1 << 63), 0, (1 << 63) - 1], {}),
+        ("u8", [0, 1 << 62, (1 << 63) - 1], {"BitsStored": 63, "HighBit": 62}),
+        ("i8", [-(1 << 31), 0, (1 << 31) - 1], {"BitsStored": 32, "HighBit": 31}),
+    ],
+)
+def test_samples_of_64_bits_over_their_whole_range(dtype: str, samples: list[int], stated: Any, syntax: str) -> None:
+    """The least value is black, the middle gray and the greatest white, with and without a sign (D-108, D-109)."""
+    assert levels(grey_frame(samples, dtype, AvailableTransferSyntaxUID=syntax, **stated)) == [0, 128, 255]
+
+
+def test_values_of_64_bits_may_lie_anywhere_in_the_cell() -> None:
+    """Bits above and below a value in 64 bits are masked, and its sign is that of the bits stored (PS3.5 8.1.1)."""
+    high = grey_frame([0xFFFF, 0x8000_0000_0000_FFFF], "u8", BitsStored=48, HighBit=63)
+    assert levels(high, Window(1 << 47, 1 << 48)) == [0, 128]
+    low = {"BitsStored": 12, "HighBit": 11, "PixelRepresentation": 1}
+    assert levels(grey_frame([0x7FF, 0xFFFF_0000_0000_0800], "u8", **low)) == [255, 0]
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])

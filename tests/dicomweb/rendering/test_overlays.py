@@ -63,6 +63,28 @@ def test_plane_in_unused_bits() -> None:
     assert not list(overlays_of({**attributes, **plane(data=None, e0102=("US", [11]))}, 1, frame.samples, {}))
 
 
+def test_plane_in_bit_0() -> None:
+    """Below values that end at bit 15, bit 0 is a plane; below others it is none (PS3.5 8.1.2, retired)."""
+    frame = grey_frame([[0x8001, 0x10], [0xFFF0, 0x21]], BitsStored=12, HighBit=15)
+    attributes = {**frame.attributes, **plane(data=None)}
+    (overlay,) = overlays_of(attributes, 1, frame.samples, {})
+    assert overlay.mask.tolist() == [[True, False], [False, True]]
+    drawn = render(replace(frame, attributes=attributes), RenderingParameters(annotation=("technique",)))
+    assert drawn.pixels[0, 0] == drawn.pixels[1, 1] == 255 and drawn.pixels[0, 1] == 0
+    for stated in ({"BitsStored": 12, "HighBit": 11}, {"BitsStored": 12}, {"BitsStored": 16, "HighBit": 15}, {}):
+        shallow = attributes_of(**stated) | plane(data=None)
+        assert not list(overlays_of(shallow, 1, frame.samples, {})), stated
+
+
+def test_overlay_data_goes_before_bit_0() -> None:
+    """Overlay Data has Overlay Bit Position 0: it is drawn, and without it nothing of the pixels is (C.9.2)."""
+    frame = grey_frame([[1, 1], [1, 1]], BitsStored=12, HighBit=15)
+    (overlay,) = overlays_of(frame.attributes | plane(), 1, frame.samples, {})
+    assert overlay.mask.tolist() == [[True, False], [False, True]]
+    missing = frame.attributes | plane(data=None) | {"60003000": {"vr": "OW", "BulkDataURI": "60003000"}}
+    assert not list(overlays_of(missing, 1, frame.samples, {}))
+
+
 @pytest.mark.parametrize("elements", [{"e0010": ("US", [60000]), "e0011": ("US", [60000])}, {"e0010": ("US", [99])}])
 def test_planes_that_are_too_short_are_left_out(elements: dict[str, Any]) -> None:
     """Overlay Data with fewer bits than rows x columns is none (D-164)."""

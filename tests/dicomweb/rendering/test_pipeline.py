@@ -16,6 +16,7 @@ from dicomweb.rendering.pipeline import Frame, frame_durations, needed_bulk_data
 from dicomweb.rendering.rendering_parameters import RenderingParameters
 from dicomweb.rendering.thumbnail import icon, middle, thumbnail
 from dicomweb.rendering.viewport import Viewport
+from storage.pixel_data import UndecodablePixelData
 from tests.corpus import corpus_files
 from tests.dicomweb.decoded import attributes_in, attributes_of, frame_in, grey_frame
 
@@ -139,6 +140,15 @@ def test_text_on_colours_and_everywhere() -> None:
         frame = Frame(np.full(shape, 255, "u1"), "RGB", said)
         picture = render(frame, both).pixels
         assert picture.shape == shape and (shape[0] < 9 or picture.min() == 0)
+
+
+@pytest.mark.parametrize("samples", [2, 5])
+@pytest.mark.parametrize("asked", [{"annotation": ("patient",)}, {"viewport": Viewport(4, 4)}, {}])
+def test_pixels_that_are_no_colors_are_refused(samples: int, asked: Any) -> None:
+    """Pixels of other than 1, 3 or 4 samples have no picture, with and without text (D-059, D-109)."""
+    frame = Frame(np.zeros((8, 8, samples), "u1"), "MONOCHROME2", attributes_of(BitsStored=8, PatientID="1"))
+    with pytest.raises(UndecodablePixelData, match=f"{samples} samples"):
+        render(frame, RenderingParameters(**asked))
 
 
 def test_lines_of_text() -> None:
