@@ -11,7 +11,10 @@ RETURNING version;
 UPDATE worklist_items SET study_instance_uid = $2, accession_number = $3, requested_procedure_id = $4,
     requested_procedure_priority = $5, admission_id = $6, patient_id = $7, patient_sex = $8, patient_name = $9,
     referring_physician_name = $10, requesting_physician = $11, attributes = $12, version = version + 1,
-    updated_at = now()
+    updated_at = now(),
+    former_patient_ids = CASE WHEN study_instance_uid <> $2 THEN '{}'
+        WHEN lower(patient_id) = lower($7) THEN former_patient_ids
+        ELSE array_append(former_patient_ids, lower(patient_id)) END
 WHERE id = $1 RETURNING version;
 
 -- name: lock_worklist_item
@@ -39,7 +42,7 @@ GROUP BY w.id, wanted.place ORDER BY wanted.place;
 
 -- name: same_worklist_item
 SELECT w.id FROM worklist_items w JOIN worklist_steps s ON s.item = w.id
-WHERE w.study_instance_uid = $1 AND s.scheduled_procedure_step_id = ANY($2::text[])
+WHERE w.study_instance_uid = $1 AND s.scheduled_procedure_step_id = ANY($2::text[]) AND lower(w.patient_id) = lower($3)
 ORDER BY w.created_at, w.id LIMIT 1;
 
 -- name: forget_worklist_items
@@ -67,8 +70,8 @@ WHERE sop_instance_uid = $1;
 
 -- name: add_performed_request
 INSERT INTO performed_requests (performed_step, number, study_instance_uid, accession_number,
-    scheduled_procedure_step_id)
-VALUES ($1, $2, $3, $4, $5);
+    scheduled_procedure_step_id, study_was_scheduled)
+VALUES ($1, $2, $3, $4, $5, EXISTS (SELECT FROM worklist_items w WHERE w.study_instance_uid = $3));
 
 -- name: add_performed_message
 INSERT INTO performed_step_messages (performed_step, number, operation, attributes)

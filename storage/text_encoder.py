@@ -78,7 +78,7 @@ class TextEncoder:
     specific_character_set : str
         What (0008,0005) then says.
     codec : str
-        Of a character set that has all of Unicode; empty for the others.
+        Of a character set that stands alone; empty for the others.
     """
 
     specific_character_set: str
@@ -101,12 +101,21 @@ class TextEncoder:
         if text.isascii():
             return text.encode("ascii")
         if self.codec:
-            return text.encode(self.codec)
+            return self._whole(text)
         resets = _RESETS.get(vr)
         if resets is None:
             raise Unrepresentable
         pieces = resets.split(unicodedata.normalize("NFC", text))
         return b"".join(piece.encode("ascii") if piece.isascii() else self._piece(piece) for piece in pieces)
+
+    def _whole(self, text: str) -> bytes:
+        """Encode in a set that stands alone; what UTF-8 has not (half a surrogate pair) stays a ValueError."""
+        try:
+            return text.encode(self.codec)
+        except UnicodeEncodeError:
+            if self.codec == UTF_8.codec:
+                raise
+            raise Unrepresentable from None
 
     def _piece(self, text: str) -> bytes:
         """Encode what stands between two delimiters; it begins and ends with the first set active."""

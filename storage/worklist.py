@@ -72,6 +72,7 @@ class Worklist:
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self._pool = pool
+        self._brought: dict[tuple[str, str], str] = {}  # when steps begin that had no IDs, by study and made-up ID
 
     async def add(self, item: WorklistItem) -> StoredItem:
         """Put an item on the worklist."""
@@ -125,14 +126,20 @@ class Worklist:
             pass
 
     async def bring(self, item: WorklistItem) -> Literal["added", "changed", "unchanged"]:
-        """Add an item, or replace the one that is the same: of the same study, with one of its step IDs."""
+        """Add an item, or replace the one that is the same: of the same patient and study, with one of its step IDs.
+
+        Items without step IDs that this object is given and that differ in their start alone are not one that was put
+        off but several, for no export has one twice: they are told apart by their order. Given anew by another object,
+        in the same order, each is again the same as before.
+        """
         item_id = uuid.uuid4()
+        item = self._told_apart(item)
 
         async def write() -> Literal["added", "changed", "unchanged"]:
             async with self._pool.acquire() as connection, connection.transaction():
                 study = item.study_instance_uid
                 await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 5))", study)
-                same = await connection.fetchval(sql("same_worklist_item"), study, item.step_ids)
+                same = await connection.fetchval(sql("same_worklist_item"), study, item.step_ids, item.patient_id)
                 if same is None:
                     await _insert(connection, item_id, item)
                     return "added"
@@ -143,6 +150,15 @@ class Worklist:
                 return "changed"
 
         return await retrying(write)
+
+    def _told_apart(self, item: WorklistItem) -> WorklistItem:
+        """Return an item with step IDs that none has that was brought before and begins at another time."""
+        candidate, number = item, 1
+        while any(self._brought.get(place, start) != start for place, start in _starts(candidate)):
+            number += 1
+            candidate = item.another(number)
+        self._brought.update(_starts(candidate))
+        return candidate
 
     async def find(self, query: WorklistQuery) -> AsyncGenerator[dict[str, Attribute]]:
         """Yield every step that matches, by the time it begins: its item with this one step (G-143).
@@ -203,6 +219,13 @@ class Worklist:
         async with self._pool.acquire() as connection, connection.transaction():
             await _require(connection, item_id, version)
             await _update(connection, item_id, item)
+
+
+def _starts(item: WorklistItem) -> list[tuple[tuple[str, str], str]]:
+    """Return study and ID, and the start, of each step whose ID was made up."""
+    rows = item.step_rows()
+    study = item.study_instance_uid
+    return [((study, rows[at]["scheduled_procedure_step_id"]), rows[at]["start_at"]) for at in item.unnamed]
 
 
 def _not_there() -> NotFound:

@@ -6,14 +6,17 @@ Facts and clauses this module keeps:
   information system may leave to us: Study Instance UID, Requested Procedure ID, Scheduled Procedure Step ID.
 - A made-up Study Instance UID is kept with the item, so that every query, the performed steps and the images of the
   procedure have the same one (G-150).
+- What is imported again gets the same made-up identifiers again. They are made of the patient and of the order's
+  numbers; a step's also of its modality, stations and protocol, so that no exam takes the place of another (`_kinds`).
 - Whatever else the item holds is kept and can be asked for: the model is open (PS3.4 K.6.1.2.2).
 - Everything was encoded once when it is kept: no answer to a modality fails because of a stored value.
 """
 
 import base64
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from pydicom.datadict import keyword_for_tag
@@ -40,6 +43,7 @@ STEP_ID: Final = tag_of("ScheduledProcedureStepID")
 ACCESSION: Final = tag_of("AccessionNumber")
 _PATIENT_NAME: Final = tag_of("PatientName")
 _PATIENT_ID: Final = tag_of("PatientID")
+_ISSUER: Final = tag_of("IssuerOfPatientID")
 _STATION: Final = tag_of("ScheduledStationAETitle")
 _MODALITY: Final = tag_of("Modality")
 
@@ -86,6 +90,9 @@ STEP_TAGS: Final = frozenset(
 )
 """Attributes that an item has in its steps alone (PS3.4 Table K.6-1, PS3.3 C.4.10)."""
 
+_PROTOCOLS: Final = tuple(map(tag_of, ("ScheduledProtocolCodeSequence", "ScheduledProcedureStepDescription")))
+_PROCEDURES: Final = tuple(map(tag_of, ("RequestedProcedureCodeSequence", "RequestedProcedureDescription")))
+_CODE: Final = (tag_of("CodeValue"), tag_of("CodingSchemeDesignator"))
 _LONGEST: Final = {"AE": 16, "CS": 16, "SH": 16}
 _NAMESPACE: Final = uuid.UUID("5b0cbd30-6c3e-4a52-9a0e-2f8f4f0f7c11")
 _MOST_STEPS: Final = 1000
@@ -102,10 +109,13 @@ class WorklistItem:
         DICOM JSON object of everything but the Scheduled Procedure Step Sequence.
     steps : tuple of dict
         The items of that sequence, at least one.
+    unnamed : frozenset of int
+        Which of them, from 0, had no ID of their own.
     """
 
     attributes: dict[str, Attribute]
     steps: tuple[dict[str, Attribute], ...]
+    unnamed: frozenset[int] = field(default=frozenset(), compare=False)
 
     @property
     def dataset(self) -> dict[str, Attribute]:
@@ -118,9 +128,22 @@ class WorklistItem:
         return str(values_of(self.attributes[STUDY])[0])
 
     @property
+    def patient_id(self) -> str:
+        """Patient ID (0010,0020), as the column keeps it."""
+        return str(column(_PATIENT_ID, self.attributes))
+
+    @property
     def step_ids(self) -> list[str]:
         """Scheduled Procedure Step ID (0040,0009) of each step, as the column keeps it."""
         return [str(column(STEP_ID, step)) for step in self.steps]
+
+    def another(self, number: int) -> "WorklistItem":
+        """Return the item as the second, third ... of the same kind: its made-up step IDs are others, repeatably."""
+        steps = list(self.steps)
+        for at in self.unnamed:
+            seed = f"{self.study_instance_uid}\\{first_text(steps[at], STEP_ID)}\\{number}"
+            steps[at] = {**steps[at], STEP_ID: _sh("S" + _short(uuid.uuid5(_NAMESPACE, seed)))}
+        return replace(self, steps=tuple(steps))
 
     def row(self) -> dict[str, Any]:
         """Return the columns of `worklist_items`, `attributes` included."""
@@ -209,8 +232,9 @@ def read_item(dataset: Any, *, repeatable: bool = False) -> WorklistItem:
         _spell_start(step)
     if wrong := _complaints(whole, steps):
         raise InvalidDicom("The worklist item cannot be taken: " + "; ".join(wrong[:_MOST_COMPLAINTS]) + ".")
-    _identify(whole, steps, _repeatable(whole, steps) if repeatable else _random)
-    return WorklistItem(dict(sorted(whole.items())), tuple(dict(sorted(step.items())) for step in steps))
+    unnamed = frozenset(at for at, step in enumerate(steps) if not first_text(step, STEP_ID))
+    _identify(whole, steps, _repeatable(whole, steps) if repeatable else None)
+    return WorklistItem(dict(sorted(whole.items())), tuple(dict(sorted(step.items())) for step in steps), unnamed)
 
 
 def _spell_start(step: dict[str, Attribute]) -> None:
@@ -262,22 +286,63 @@ def _named(tag: str) -> str:
 
 
 def _identify(
-    whole: dict[str, Attribute], steps: list[dict[str, Attribute]], made_up: Callable[[str], uuid.UUID]
+    whole: dict[str, Attribute], steps: list[dict[str, Attribute]], repeatable: Callable[[str], uuid.UUID] | None
 ) -> None:
     """Give a Study Instance UID, a Requested Procedure ID and Scheduled Procedure Step IDs where there are none."""
+    made_up = repeatable or _random
     if not first_text(whole, STUDY):
         whole[STUDY] = {"vr": "UI", "Value": [f"2.25.{made_up('study').int}"]}
     if not first_text(whole, REQUESTED_PROCEDURE):
         order = first_text(whole, ACCESSION)
         short = order if 0 < len(order) <= _LONGEST["SH"] else "R" + _short(made_up("requested procedure"))
-        whole[REQUESTED_PROCEDURE] = {"vr": "SH", "Value": [short]}
-    procedure = first_text(whole, REQUESTED_PROCEDURE)
+        whole[REQUESTED_PROCEDURE] = _sh(short)
+    unnamed = [(number, step) for number, step in enumerate(steps, 1) if not first_text(step, STEP_ID)]
     taken = {first_text(step, STEP_ID) for step in steps}
-    for number, step in enumerate(steps, 1):
-        if not first_text(step, STEP_ID):
-            readable = f"{procedure}-{number}"
-            fits = len(readable) <= _LONGEST["SH"] and readable not in taken
-            step[STEP_ID] = {"vr": "SH", "Value": [readable if fits else "S" + _short(made_up(f"step {number}"))]}
+    kinds = _kinds(whole, [step for _, step in unnamed])
+    for (number, step), kind in zip(unnamed, kinds, strict=True):
+        identifier = made_up(f"step {kind}")
+        name = _short(identifier)[:5] if repeatable else str(number)
+        readable = f"{first_text(whole, REQUESTED_PROCEDURE)}-{name}"
+        fits = len(readable) <= _LONGEST["SH"] and readable not in taken
+        step[STEP_ID] = _sh(readable if fits else "S" + _short(identifier))
+        taken.add(first_text(step, STEP_ID))
+
+
+def _kinds(whole: Mapping[str, Attribute], steps: list[dict[str, Attribute]]) -> list[str]:
+    """Return what tells the steps without IDs of an order apart, wherever they stand.
+
+    That is modality, stations and protocol; the start only among steps that have all these in common. So an exam that
+    is put off stays the same, and of two alike, when the first is done and no longer exported, the second is not taken
+    for it: rather a step is on the worklist twice than an exam never done. For the same reason an exam given to another
+    station, or with another protocol, is another: whoever wants it changed gives its step an ID.
+    """
+    kinds = [_kind(whole, step) for step in steps]
+    often = Counter(kinds)
+    starts = [start_of(step, DATE, TIME) for step in steps]
+    kinds = [f"{kind}\\{start}" if often[kind] > 1 else kind for kind, start in zip(kinds, starts, strict=True)]
+    seen: Counter[str] = Counter()
+    for at, kind in enumerate(kinds):
+        seen[kind] += 1
+        if seen[kind] > 1:
+            kinds[at] = f"{kind}\\{seen[kind]}"
+    return kinds
+
+
+def _kind(whole: Mapping[str, Attribute], step: Mapping[str, Attribute]) -> str:
+    """Return modality, stations and the best that says what is to be done: codes rather than words."""
+    said = [_said(step, tag) for tag in _PROTOCOLS] + [_said(whole, tag) for tag in _PROCEDURES]
+    stations = column(_STATION, step)
+    return "\\".join([first_text(step, _MODALITY), *stations, next(filter(None, said), "")])
+
+
+def _said(dataset: Mapping[str, Attribute], tag: str) -> str:
+    """Return a text, or the codes of a code sequence."""
+    codes = [item for item in values_of(dataset.get(tag)) if isinstance(item, Mapping)]
+    return "\\".join(first_text(code, part) for code in codes for part in _CODE) if codes else first_text(dataset, tag)
+
+
+def _sh(text: str) -> Attribute:
+    return {"vr": "SH", "Value": [text]}
 
 
 def _short(identifier: uuid.UUID) -> str:
@@ -290,10 +355,17 @@ def _random(purpose: str) -> uuid.UUID:
 
 
 def _repeatable(whole: Mapping[str, Attribute], steps: list[dict[str, Attribute]]) -> Callable[[str], uuid.UUID]:
-    """Return what makes identifiers of the order; of patient, place and time when it has no number."""
+    """Return what makes identifiers of patient and order; when it has no number, of the IDs or the places and times of
+    its steps."""
     given = [first_text(whole, tag) for tag in (STUDY, ACCESSION, REQUESTED_PROCEDURE)]
     if not any(given):
-        ids = [first_text(step, tag) for step in steps for tag in (STEP_ID, _STATION, _MODALITY, DATE, TIME)]
-        given = [first_text(whole, _PATIENT_ID), *ids]
-    seed = "\\".join(given)
+        given = [part for step in steps for part in _place(step)]
+    patient = first_text(whole, _ISSUER), first_text(whole, _PATIENT_ID).lower()
+    seed = "\\".join([*patient, *given])
     return lambda purpose: uuid.uuid5(_NAMESPACE, f"{seed}\\{purpose}")
+
+
+def _place(step: Mapping[str, Attribute]) -> list[str]:
+    """Return what a step without an order is known by: its ID alone, or where and when it is to be."""
+    own = first_text(step, STEP_ID)
+    return [own] if own else [first_text(step, tag) for tag in (_STATION, _MODALITY, DATE, TIME)]

@@ -44,9 +44,9 @@ def import_(
     requested_procedure_description, referring_physician_name, scheduled_station_ae_title,
     scheduled_procedure_step_start_date (2026-11-21), scheduled_procedure_step_start_time (8:30), modality,
     scheduled_procedure_step_id, scheduled_procedure_step_description, scheduled_protocol_code_sequence.code_value and
-    every other one. Needed are patient ID and name, station, date, time and modality. An item of the same study with
-    one of the same step IDs is replaced, so the same file can be imported again and again. What cannot be taken is
-    listed and makes the exit status 1.
+    every other one. Needed are patient ID and name, station, date, time and modality. An item of the same patient and
+    study with one of the same step IDs is replaced, so the same file can be imported again and again. What cannot be
+    taken is listed and makes the exit status 1.
 
     Example: dicomweb worklist import ./orders.csv ./worklist-files --data-dir ./dicomweb-data
 

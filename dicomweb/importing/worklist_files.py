@@ -7,7 +7,7 @@ Facts this module keeps:
 - A JSON file holds one DICOM JSON object or an array of them.
 - The columns of a table are keywords of PS3.6 or dotted paths of them; case, spaces, hyphens and underscores do not
   matter (`patient_name`, `Patient Name`). What describes a step needs no `ScheduledProcedureStepSequence.` before it.
-  Rows of one order (study, accession number or requested procedure ID) are the steps of one item.
+  Rows of one order (study, accession number or requested procedure ID) and patient are the steps of one item.
 - In a folder only files named `*.wl`, `*.dcm`, `*.json` and `*.csv` are read: others, such as lock files, lie about.
 """
 
@@ -33,6 +33,7 @@ LONGEST: Final = 256 << 20
 """Bytes of one file: items are kept in memory while it is read."""
 
 _ORDER: Final = (STUDY, ACCESSION, REQUESTED_PROCEDURE)
+_PATIENT: Final = (tag_of("PatientID"), tag_of("IssuerOfPatientID"))
 _NUMBERS: Final = {"IS": int, "DS": float, "FD": float, "FL": float, "US": int, "UL": int, "SS": int, "SL": int}
 _KEYWORDS: Final = {entry[4].lower(): entry[4] for entry in DicomDictionary.values() if entry[4] and not entry[3]}
 _UNIMPORTANT: Final = re.compile(r"[\s_\-]")
@@ -115,7 +116,7 @@ def _rows(data: bytes) -> list[tuple[str, Any]]:
         values = {path: value.strip() for path, value in zip(columns, row, strict=False) if value.strip()}
         item = _item(values)
         order = tuple(values.get((tag,), "") for tag in _ORDER)
-        key = order if any(order) else (str(line),)
+        key = (*order, *(values.get((tag,), "") for tag in _PATIENT)) if any(order) else (str(line),)
         if key in orders:
             orders[key][1][STEPS]["Value"] += item[STEPS]["Value"]
         else:

@@ -71,6 +71,9 @@ LETTERS = [
     ("ISO_IR 100", "홍길동", "???"),
     ("\\ISO 2022 IR 87", "Yamada^Tarou=山田^太郎", "Yamada^Tarou=山田^太郎"),
     ("ISO_IR 192", "Διονυσιος", "Διονυσιος"),
+    ("GBK", "Łuk^Anna", "Luk^Anna"),
+    ("GBK", "Li^Lei=李^雷", "Li^Lei=李^雷"),
+    ("GB18030", "Łuk^Anna", "Łuk^Anna"),
 ]
 
 
