@@ -20,19 +20,40 @@ from typing import Any, Final, NamedTuple
 from storage import dicomjson
 from storage.dicomjson import SPECIFIC_CHARACTER_SET, key_of
 from storage.element_parser import ElementParser
-from storage.elements import Encoding, Header, Limits
+from storage.elements import Dataset, Encoding, Header, Limits
 from storage.errors import InvalidDicom, LimitExceeded
 from storage.json_attribute import is_written, shown, stated_value, tag_of_key
 from storage.part10 import encoding_of
 from storage.source import BytesSource, Source, inflated
 from storage.text_encoder import UTF_8, TextEncoder, Unrepresentable, text_encoder
 from storage.value_field import inline_binary, value_field
-from storage.vr import SHORT_VR, swapped
+from storage.vr import SHORT_VR, WORD_BYTES, swapped
 
 CHARACTER_SET: Final = key_of(SPECIFIC_CHARACTER_SET)
-LIMITS: Final = Limits(max_elements=200_000, max_inflated_bytes=1 << 27)
+MAX_DEPTH: Final = Limits().max_depth
 MAX_SHORT: Final = 0xFFFE
 INLINE: Final = 1 << 40
+
+
+class Bounds(NamedTuple):
+    """What a data set may not exceed; a value of two bytes costs a hundred times as much once it is one of our objects.
+
+    Attributes
+    ----------
+    length : int
+        Bytes that a deflated data set inflates to: as many as its sender may send undeflated.
+    elements : int
+        Elements and items at all levels.
+    values : int
+        Values of all elements together; 200 000 UIDs are asked for at once by some.
+    """
+
+    length: int = 16 << 20
+    elements: int = 200_000
+    values: int = 250_000
+
+
+MESSAGE: Final = Bounds()
 
 
 class Decoded(NamedTuple):
@@ -42,35 +63,40 @@ class Decoded(NamedTuple):
     character_set: str
 
 
-def decode(data: bytes, transfer_syntax_uid: str) -> dict[str, Any]:
+def decode(data: bytes, transfer_syntax_uid: str, bounds: Bounds = MESSAGE) -> dict[str, Any]:
     """Return a bare data set as a DICOM JSON object; all its values are in it, none a BulkDataURI.
+
+    It takes seconds when the bounds are met: not on an event loop, unless the data set is small and not deflated.
 
     Raises
     ------
     InvalidDicom
         It ends in the middle of an element, or cannot be inflated.
     LimitExceeded
-        It has too many elements, too deep sequences, or inflates without end.
+        It has too many elements or values, too deep sequences, or inflates to too much.
 
     Standard
     --------
     PS3.5 7 and Annex A; PS3.18 F.2.
     """
-    return read(data, transfer_syntax_uid).dataset
+    return read(data, transfer_syntax_uid, bounds).dataset
 
 
-def read(data: bytes, transfer_syntax_uid: str) -> Decoded:
+def read(data: bytes, transfer_syntax_uid: str, bounds: Bounds = MESSAGE) -> Decoded:
     """Return what `decode` does, and the character set of the data set, for an answer in the same."""
     encoding = encoding_of(transfer_syntax_uid)
     source: Source = BytesSource(data)
     if encoding.deflated and data:
-        source, complete = inflated(source, 0, LIMITS.max_inflated_bytes)
+        source, complete = inflated(source, 0, bounds.length)
         if not complete:
             raise InvalidDicom("The deflated data set is cut short.")
-    parser = ElementParser(source, LIMITS, source.length, little_endian=encoding.little_endian)
+    limits = Limits(max_elements=bounds.elements)
+    parser = ElementParser(source, limits, source.length, little_endian=encoding.little_endian)
     dataset, position = parser.data_set(0, source.length, explicit=encoding.explicit_vr)
     if parser.overran or position != source.length:
         raise InvalidDicom("The data set ends in the middle of an element, or is not in its transfer syntax.")
+    if _number_of_values(dataset) > bounds.values:
+        raise LimitExceeded(f"The data set has more than {bounds.values} values.")
     header = Header({}, dataset, transfer_syntax_uid, encoding, False, 0, source.length)
     encoded = dicomjson.encode(header, bulk_threshold=INLINE)
     for path, (offset, length, vr) in encoded.bulk.items():
@@ -79,6 +105,21 @@ def read(data: bytes, transfer_syntax_uid: str) -> Decoded:
     stated = dataset.get(SPECIFIC_CHARACTER_SET)
     terms = stated.value if stated else None
     return Decoded(encoded.dataset, terms.decode("latin-1").strip(" \0") if isinstance(terms, bytes) else "")
+
+
+def _number_of_values(dataset: Dataset) -> int:
+    """Count the values of all levels from their bytes, before anything is made of them."""
+    number = 0
+    for element in dataset.values():
+        if isinstance(element.value, list):
+            number += sum(map(_number_of_values, element.value))
+        elif not element.value or element.vr in dicomjson.BINARY:  # one string, however long
+            number += 1
+        elif element.vr in WORD_BYTES:
+            number += len(element.value) // WORD_BYTES[element.vr]
+        else:
+            number += element.value.count(b"\\") + 1
+    return number
 
 
 def _put(dataset: dict[str, Any], path: str, vr: str, raw: bytes) -> None:
@@ -182,8 +223,8 @@ class _Writer:
         return self._encode(vr, text)
 
     def _sequence(self, items: list[Any], depth: int) -> bytes:
-        if depth >= LIMITS.max_depth:
-            raise LimitExceeded(f"sequences are nested more than {LIMITS.max_depth} levels deep")
+        if depth >= MAX_DEPTH:
+            raise LimitExceeded(f"sequences are nested more than {MAX_DEPTH} levels deep")
         pieces: list[bytes] = []
         for item in items:
             if not isinstance(item, Mapping | None):

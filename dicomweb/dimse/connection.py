@@ -95,8 +95,8 @@ class Connection:
         if self._acknowledged is not None:
             try:
                 self._acknowledged.setsockopt(socket.IPPROTO_TCP, QUICK_ACKNOWLEDGEMENT, 1)
-            except OSError:
-                self._acknowledged = None  # it is closed
+            except (OSError, ValueError):  # it is closed, the second as uvloop says it
+                self._acknowledged = None
 
     def write_soon(self, buffers: Iterable[bytes | memoryview]) -> None:
         """Hand over buffers to be sent one after the other; on a lost connection nothing happens."""

@@ -12,7 +12,8 @@ Facts this module keeps:
   it is empty (PS3.7 D.3.3.7.2; G-013). A peer without credentials here may show what it likes, Kerberos tickets, SAML
   assertions and JSON web tokens included, and gets no response: nobody has checked it, and to refuse it would keep out
   modalities that always send one. Where credentials are asked for, only a username and passcode will do.
-- A title with control characters is no AE title (PS3.5 Table 6.2-1), and unknown even where anybody may call.
+- A title with control characters or beyond ASCII is no AE title (PS3.5 Table 6.2-1), and unknown even where anybody
+  may call, or be called: one day we may have to call somebody by it, or under it.
 """
 
 import logging
@@ -142,10 +143,10 @@ class Admission:
         if proposal.application_context != APPLICATION_CONTEXT:
             return WRONG_APPLICATION_CONTEXT
         if proposal.called_ae_title != settings.aet and not (
-            settings.dimse_any_called_ae and proposal.called_ae_title.isprintable()
+            settings.dimse_any_called_ae and _may_be_title(proposal.called_ae_title)
         ):
             return UNKNOWN_CALLED_AE
-        if not (known and proposal.calling_ae_title.isprintable()):
+        if not (known and _may_be_title(proposal.calling_ae_title)):
             return UNKNOWN_CALLING_AE
         if caller.stopping:
             return STOPPING
@@ -162,6 +163,11 @@ class Admission:
             return False
         username, passcode = (part.decode("utf-8", "replace") for part in (identity.primary, identity.secondary))
         return await self._gateway.peers.check_passcode(peer.ae_title, username, passcode)
+
+
+def _may_be_title(title: str) -> bool:
+    """Whether it has no character that is none of an AE title; a blank one is tolerated."""
+    return title.isascii() and title.isprintable()
 
 
 def _allow_only(acceptance: Acceptance, proposal: Proposal, sop_class_uid: str) -> None:

@@ -185,7 +185,11 @@ class Delivery:
         ]
         try:
             failures = await self._failed_downstream(sound)
-        except (AssociationError, CommitmentRefused, CommitmentUnanswered) as error:
+        except Exception as error:
+            if _is_of_database(error):
+                raise
+            if not isinstance(error, (AssociationError, CommitmentRefused, CommitmentUnanswered)):
+                logger.error("asking downstream failed in a way nobody foresaw", exc_info=error)
             logger.warning("storage commitment %d was not answered downstream: %s", commitment.id, error)
             asked_since = commitment.checked_at or commitment.requested_at
             if datetime.now(UTC) - asked_since < DOWNSTREAM_WITHIN:
@@ -250,8 +254,12 @@ class Delivery:
         await self._commitments.put_off(commitment.id, problem, pause, give_up_after)
 
 
+def _is_of_database(error: BaseException) -> bool:
+    return isinstance(error, (Unavailable, TimeoutError)) or connection_lost(error)
+
+
 def _log(error: BaseException, what: str) -> None:
-    if isinstance(error, (Unavailable, TimeoutError)) or connection_lost(error):
+    if _is_of_database(error):
         logger.error("%s: the database does not answer", what)
     else:
         logger.error(what, exc_info=error)

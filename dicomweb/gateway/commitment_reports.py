@@ -8,10 +8,14 @@ Facts this module keeps:
 - We wait for a quiet moment before we speak on an association of the peer, though the Standard does not ask for it:
   many an SCU takes whatever comes next for the response to its own request.
 - A report of which we do not know that it arrived is sent again: at least once, never exactly once.
+- Whatever goes wrong on one way, a mistake of ours included, is a report not delivered: other ways and other reports
+  go on, and it is put off and parked like any other. Only a database that does not answer ends it all.
 """
 
 import asyncio
+import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from typing import Final
 
@@ -27,7 +31,11 @@ from dicomweb.scu.commitment import TRANSFER_SYNTAXES, status_of, status_text
 from dicomweb.scu.commitment_data_set import SOP_CLASS, SOP_INSTANCE, write_report
 from storage.commitments import CheckedReference, Commitment, Commitments
 from storage.data_set import encode
+from storage.database import connection_lost
+from storage.errors import Unavailable
 from storage.peers import Peer
+
+logger = logging.getLogger(__name__)
 
 WITHOUT_ADDRESS: Final = ("same", "next")
 """Ways for a requester that is no peer."""
@@ -59,6 +67,19 @@ class Undelivered:
         """Remember why a way did not work."""
         for report in reports:
             self._problems[report.id].append(f"{way}: {problem}")
+
+    @contextmanager
+    def trying(self, reports: Sequence[Commitment], way: str) -> Iterator[None]:
+        """Have what goes wrong within count as a way that did not work; the database's trouble is not the way's."""
+        try:
+            yield
+        except (AssociationError, NotConfirmed) as error:
+            self.failed(reports, way, error)
+        except Exception as error:
+            if isinstance(error, Unavailable) or connection_lost(error):
+                raise
+            logger.error("a storage commitment report could not be sent", exc_info=error)
+            self.failed(reports, way, f"unforeseen, {type(error).__name__}")
 
     def delivered(self, report: Commitment) -> None:
         """This one has arrived."""
@@ -143,28 +164,32 @@ class Reporter:
                 await self._send_all(association, [report], left, "same")
 
     async def _on_new(self, peer: Peer, left: Undelivered) -> None:
-        # The title on the new association is the one that was called on the first (G-129).
-        by_title = groupby(sorted(left, key=lambda report: report.called_ae_title), lambda one: one.called_ae_title)
-        for called_ae_title, group in by_title:
+        def title(report: Commitment) -> str:
+            return report.called_ae_title or self._gateway.settings.aet  # a request may have called nobody by name
+
+        for ours, group in groupby(sorted(left, key=title), title):
             reports = list(group)
-            try:
-                association = await connect(
-                    address_of(self._gateway, peer),
-                    calling_ae_title=called_ae_title,
-                    contexts=[(SOP_CLASS, TRANSFER_SYNTAXES)],
-                    roles={SOP_CLASS: (False, True)},
-                    identity=identity_of(peer),
-                    timeouts=self._gateway.timeouts,
-                    max_pdu=self._gateway.settings.dimse_max_pdu,
-                )
-            except AssociationError as error:
-                left.failed(reports, "new", error)
-                continue
-            try:
-                await self._send_all(association, reports, left, "new")
-                await association.release()
-            finally:
-                await association.abort()
+            with left.trying(reports, "new"):
+                await self._on_new_association(peer, ours, reports, left)
+
+    async def _on_new_association(
+        self, peer: Peer, ours: str, reports: Sequence[Commitment], left: Undelivered
+    ) -> None:
+        """Deliver on an association opened under the title that was called on the first one (G-129)."""
+        association = await connect(
+            address_of(self._gateway, peer),
+            calling_ae_title=ours,
+            contexts=[(SOP_CLASS, TRANSFER_SYNTAXES)],
+            roles={SOP_CLASS: (False, True)},
+            identity=identity_of(peer),
+            timeouts=self._gateway.timeouts,
+            max_pdu=self._gateway.settings.dimse_max_pdu,
+        )
+        try:
+            await self._send_all(association, reports, left, "new")
+            await association.release()
+        finally:
+            await association.abort()
 
     async def _on_next(self, requester: str, left: Undelivered) -> None:
         tried = False
@@ -182,11 +207,8 @@ class Reporter:
         if not association.is_requestor:
             await self._wait_for_quiet(association)
         for report in reports:
-            try:
+            with left.trying([report], way):
                 await self._send(association, report)
-            except (AssociationError, NotConfirmed) as error:
-                left.failed([report], way, error)
-            else:
                 await self._commitments.record_delivery(report.id, way)
                 left.delivered(report)
 

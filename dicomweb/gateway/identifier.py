@@ -15,12 +15,15 @@ from typing import Any, Final
 from pydicom.datadict import keyword_for_tag
 
 from dicomweb.gateway.call import Call, WrongIdentifier
-from storage import data_set
+from dicomweb.gateway.decoding import decoded
 from storage.attributes import Level, Tag8, tag_of
-from storage.errors import InvalidDicom, LimitExceeded
+from storage.data_set import Bounds
+from storage.errors import InvalidDicom
 
-LONGEST: Final = 16 << 20
-"""Bytes of an identifier; a list of 200 000 UIDs takes 13 million."""
+OF_SEARCH: Final = Bounds(length=4 << 20, elements=4096, values=1 << 16)
+"""What the identifier of a C-FIND may have; real ones have some hundred bytes, unless they list UIDs."""
+OF_RETRIEVAL: Final = Bounds(length=16 << 20, elements=4096)
+"""What that of a C-MOVE or C-GET may have; a list of 200 000 UIDs takes 13 million bytes."""
 
 QUERY_RETRIEVE_LEVEL: Final = tag_of("QueryRetrieveLevel")
 UNIQUE_KEYS: Final[Mapping[Level, Tag8]] = {
@@ -90,21 +93,13 @@ async def read(call: Call) -> Identifier:
     InvalidDicom
         There is none, or it cannot be read.
     LimitExceeded
-        It is too long.
+        It is too long, or has too many elements or values.
     """
-    if call.message.data is None:
+    sop_class_uid = call.message.context.abstract_syntax
+    found = await decoded(call.message, OF_SEARCH if sop_class_uid in FIND else OF_RETRIEVAL)
+    if found is None:
         raise InvalidDicom("The request has no identifier.")
-    try:
-        raw = await call.message.data.read(LONGEST)
-    except ValueError:
-        raise LimitExceeded(f"The identifier is longer than {LONGEST} bytes.") from None
-    return parse(raw, call.message.context.transfer_syntax, LEVELS[call.message.context.abstract_syntax])
-
-
-def parse(raw: bytes, transfer_syntax_uid: str, levels: tuple[Level, ...]) -> Identifier:
-    """Read an identifier from bytes; raises as `read` does."""
-    decoded = data_set.read(raw, transfer_syntax_uid)
-    return understood(decoded.dataset, levels, decoded.character_set)
+    return understood(found.dataset, LEVELS[sop_class_uid], found.character_set)
 
 
 def understood(dataset: dict[Tag8, dict[str, Any]], levels: tuple[Level, ...], character_set: str = "") -> Identifier:

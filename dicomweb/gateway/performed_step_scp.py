@@ -14,9 +14,10 @@ import uuid
 from typing import Final
 
 from dicomweb.gateway.call import SUCCESS, Call, error_comment
+from dicomweb.gateway.decoding import decoded
 from storage import data_set
 from storage.dicomjson import Attribute
-from storage.errors import InvalidDicom, NotFound
+from storage.errors import NotFound
 from storage.performed_step_rules import STATUS
 from storage.performed_steps import PerformedSteps, StepExists, StepIsFinal, WrongStatus
 from storage.record import UID
@@ -24,8 +25,8 @@ from storage.record import UID
 SOP_CLASSES: Final = frozenset({"1.2.840.10008.3.1.2.3.3"})
 """Modality Performed Procedure Step."""
 
-LONGEST_STEP: Final = 64 << 20
-"""Bytes of a data set: a step may refer to a hundred thousand images."""
+OF_STEP: Final = data_set.Bounds(length=64 << 20)
+"""What a data set may have: a step may refer to tens of thousands of images."""
 
 INVALID_ATTRIBUTE_VALUE: Final = 0x0106
 ATTRIBUTE_LIST_ERROR: Final = 0x0107
@@ -100,13 +101,8 @@ def _steps(call: Call) -> PerformedSteps:
 
 
 async def _data_set(call: Call) -> dict[str, Attribute]:
-    if call.message.data is None:
-        return {}
-    try:
-        data = await call.message.data.read(LONGEST_STEP)
-    except ValueError:
-        raise InvalidDicom(f"the data set is longer than {LONGEST_STEP} bytes") from None
-    return data_set.decode(data, call.message.context.transfer_syntax)
+    found = await decoded(call.message, OF_STEP)
+    return found.dataset if found else {}
 
 
 async def _answer(call: Call, complaints: list[str], comment: str, sop_instance_uid: str) -> None:

@@ -5,7 +5,8 @@ Facts this module keeps:
 - One task a connection. Whatever a peer does ends its connection at most; nothing is left behind by one that aborts,
   falls silent or never says a word.
 - A place among `dimse_max_associations` is taken when a proposal is judged and given back when it is rejected or its
-  connection is gone. Connections that have not proposed yet have some room beside them; more are closed unread.
+  connection is gone. Connections that have not proposed yet have some room beside them; more are closed unread. One to
+  the TLS port counts from its first moment, not from the end of its handshake.
 - Stopping: nobody new is let in, those who ask for something finish it within the grace time, the idle are let go.
 """
 
@@ -15,9 +16,10 @@ import secrets
 import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from dicomweb import logs
 from dicomweb.dimse.acceptor import accept
@@ -30,6 +32,7 @@ from dicomweb.gateway.call import Call
 from dicomweb.gateway.dispatch import dispatch
 from dicomweb.gateway.gateway import Gateway
 from dicomweb.gateway.presentation import refused
+from dicomweb.gateway.secured import shake_hands, take_connections
 from dicomweb.gateway.services import Services
 from dicomweb.listener import BACKLOG, DIMSE_TLS
 from storage.errors import ArchiveError
@@ -62,6 +65,7 @@ class Server:
         self._services = Services(gateway.settings)
         self._timeouts = gateway.timeouts
         self._servers: list[asyncio.Server] = []
+        self._takers: dict[asyncio.Task[None], socket.socket] = {}
         self._connections: set[asyncio.Task[None]] = set()
         self._associated: set[asyncio.Task[None]] = set()
         self._places_taken = 0
@@ -70,27 +74,21 @@ class Server:
     async def start(self, listeners: Mapping[str, socket.socket], tls: ssl.SSLContext | None = None) -> None:
         """Begin to serve listening sockets; the one called `dimse_tls` speaks TLS."""
         for name, listener in listeners.items():
-            secure = name == DIMSE_TLS
-            listening_on = str(listener.getsockname()[0])
-
-            def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, on: str = listening_on) -> None:
-                self._connected(reader, writer, on)
-
-            server = await asyncio.start_server(
-                connected,
-                sock=listener,
-                limit=READ_LIMIT,
-                backlog=BACKLOG,
-                ssl=tls if secure else None,
-                ssl_handshake_timeout=self._timeouts.acse if secure else None,
-            )
+            on = str(listener.getsockname()[0])
+            if name == DIMSE_TLS and tls is not None:
+                taken = partial(self._taken, tls=tls, listening_on=on)
+                taker = asyncio.create_task(take_connections(listener, taken))
+                taker.add_done_callback(self._gone)
+                self._takers[taker] = listener
+                continue
+            connected = partial(self._connected, listening_on=on)
+            server = await asyncio.start_server(connected, sock=listener, limit=READ_LIMIT, backlog=BACKLOG)
             self._servers.append(server)
 
     async def stop(self, grace: float, hurry: asyncio.Event) -> None:
         """Let associations finish what they do, for at most `grace` seconds or until somebody is in a hurry."""
         self._stopping = True
-        for server in self._servers:
-            server.close()
+        await self._stop_listening()
         deadline = time.monotonic() + grace
         while self._connections and time.monotonic() < deadline and not hurry.is_set():
             for task in self._connections - self._associated:
@@ -109,23 +107,57 @@ class Server:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
+    async def _stop_listening(self) -> None:
+        for server in self._servers:
+            server.close()
+        for taker in self._takers:
+            taker.cancel()
+        await asyncio.gather(*self._takers, return_exceptions=True)
+        for listener in self._takers.values():
+            listener.close()
+
     async def _abort(self, associations: Iterable[Association]) -> None:
         await asyncio.gather(*(each.abort() for each in associations), return_exceptions=True)
 
-    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listening_on: str) -> None:
-        if len(self._connections) >= self.gateway.settings.dimse_max_associations + UNDECIDED:
-            self.gateway.metrics.rejected("too-many-connections")
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, listening_on: str) -> None:
+        if self._has_room():
+            self._begin(self._serve(reader, writer, listening_on))
+        else:
             writer.transport.abort()
-            return
-        task = asyncio.create_task(self._serve(reader, writer, listening_on))
+
+    def _taken(self, connection: socket.socket, *, tls: ssl.SSLContext, listening_on: str) -> None:
+        """Have a connection to the TLS port served, its handshake included."""
+        if self._has_room():
+            task = self._begin(self._secure(connection, tls, listening_on))
+            task.add_done_callback(lambda _: connection.close())  # which a task cancelled at once has not done
+        else:
+            connection.close()
+
+    def _has_room(self) -> bool:
+        if len(self._connections) < self.gateway.settings.dimse_max_associations + UNDECIDED:
+            return True
+        self.gateway.metrics.rejected("too-many-connections")
+        return False
+
+    def _begin(self, serving: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(serving)
         self._connections.add(task)
         task.add_done_callback(self._gone)
+        return task
 
     def _gone(self, task: asyncio.Task[None]) -> None:
         self._connections.discard(task)
         self._associated.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("unforeseen error", exc_info=error)
+
+    async def _secure(self, connection: socket.socket, tls: ssl.SSLContext, listening_on: str) -> None:
+        try:
+            reader, writer = await shake_hands(connection, tls, within=self._timeouts.acse)
+        except OSError as error:  # port probes, too
+            logger.debug("a TLS handshake failed: %s", error)
+        else:
+            await self._serve(reader, writer, listening_on)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listening_on: str) -> None:
         """Serve one connection from its first to its last byte."""

@@ -19,6 +19,7 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from dicomweb.gateway.call import CANCELLED, SUCCESS, Call, WrongIdentifier
+from dicomweb.gateway.decoding import decoded
 from storage import data_set
 from storage.errors import InvalidQuery
 from storage.text_encoder import TextEncoder, text_encoder
@@ -29,8 +30,8 @@ from storage.worklist_matching import WorklistQuery, conditions, keys_of
 SOP_CLASSES: Final = frozenset({"1.2.840.10008.5.1.4.31"})
 """Modality Worklist Information Model - FIND."""
 
-LONGEST_IDENTIFIER: Final = 1 << 20
-"""Bytes of a request's identifier; real ones have some hundred."""
+OF_IDENTIFIER: Final = data_set.Bounds(length=1 << 20, elements=4096, values=10_000)
+"""What a request's identifier may have; real ones have some hundred bytes."""
 
 LATIN_1: Final = "ISO_IR 100"
 
@@ -93,15 +94,12 @@ def _understood(call: Call, identifier: dict[str, Any]) -> tuple[WorklistQuery, 
         raise WrongIdentifier(str(error), "".join(place.groups())) from None
 
 
-async def _identifier(call: Call) -> tuple[dict[str, Any], str]:
+async def _identifier(call: Call) -> data_set.Decoded:
     """Return what is asked for, and the character set it is asked in."""
-    if call.message.data is None:
+    found = await decoded(call.message, OF_IDENTIFIER)
+    if found is None:
         raise InvalidQuery("a worklist query has an identifier")
-    try:
-        data = await call.message.data.read(LONGEST_IDENTIFIER)
-    except ValueError:
-        raise InvalidQuery(f"the identifier is longer than {LONGEST_IDENTIFIER} bytes") from None
-    return data_set.read(data, call.message.context.transfer_syntax)
+    return found
 
 
 def _encoded(call: Call, chosen: dict[str, Any], configured: TextEncoder | None, asked_in: str) -> bytes:

@@ -74,6 +74,10 @@ class Work:
         """Whether an item is known not to be possible."""
         return bool(self._settled.get(item))
 
+    def problem(self, item: str) -> str:
+        """Return why an item could not be done, in this attempt or before; empty when nothing is known against it."""
+        return self._settled.get(item) or ""
+
     @property
     def failed(self) -> int:
         """How many items cannot be done."""

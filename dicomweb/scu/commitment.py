@@ -25,6 +25,7 @@ from dicomweb.scu.commitment_data_set import (
     COMMITTED,
     FAILURES_EXIST,
     INVALID_ARGUMENT,
+    MOST_INSTANCES,
     NO_SUCH_ARGUMENT,
     PROCESSING_FAILURE,
     REQUEST_STORAGE_COMMITMENT,
@@ -37,15 +38,15 @@ from dicomweb.scu.commitment_data_set import (
 )
 from storage.commitments import Reference
 from storage.commitments_asked import Answer, CommitmentsAsked
-from storage.data_set import decode, encode
+from storage.data_set import Bounds, decode, encode
 from storage.errors import ArchiveError, InvalidDicom, LimitExceeded
 
 IMPLICIT: Final = "1.2.840.10008.1.2"
 EXPLICIT: Final = "1.2.840.10008.1.2.1"
 TRANSFER_SYNTAXES: Final = (EXPLICIT, IMPLICIT)
 
-MOST_BYTES: Final = 16 << 20
-"""Of an N-ACTION or N-EVENT-REPORT data set: room for all the instances we take."""
+OF_COMMITMENT: Final = Bounds(length=16 << 20, elements=6 * MOST_INSTANCES)
+"""What an N-ACTION or N-EVENT-REPORT may have: room for all the instances we take, with five attributes each."""
 
 NO_SUCH_OBJECT_INSTANCE: Final = 0x0112
 NO_SUCH_EVENT_TYPE: Final = 0x0113
@@ -178,11 +179,13 @@ async def read_data_set(message: Message) -> dict[str, object]:
     if message.data is None:
         raise ArgumentRefused(NO_SUCH_ARGUMENT, "there is no data set")
     try:
-        data = await message.data.read(MOST_BYTES)
+        data = await message.data.read(OF_COMMITMENT.length)
     except ValueError as error:
-        raise ArgumentRefused(RESOURCE_LIMITATION, f"the data set has more than {MOST_BYTES >> 20} MiB") from error
+        raise ArgumentRefused(
+            RESOURCE_LIMITATION, f"the data set has more than {OF_COMMITMENT.length >> 20} MiB"
+        ) from error
     try:
-        return await asyncio.to_thread(decode, data, message.context.transfer_syntax)
+        return await asyncio.to_thread(decode, data, message.context.transfer_syntax, OF_COMMITMENT)
     except LimitExceeded as error:
         raise ArgumentRefused(RESOURCE_LIMITATION, str(error)) from error
     except InvalidDicom as error:
@@ -257,7 +260,7 @@ async def _read_report(message: Message) -> tuple[str, Answer]:
         raise ArgumentRefused(NO_SUCH_OBJECT_INSTANCE, "not the storage commitment instance")
     if number(message.command, "EventTypeID") not in (COMMITTED, FAILURES_EXIST):
         raise ArgumentRefused(NO_SUCH_EVENT_TYPE, "storage commitment has event types 1 and 2")
-    return read_report(await read_data_set(message))
+    return await asyncio.to_thread(read_report, await read_data_set(message))
 
 
 async def _answer_report(association: Association, message: Message, status: int, comment: str = "") -> None:

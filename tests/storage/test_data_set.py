@@ -16,7 +16,7 @@ from pydicom.uid import UID
 
 from storage import data_set
 from storage.charset import MANY_VALUES, PERSON_NAMES, character_set
-from storage.data_set import decode, encode
+from storage.data_set import Bounds, decode, encode
 from storage.errors import InvalidDicom, LimitExceeded
 from storage.text_encoder import Unrepresentable, text_encoder
 from tests.corpus import corpus_files, wheel_files
@@ -201,12 +201,28 @@ def test_another_single_byte_set_is_left_before_a_delimiter() -> None:
         ("ISO_IR 13", "LT", "5 ¥"),
         ("ISO_IR 100", "CS", "É"),
         ("\\ISO 2022 IR 87", "PN", "é"),
+        ("GBK", "PN", "Łuk^Anna"),
+        ("GB18030", "PN", "\ud800"),
     ],
 )
 def test_text_a_character_set_has_not_is_not_written_in_it(declared: str, vr: str, text: str) -> None:
     """PS3.5 6.1.2.2: no character is replaced, and codes stay out of VRs of the default repertoire."""
     with pytest.raises(Unrepresentable):
         text_encoder(declared).encode(vr, text)
+
+
+@pytest.mark.parametrize("asked_for", ["GBK", "GB18030", "ISO_IR 192"])
+def test_half_a_character_is_refused_whatever_the_set_asked_for(asked_for: str) -> None:
+    """Promise 7: a lone surrogate is no value in any character set."""
+    with pytest.raises(InvalidDicom):
+        encode(dataset(PatientName="\ud800"), EXPLICIT_LE, character_set=asked_for)
+
+
+def test_a_name_that_gbk_has_not_is_written_in_utf_8() -> None:
+    """G-076: one patient whose letters a stand-alone set lacks fails no answer."""
+    raw = encode(dataset(PatientName="Łuk^Anna"), EXPLICIT_LE, character_set="GBK")
+    read = pydicom_dataset(raw, EXPLICIT_LE)
+    assert (read.SpecificCharacterSet, str(read.PatientName)) == ("ISO_IR 192", "Łuk^Anna")
 
 
 def test_utf_8_is_taken_when_the_set_asked_for_has_not_all_of_the_text() -> None:
@@ -298,6 +314,50 @@ def test_a_data_set_cut_short_is_refused() -> None:
     assert decode(b"", DEFLATED) == {}
 
 
+@pytest.mark.parametrize(
+    "many",
+    [
+        dataset(OtherPatientIDs=["x"] * 1001),
+        dataset(OtherPatientNames=["x"] * 1001),
+        dataset(PatientWeight={"vr": "DS", "Value": [1] * 1001}),
+        dataset(Rows={"vr": "US", "Value": [1] * 1001}),
+        dataset(FloatingPointValue={"vr": "FD", "Value": [1.5] * 1001}),
+        dataset(RequestAttributesSequence=[{"OtherPatientIDs": ["x"] * 501}, {"OtherPatientIDs": ["x"] * 500}]),
+        {f"{0x00100020 + number:08X}": {"vr": "LO"} for number in range(1001)},
+    ],
+    ids=["strings", "names", "decimals", "words", "doubles", "in items", "empty"],
+)
+def test_nothing_is_made_of_too_many_values(many: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promise 7: a value of two bytes is a hundred times as much in memory; they are counted before."""
+    raw = encode(many, EXPLICIT_LE)
+    assert decode(raw, EXPLICIT_LE, Bounds(values=1001)) == many
+    monkeypatch.setattr(data_set.dicomjson, "encode", None)
+    with pytest.raises(LimitExceeded, match="values"):
+        decode(raw, EXPLICIT_LE, Bounds(values=1000))
+
+
+def test_bytes_are_one_value() -> None:
+    """PS3.5 6.2: what is binary or unknown is not divided into values."""
+    raw = encode({tag("EncryptedContent"): {"vr": "OB", "InlineBinary": "XFxc" * 1000}}, EXPLICIT_LE)
+    assert decode(raw, EXPLICIT_LE, Bounds(values=1))
+
+
+def test_a_deflated_data_set_has_the_bounds_of_what_it_inflates_to() -> None:
+    """PS3.5 A.5: deflating buys nothing."""
+    raw = encode(dataset(PatientComments="x" * 5000), DEFLATED)
+    assert decode(raw, DEFLATED, Bounds(length=6000))
+    with pytest.raises(LimitExceeded, match="inflates"):
+        decode(raw, DEFLATED, Bounds(length=4000))
+
+
+def test_two_hundred_thousand_uids_are_read() -> None:
+    """G-093: a C-MOVE may ask for as many instances."""
+    uids = [f"1.2.3.{number}" for number in range(200_000)]
+    assert (
+        decode(encode(dataset(SOPInstanceUID=uids), IMPLICIT_LE), IMPLICIT_LE)[tag("SOPInstanceUID")]["Value"] == uids
+    )
+
+
 @given(st.binary(max_size=200), st.sampled_from(SYNTAXES))
 @example(b"\x08\0\x60\0XX\1\0\xff", EXPLICIT_LE)
 @example(b"\x10\0\x10\0\3\0\0\0^\xff=", IMPLICIT_LE)
@@ -312,7 +372,9 @@ def test_bytes_that_are_no_data_set_raise_nothing_else(raw: bytes, syntax: str) 
 
 @given(
     st.text(alphabet=st.sampled_from("aé日本ｱ山田^=\\ \n홍и"), max_size=12),
-    st.sampled_from(["ISO_IR 100", "\\ISO 2022 IR 87", "ISO 2022 IR 13\\ISO 2022 IR 87\\ISO 2022 IR 149", "GB18030"]),
+    st.sampled_from(
+        ["ISO_IR 100", "\\ISO 2022 IR 87", "ISO 2022 IR 13\\ISO 2022 IR 87\\ISO 2022 IR 149", "GB18030", "GBK"]
+    ),
 )
 def test_what_can_be_written_reads_the_same(text: str, declared: str) -> None:
     """PS3.5 6.1.2.5: encoder and decoder agree on where the first set is active again."""

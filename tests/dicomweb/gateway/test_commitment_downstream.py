@@ -77,6 +77,21 @@ async def test_an_archive_that_never_answers_fails_everything(
     assert await ask(running, references) == ([], {references[0].sop_instance_uid: 0x0110})
 
 
+async def test_asking_that_fails_as_nobody_foresaw_is_not_asking_for_ever(
+    running: Committing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistake of ours has the end of an archive that never answers: 0110, once the time is over (G-132, G-136)."""
+
+    async def broken(*_: object, **__: object) -> None:
+        raise ValueError("a mistake")
+
+    monkeypatch.setattr(commitment_delivery, "request_commitment", broken)
+    monkeypatch.setattr(commitment_delivery, "DOWNSTREAM_WITHIN", timedelta())
+    references = await stored(running.gateway.archive, 1)
+    await known(running.gateway, free_port(), ae_title="VNA")
+    assert await ask(running, references) == ([], {references[0].sop_instance_uid: 0x0110})
+
+
 async def test_a_report_nobody_asked_for_is_refused(running: Committing) -> None:
     """A Transaction UID that is not ours is an invalid argument (PS3.7 10.1.1)."""
     stranger = Committer(report_to=running.port)

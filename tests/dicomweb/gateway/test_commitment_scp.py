@@ -181,6 +181,37 @@ async def test_the_title_we_were_called_by_is_kept(archive: Archive) -> None:
             assert on.requestor.ae_title == "OLDNAME"
 
 
+async def test_who_called_us_by_no_title_is_reported_to_under_our_own(running: Committing) -> None:
+    """A blank called AE title, which some send, is none to open an association under (PS3.8 9.3.2; G-129)."""
+    references = await stored(running.gateway.archive, 1)
+    modality = Modality()
+    with modality.listening() as port:
+        await peer(running.gateway, port, "new")
+        await running.commitments.add("1.2.3", "CT1", "", references)
+        on, _, _ = await asyncio.to_thread(modality.report)
+        assert on.requestor.ae_title == "DICOMWEB"
+        await running.becomes("reported")
+
+
+async def test_a_report_that_cannot_be_sent_at_all_holds_up_no_other(
+    running: Committing, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A way that fails as nobody foresaw is a way that did not work: the others are tried, the report is put off, and
+    other reports to the same requester go out (G-130 to G-132)."""
+    modality = Modality()
+    unsayable = await running.commitments.add("1.2.3", "CT1", "R\xd6NTGEN", [Reference(CT, new_uid())])
+    with modality.listening() as port:
+        await peer(running.gateway, port, "new", "next")
+        await running.commitments.add("1.2.4", "CT1", "DICOMWEB", [Reference(CT, new_uid())])
+        _, _, report = await asyncio.to_thread(modality.report)
+        assert report.TransactionUID == "1.2.4"
+        put_off = await problem(running, attempts=2)
+    assert put_off.id == unsayable and put_off.state == "reporting" and put_off.give_up_at is not None
+    assert "new: unforeseen" in put_off.problem and "next: " in put_off.problem
+    assert len(modality.reports) == 1
+    assert any(record.exc_info for record in caplog.records)
+
+
 async def test_a_report_waits_for_the_next_association_of_its_requester(running: Committing) -> None:
     """A requester that is no peer, and is gone, gets it when it opens its next association (G-131)."""
     references = await stored(running.gateway.archive, 1)

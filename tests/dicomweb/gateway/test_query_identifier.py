@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from dicomweb.gateway import identifier
 from dicomweb.gateway.call import WrongIdentifier
-from dicomweb.gateway.identifier import FIND, Identifier, key_values, parse
+from dicomweb.gateway.identifier import FIND, Identifier, key_values
 from dicomweb.gateway.query_identifier import Negotiated, Search, negotiate, understand
 from storage import data_set
 from storage.attributes import Level
@@ -18,6 +19,12 @@ from tests.storage.indexed import dataset, tag
 def understood(root: str = STUDY_ROOT, offered: bytes = b"", *, relational: bool = True, **keys: Any) -> Search:
     asked = Identifier(FIND[root], Level[keys["QueryRetrieveLevel"]], dataset(**keys))
     return understand(asked, Negotiated.of(negotiate(root, offered)), ae_title="DICOMWEB", relational=relational)
+
+
+def parse(raw: bytes) -> Identifier:
+    """An identifier of the study root as it is read from a message."""
+    read = data_set.read(raw, EXPLICIT_LE)
+    return identifier.understood(read.dataset, FIND[STUDY_ROOT], read.character_set)
 
 
 @pytest.mark.parametrize(
@@ -121,13 +128,11 @@ def test_few_rows_are_read_at_once_when_each_may_be_long() -> None:
 def test_an_identifier_that_cannot_be_read_is_refused() -> None:
     """G-061, G-074."""
     with pytest.raises(WrongIdentifier) as caught:
-        parse(b"", EXPLICIT_LE, FIND[STUDY_ROOT])
+        parse(b"")
     assert caught.value.tag == tag("QueryRetrieveLevel")
     with pytest.raises(InvalidDicom):
-        parse(data_set.encode(dataset(QueryRetrieveLevel="STUDY"), EXPLICIT_LE)[:-2], EXPLICIT_LE, FIND[STUDY_ROOT])
+        parse(data_set.encode(dataset(QueryRetrieveLevel="STUDY"), EXPLICIT_LE)[:-2])
     read = parse(
-        data_set.encode(dataset(QueryRetrieveLevel="STUDY", PatientName="山"), EXPLICIT_LE, character_set="GB18030"),
-        EXPLICIT_LE,
-        FIND[STUDY_ROOT],
+        data_set.encode(dataset(QueryRetrieveLevel="STUDY", PatientName="山"), EXPLICIT_LE, character_set="GB18030")
     )
     assert (read.character_set, read.level, read.values(tag("PatientName"))) == ("GB18030", Level.STUDY, ("山",))

@@ -6,17 +6,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
+from pydicom import Dataset
 from pynetdicom import AE, evt
 
 from storage.archive import Archive
 from storage.jobs import Jobs
 from storage.peers import Peer, Peers
 from storage.performed_steps import FORWARD, PerformedSteps
+from tests.builders import dataset_of
 from tests.dicomweb.jobs.working import until, working
 from tests.live_server import free_port
 from tests.storage.test_worklist import ended, in_progress
 
 PERFORMED_STEP = "1.2.840.10008.3.1.2.3.3"
+LOST = dataset_of({"Status": 0})
 
 
 @dataclass
@@ -25,23 +29,26 @@ class Follower:
 
     peer: Peer
     told: list[tuple[str, str, str]] = field(default_factory=list)
-    statuses: list[int] = field(default_factory=list)
+    statuses: list[int | Dataset] = field(default_factory=list)
 
 
 @contextmanager
 def follower(port: int | None = None) -> Iterator[Follower]:
-    """Run one; its answers come from `statuses`, then they are 0000."""
+    """Run one; its answers come from `statuses`, then they are 0000. `LOST` is taken, and the answer is lost."""
     running = Follower(Peer("RIS", "127.0.0.1", port or free_port(), forward_performed_steps=True))
 
-    def take(operation: str, uid: str, dataset: Any) -> tuple[int, None]:
+    def take(event: Any, operation: str, uid: str, dataset: Any) -> tuple[int | Dataset, None]:
         running.told.append((operation, uid, str(dataset.PerformedProcedureStepStatus)))
-        return (running.statuses.pop(0) if running.statuses else 0), None
+        status = running.statuses.pop(0) if running.statuses else 0
+        if status is LOST:
+            event.assoc.abort()
+        return status, None
 
-    def create(event: Any) -> tuple[int, None]:
-        return take("N-CREATE", str(event.request.AffectedSOPInstanceUID), event.attribute_list)
+    def create(event: Any) -> tuple[int | Dataset, None]:
+        return take(event, "N-CREATE", str(event.request.AffectedSOPInstanceUID), event.attribute_list)
 
-    def change(event: Any) -> tuple[int, None]:
-        return take("N-SET", str(event.request.RequestedSOPInstanceUID), event.modification_list)
+    def change(event: Any) -> tuple[int | Dataset, None]:
+        return take(event, "N-SET", str(event.request.RequestedSOPInstanceUID), event.modification_list)
 
     entity = AE("RIS")
     entity.add_supported_context(PERFORMED_STEP)
@@ -102,3 +109,35 @@ async def test_a_step_that_is_known_there_counts_as_passed_on(archive: Archive) 
             await steps.change("1.5.1", ended())
             assert await states(archive) == ["failed", "done"]
         assert ris.told == WHOLE
+
+
+FAILURE = {"Status": 0x0110}
+NO_LONGER = {**FAILURE, "ErrorID": 0xA710}
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ([LOST, NO_LONGER], "done"),
+        ([LOST, FAILURE], "done"),
+        ([LOST, {**FAILURE, "ErrorID": 0x0001}], "failed"),
+        ([LOST, {"Status": 0x0112}], "failed"),
+        ([NO_LONGER], "failed"),
+        ([FAILURE], "failed"),
+    ],
+    ids=["lost, said", "lost, not said", "other failure", "unknown", "at once", "at once, not said"],
+)
+async def test_an_end_whose_answer_was_lost_counts_as_passed_on(
+    archive: Archive, answers: list[Any], expected: str
+) -> None:
+    """0110, may no longer be updated, answers the end that the peer has from an earlier attempt; the first attempt it
+    fails (G-164, G-173)."""
+    steps = PerformedSteps(archive.pool)
+    with follower() as ris:
+        ris.statuses = [0, *(each if each is LOST else dataset_of(each) for each in answers)]
+        await Peers(archive.pool).put(ris.peer)
+        await steps.create("1.5.1", in_progress(), calling_ae_title="CT1")
+        await steps.change("1.5.1", ended())
+        async with working(archive):
+            assert await states(archive) == [expected, "done"]
+        assert ris.told == [*WHOLE, *WHOLE[1:] * (len(answers) - 1)]
