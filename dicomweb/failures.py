@@ -20,7 +20,7 @@ from starlette.responses import Response
 
 from dicomweb.masked_path import masked_path
 from storage import errors
-from storage.database import connection_lost
+from storage.database import connection_lost, is_no_text
 from storage.pixel_data import UndecodablePixelData, UnencodablePixelData
 
 logger = logging.getLogger(__name__)
@@ -183,8 +183,10 @@ async def answer_http_exception(request: Request, error: Exception) -> Response:
 def answer_unforeseen(error: BaseException) -> Response:
     """Answer an error nobody foresaw; the log has the details, the client a plain sentence.
 
-    A lost connection is foreseen, wherever it shows: 503, so that clients come again.
+    A lost connection is foreseen, wherever it shows: 503, so that clients come again. So is a NUL: 400.
     """
+    if is_no_text(error):
+        return problem(400, "", "Something in the request has a character that no text has, such as NUL.")
     if connection_lost(error):
         logger.error("the database or the storage does not answer: %s", error)
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}

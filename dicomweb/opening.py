@@ -54,6 +54,8 @@ async def open_archive(settings: Settings, *, exclusive: bool = False, create: b
         There is no archive in the folder, or the running server uses another database.
     InUse
         Another process holds the folder and cannot be joined.
+    ForeignFiles
+        The database is that of other files.
     Unavailable, SchemaMismatch, OutOfSpace
         The database cannot be used.
     """

@@ -36,6 +36,9 @@ WHERE id = ANY($1);
 -- name: remove_empty_studies
 DELETE FROM studies WHERE id = ANY($1) AND number_of_instances = 0;
 
+-- name: some_blobs
+(SELECT blob FROM instances ORDER BY id LIMIT $1) UNION (SELECT blob FROM instances ORDER BY id DESC LIMIT $1);
+
 -- name: rows_to_verify
 SELECT id, study_instance_uid, series_instance_uid, sop_instance_uid, blob, size, sha256 FROM stored_instances
 WHERE id > $1 ORDER BY id LIMIT $2;

@@ -58,6 +58,11 @@ def connection_lost(error: BaseException) -> bool:
     return isinstance(error, NOT_ANSWERING)
 
 
+def is_no_text(error: BaseException) -> bool:
+    """Whether an error means that a text given to the database has a character that it takes in none."""
+    return isinstance(error, asyncpg.CharacterNotInRepertoireError | asyncpg.UntranslatableCharacterError)
+
+
 class Connection(asyncpg.Connection):
     """A connection of the pool, with a mode for searches.
 

@@ -68,5 +68,9 @@ class InUse(ArchiveError):
     """The data folder is used by another running instance."""
 
 
+class ForeignFiles(ArchiveError):
+    """The files in the data folder are not those that the database knows."""
+
+
 class SchemaMismatch(ArchiveError):
     """The database schema is newer than this program, or was changed by something else."""

@@ -31,7 +31,7 @@ DELIVERIES: Final = ("same", "new", "next")
 LONGEST_PASSCODE: Final = 1024
 
 _AE_TITLE: Final = re.compile(r"(?=.*[^ ])[ -\[\]-~]{1,16}")
-_HOST: Final = re.compile(r"[^\s/@\\]{1,255}")
+_HOST: Final = re.compile(r"[^\s/@\\\x00-\x1f]{1,255}")
 _CHARACTER_SETS: Final = frozenset(
     {name for name in STAND_ALONE if name.startswith("GB")}
     | {f"ISO_IR {number}" for number in (*RIGHT_HALF, "6", "192")}

@@ -1,11 +1,16 @@
 """The sweep at start-up: what a crash left behind is finished or removed, before anybody else writes."""
 
 from dataclasses import dataclass
+from itertools import islice
 
 import asyncpg
 
 from storage.blobs import LocalBlobs
 from storage.database import sql
+from storage.errors import ForeignFiles
+
+SAMPLE = 50
+"""So many files and rows are looked at to tell whether folder and database belong together."""
 
 
 @dataclass(slots=True)
@@ -22,9 +27,15 @@ async def sweep(pool: "asyncpg.Pool[asyncpg.Record]", blobs: LocalBlobs) -> Swep
 
     Only the holder of the data folder may call it, before anything is stored. An index without rows cannot tell what
     was acknowledged (it may have been lost), so every file that was published stays then, for `dicomweb reindex`.
+
+    Raises
+    ------
+    ForeignFiles
+        The files are those of another archive.
     """
     swept = Swept()
     staged = await blobs.run(blobs.staged)
+    await _require_own_files(pool, blobs, staged)
     rows = await pool.fetch(sql("blobs_with_rows"), staged)
     kept = {row["blob"] for row in rows}
     index_is_lost = not await pool.fetchval("SELECT EXISTS (SELECT FROM instances)")
@@ -40,3 +51,17 @@ async def sweep(pool: "asyncpg.Pool[asyncpg.Record]", blobs: LocalBlobs) -> Swep
         await pool.execute("DELETE FROM discarded_blobs WHERE blob = $1", row["blob"])
         swept.discarded += 1
     return swept
+
+
+async def _require_own_files(pool: "asyncpg.Pool[asyncpg.Record]", blobs: LocalBlobs, staged: list[str]) -> None:
+    """Refuse files of which the index knows none, while it has others that are not there: `--data-dir` and
+    `--database-url` of two archives, each of which would be cleared of what the other does not know."""
+    known = [row["blob"] for row in await pool.fetch(sql("some_blobs"), SAMPLE)]
+    if not known or await blobs.run(lambda: any(blobs.path(name).exists() for name in known)):
+        return
+    found = await blobs.run(lambda: [*islice(blobs.names(), SAMPLE), *staged[:SAMPLE]])
+    if found and not await pool.fetch(sql("blobs_with_rows"), found):
+        raise ForeignFiles(
+            f"The database knows none of the files in {blobs.root}, and has others that are not there: is the data "
+            "folder the right one for this database? To make an index of these files use a new database, and reindex."
+        )

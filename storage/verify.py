@@ -8,13 +8,13 @@ from typing import Any, Literal
 from storage.archive import Archive
 from storage.blobs import FoundBlob
 from storage.database import ADMINISTRATIVE, sql
-from storage.errors import ArchiveError
+from storage.errors import ArchiveError, Unavailable
 from storage.index import Arrival
 from storage.part10 import FileSource
 from storage.record import Record, read_record
 from storage.removal import lock_studies_of, remove_rows
 
-Kind = Literal["missing", "damaged", "unindexed", "miscounted"]
+Kind = Literal["missing", "damaged", "unreadable", "unindexed", "miscounted"]
 _ROWS = 500
 
 
@@ -25,8 +25,8 @@ class Finding:
     Attributes
     ----------
     kind : str
-        "missing": a row whose file is gone; "damaged": a file that is not what was stored; "unindexed": a file without
-        a row; "miscounted": a study whose counters are wrong.
+        "missing": a row whose file is gone; "damaged": a file that is not what was stored; "unreadable": the disk does
+        not tell; "unindexed": a file without a row; "miscounted": a study whose counters are wrong.
     what : str
         The blob name, or the Study Instance UID of a miscounted study.
     detail : str
@@ -65,9 +65,8 @@ def _examine(archive: Archive, row: Any) -> Finding | None:
     except FileNotFoundError:
         return Finding("missing", row["blob"], f"the file of instance {uids} is gone", row["id"])
     except OSError as error:
-        return Finding(
-            "damaged", row["blob"], f"the file of instance {uids} cannot be read: {error.strerror}", row["id"]
-        )
+        detail = f"the file of instance {uids} cannot be read: {error.strerror}"
+        return Finding("unreadable", row["blob"], detail, row["id"])
     if size != row["size"]:
         return Finding("damaged", row["blob"], f"instance {uids} has {size} bytes instead of {row['size']}", row["id"])
     if sha256 != row["sha256"]:
@@ -89,25 +88,43 @@ async def _unindexed(archive: Archive) -> AsyncIterator[Finding]:
 async def repair(archive: Archive, finding: Finding) -> str:
     """Mend a finding as far as that can be done without inventing anything; returns what was done.
 
-    A file without a row is indexed. A row whose file is gone or damaged is removed, so that the instance can be sent
-    again; a damaged file is kept under `quarantine`. Wrong counters are counted again.
+    A file without a row is indexed. A row whose file is gone or damaged, and is so when looked at again, is removed, so
+    that the instance can be sent again; a damaged file is kept under `quarantine`. Wrong counters are counted again.
+
+    Raises
+    ------
+    Unavailable
+        The file cannot be read; that may be the disk's or the network's fault, and nothing was done.
     """
     if finding.kind == "unindexed":
         return await _index(archive, finding.what)
+    if finding.row is None:
+        return await _count_again(archive, finding.what)
+    return await _remove(archive, finding, finding.row)
+
+
+async def _count_again(archive: Archive, study_instance_uid: str) -> str:
     async with archive.pool.acquire() as connection, connection.transaction():
-        if finding.row is not None:
-            await lock_studies_of(connection, [finding.row])  # it may be sent again at this very moment
-            still = "SELECT id FROM instances WHERE id = $1 AND blob = $2"
-            if await connection.fetchval(still, finding.row, finding.what) is None:
-                return "replaced or removed meanwhile"
-            await remove_rows(connection, [finding.row])
-        else:
-            studies = [row["id"] for row in await connection.fetch(sql("studies_by_uid"), [finding.what])]
-            await connection.execute(sql("recount_series"), studies)
-            version = await connection.fetchval("SELECT coalesce(max(sequence), 0) FROM changes")
-            await connection.execute(sql("recount_studies"), studies, version)
-            return "counted again"
-    if finding.kind == "missing":
+        studies = [row["id"] for row in await connection.fetch(sql("studies_by_uid"), [study_instance_uid])]
+        await connection.execute(sql("recount_series"), studies)
+        version = await connection.fetchval("SELECT coalesce(max(sequence), 0) FROM changes")
+        await connection.execute(sql("recount_studies"), studies, version)
+    return "counted again"
+
+
+async def _remove(archive: Archive, finding: Finding, row: int) -> str:
+    async with archive.pool.acquire() as connection, connection.transaction():
+        await lock_studies_of(connection, [row])  # it may be sent again at this very moment
+        known = await connection.fetchrow(sql("rows_to_verify"), row - 1, 1)
+        if known is None or (known["id"], known["blob"]) != (row, finding.what):
+            return "replaced or removed meanwhile"
+        now = await archive.blobs.run(_examine, archive, known)
+        if now is None:
+            return "in order again"
+        if now.kind == "unreadable":
+            raise Unavailable(f"{now.detail}; nothing was done")
+        await remove_rows(connection, [row])
+    if now.kind == "missing":
         return "row removed; send the instance again"
     kept = await archive.blobs.run(archive.blobs.quarantine, finding.what)
     return f"row removed, file kept as {kept}; send the instance again"

@@ -38,7 +38,7 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         postgres = embedded.EmbeddedPostgres(tmp_path_factory.mktemp("postgres") / "database")
         url = postgres.start()
     try:
-        _execute(url, f"CREATE DATABASE {TEMPLATE}")
+        execute(url, f"CREATE DATABASE {TEMPLATE}")
         asyncio.run(migrate(with_database(url, TEMPLATE)))
         yield url
     finally:
@@ -52,18 +52,18 @@ _numbers = itertools.count(1)
 def database_url(postgres_url: str) -> Iterator[str]:
     """The URL of a fresh, migrated database that is dropped after the test."""
     name = f"test_{next(_numbers)}"
-    _execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     yield with_database(postgres_url, name)
-    _execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+    execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
 def empty_database_url(postgres_url: str) -> Iterator[str]:
     """The URL of a fresh database without any table that is dropped after the test."""
     name = f"empty_{next(_numbers)}"
-    _execute(postgres_url, f"CREATE DATABASE {name}")
+    execute(postgres_url, f"CREATE DATABASE {name}")
     yield with_database(postgres_url, name)
-    _execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+    execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def with_database(url: str, name: str) -> str:
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
-def _execute(url: str, statement: str) -> None:
+def execute(url: str, statement: str) -> None:
     async def run() -> None:
         connection = await asyncpg.connect(url)
         try:

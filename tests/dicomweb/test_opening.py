@@ -1,5 +1,6 @@
 """Opening the archive for a command."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ from dicomweb import opening
 from dicomweb.opening import calling_facts, open_archive, with_calling_facts
 from dicomweb.settings import Settings, SettingsError
 from storage.data_folder import DataFolder
-from storage.errors import InUse
+from storage.errors import ForeignFiles, InUse
 from tests.builders import ct_slice
+from tests.conftest import TEMPLATE, execute, with_database
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +34,29 @@ async def test_alone_the_archive_is_made_and_swept(database_url: str, tmp_path: 
     async with open_archive(settings) as archive:
         assert archive.blobs.staged() == []
         assert len(list(archive.blobs.names())) == 1
+
+
+@pytest.mark.parametrize("staged", [False, True])
+async def test_the_folder_of_one_archive_and_the_database_of_another_are_refused(
+    database_url: str, postgres_url: str, tmp_path: Path, staged: bool
+) -> None:
+    """Promise 2: neither is cleared of what the other does not know; an index without rows may be that of any files."""
+    other_url = with_database(postgres_url, f"other_{staged}".lower())
+    await asyncio.to_thread(execute, postgres_url, f"CREATE DATABASE other_{staged} TEMPLATE {TEMPLATE}")
+    ours = Settings(data_dir=tmp_path / "ours", database_url=database_url)
+    theirs = Settings(data_dir=tmp_path / "theirs", database_url=other_url)
+    for settings in (ours, theirs):
+        async with open_archive(settings, create=True) as archive:
+            assert (await archive.store(ct_slice(rows=8, columns=8))).status == "stored"
+            (name,) = archive.blobs.names()
+            if staged:  # as after a power cut
+                (archive.blobs.root / ".staging" / Path(name).name).hardlink_to(archive.blobs.path(name))
+    with pytest.raises(ForeignFiles, match="right one for this database"):
+        async with open_archive(Settings(data_dir=tmp_path / "ours", database_url=other_url)):
+            pass
+    async with open_archive(ours) as archive:
+        (file,) = await archive.instances((await archive.changes())[0]["study_instance_uid"])
+        assert archive.blobs.path(file.blob).exists()
 
 
 async def test_a_guest_uses_the_servers_database_and_is_noticed(database_url: str, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from storage import completion
 from storage.archive import Archive
 from storage.blobs import LocalBlobs
 from storage.database import connect, sql
+from storage.errors import Unavailable
 from storage.peers import Peer, Peers
 from storage.policy import Policy
 from storage.reindex import reindex
@@ -65,6 +66,31 @@ async def test_a_missing_and_a_damaged_file_are_found_and_can_be_sent_again(arch
         assert (await archive.store(data)).status == "stored"
     assert len(await archive.instances("1.2")) == 4
     assert await findings(archive) == []
+
+
+@pytest.mark.parametrize("still", [False, True])
+async def test_a_file_that_cannot_be_read_now_is_not_taken_out(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch, still: bool
+) -> None:
+    """Promise 2: a network file system that stumbles once costs no instance; what cannot be read is left to people."""
+    await archive.store(ct_slice("1.2", "1.3", "1.4"))
+    digest = LocalBlobs.digest
+    errors = iter([OSError(116, "Stale file handle")] * (2 if still else 1))
+
+    def stumble(blobs: LocalBlobs, name: str) -> tuple[int, bytes]:
+        if error := next(errors, None):
+            raise error
+        return digest(blobs, name)
+
+    monkeypatch.setattr(LocalBlobs, "digest", stumble)
+    (found,) = await findings(archive)
+    assert found.kind == "unreadable"
+    if still:
+        with pytest.raises(Unavailable, match="nothing was done"):
+            await repair(archive, found)
+    else:
+        assert await repair(archive, found) == "in order again"
+    assert len(await archive.instances("1.2")) == 1 and await findings(archive) == []
 
 
 async def test_a_repair_leaves_alone_what_is_sent_again_at_that_moment(archive: Archive) -> None:

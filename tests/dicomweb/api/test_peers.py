@@ -61,6 +61,7 @@ async def test_an_ae_title_may_hold_what_urls_take_apart(client: httpx2.AsyncCli
         ("PACS", PEER | {"our_passcode": "sesame"}, "needs our_username"),
         ("PACS", PEER | {"ae_title": "OTHER"}, "not that of the URL"),
         ("PACS", PEER | {"host": "a b"}, "host must be"),
+        ("PACS", PEER | {"host": "a\0"}, "host must be"),
     ],
 )
 async def test_what_cannot_be_is_refused_and_named(

@@ -146,3 +146,19 @@ async def test_a_method_that_is_not_there_names_those_that_are(client: httpx2.As
     answer = await client.request("DELETE", "/api/peers")
     assert answer.status_code == 405
     assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
+
+
+@pytest.mark.parametrize(
+    "path", ["/performed-steps?patient_id=%00", "/performed-steps/%00", "/peers/%00", "/jobs?kind=%00", "/worklist/%00"]
+)
+async def test_a_nul_is_the_fault_of_the_request(client: httpx2.AsyncClient, path: str) -> None:
+    """Promise 7: a character that the database takes in no text is never a 500."""
+    answer = await client.get(f"/api{path}")
+    assert answer.status_code in (400, 404)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_job_of_a_peer_that_cannot_be_is_refused(client: httpx2.AsyncClient) -> None:
+    """Promise 7: so is a NUL in a body."""
+    answer = await client.post("/api/jobs", json={"kind": "send", "peer": "\0", "studies": ["1.2"]})
+    assert answer.status_code == 400
