@@ -108,15 +108,17 @@ async def _inflated(stream: AsyncIterable[bytes], *, gzip: bool) -> AsyncIterato
     inflate = None
     held = b""
     received = grown = 0
+    full = False  # the last step yielded all it may, so that zlib may hold more of it
     async for chunk in stream:
         received += len(chunk)
         held += chunk
-        while held:
+        while held or full:
             if inflate is None:
                 if len(held) < 2:
                     break  # the first two bytes tell the formats apart
                 inflate = zlib.decompressobj(_GZIP if gzip else _deflate_format(held))
             piece, held = _step(inflate, held)
+            full = len(piece) == _STEP and not inflate.eof
             grown += len(piece)
             if grown > max(FREE_INFLATION, MAX_INFLATION * received):
                 raise BodyError(413, f"The compressed body grows to more than {MAX_INFLATION} times its size.")

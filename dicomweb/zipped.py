@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from storage.ingest import Ingest
 
 _CHUNK = 1024 * 1024
+_ZIP64_RECORD = b"PK\x06\x06"
 _LONGEST_END_RECORD = 22 + 65535 + 20
 _LARGEST_DIRECTORY = 256 * 2**20
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".dic")
@@ -112,13 +113,28 @@ def _directory_size(file: IO[bytes], size: int) -> tuple[int, int]:
     directory = int.from_bytes(tail[end + 12 : end + 16], "little")
     locator = tail[max(0, end - 20) : end]
     if locator.startswith(b"PK\x06\x07"):  # ZIP64: the true numbers stand in another record
-        file.seek(int.from_bytes(locator[8:16], "little"))
-        record = file.read(56)
-        if not record.startswith(b"PK\x06\x06"):
-            raise zipfile.BadZipFile
+        record = _zip64_record(file, start + end - 20 - 56, int.from_bytes(locator[8:16], "little"))
         entries = int.from_bytes(record[32:40], "little")
         directory = int.from_bytes(record[40:48], "little")
     return entries, directory
+
+
+def _zip64_record(file: IO[bytes], place: int, named: int) -> bytes:
+    """Read the ZIP64 end record at `place`, directly before its locator: zipfile reads that one.
+
+    The locator gives a place counted from the start of the archive, so with data in front of it `named` is another
+    one. A second record there is refused: some versions of zipfile read that, and the two may differ.
+    """
+    if place < 0:
+        raise zipfile.BadZipFile
+    file.seek(place)
+    record = file.read(56)
+    if not record.startswith(_ZIP64_RECORD):
+        raise zipfile.BadZipFile
+    file.seek(named)
+    if named != place and file.read(4) == _ZIP64_RECORD:
+        raise zipfile.BadZipFile
+    return record
 
 
 async def _store_entry(ingest: "Ingest", archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:

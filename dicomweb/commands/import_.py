@@ -88,6 +88,8 @@ async def _import(
     from dicomweb.importing.journal import Journal
     from dicomweb.importing.results import Tally
 
+    # With --to another archive takes the files, and the data folder here is a folder as any other.
+    leave_out = settings.data_dir.expanduser() if to is None else None
     async with _target(settings, to, headers, jobs) as (target, identity, journals):
         with ExitStack() as stack:
             lines = stack.enter_context(_open_report(report)) if report else None
@@ -100,7 +102,7 @@ async def _import(
             status = FAILED
             complete = False
             try:
-                status = await _run(paths, settings, target, journal, tally, jobs)
+                status = await _run(paths, leave_out, target, journal, tally, jobs)
                 complete = status != INTERRUPTED and not tally.again
             finally:
                 journal.close(complete=complete)
@@ -111,14 +113,14 @@ async def _import(
 
 
 async def _run(
-    paths: list[Path], settings: Settings, target: "Target", journal: "Journal", tally: "Tally", jobs: int
+    paths: list[Path], leave_out: Path | None, target: "Target", journal: "Journal", tally: "Tally", jobs: int
 ) -> int:
     from dicomweb.importing.importer import End, Import
     from dicomweb.importing.results import Status
     from dicomweb.progress import Progress
 
     with Progress("Importing") as progress:
-        end = await Import(paths, settings.data_dir.expanduser(), target, journal, tally, progress, jobs).run()
+        end = await Import(paths, leave_out, target, journal, tally, progress, jobs).run()
     if end is End.INTERRUPTED:
         return INTERRUPTED
     return FAILED if tally.counts[Status.REFUSED] else 0

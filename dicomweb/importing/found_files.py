@@ -3,7 +3,8 @@
 Facts this module keeps:
 
 - Folders are walked in the order of their names, so that slices of a series arrive together. No folder is walked
-  twice, whatever symbolic links lead to it, and the archive's own data folder is left out.
+  twice, whatever symbolic links lead to it. The data folder of the archive that is imported into is passed over, and
+  so are damaged and unfinished files in that of another; both is said.
 - On media with a DICOMDIR the walk finds every file it names; those it names in vain are reported. A DICOMDIR given
   itself stands for exactly the files it names (PS3.10 8).
 - Whether a file is DICOM is decided when it is opened, not here: finding is cheap and is done twice, once to count.
@@ -21,6 +22,7 @@ from dicomweb.importing.zip_members import is_zip, zip_members
 from storage.errors import ArchiveError
 
 _Identity = tuple[int, int]
+_PUT_ASIDE = frozenset({".staging", ".quarantine"})
 
 
 def find_files(paths: Sequence[Path], leave_out: Path | None = None) -> Iterator[Found | Result]:
@@ -31,22 +33,23 @@ def find_files(paths: Sequence[Path], leave_out: Path | None = None) -> Iterator
     paths : sequence of Path
         Files, folders, ZIP archives, DICOMDIR files.
     leave_out : Path, optional
-        A folder that is not walked into unless it is one of `paths`: the archive's own.
+        A folder that is passed over unless it is one of `paths`: that of the archive which takes the files.
 
     Yields
     ------
     Found or Result
         Files to open, and what can be said at once: what cannot be read, is missing, or is no file.
     """
-    walked = set()
-    if leave_out is not None and (own := _identity(leave_out)) and own not in {_identity(path) for path in paths}:
-        walked.add(own)
+    own = _identity(leave_out) if leave_out is not None else None
+    if own in {_identity(path) for path in paths}:
+        own = None
+    walked: set[_Identity] = set()
     for path in paths:
-        yield from _walk(path.absolute(), walked)
+        yield from _walk(path.absolute(), walked, own)
 
 
-def _walk(start: Path, walked: set[_Identity]) -> Iterator[Found | Result]:
-    """Walk one path of the command line; folders come after the files beside them."""
+def _walk(start: Path, walked: set[_Identity], own: _Identity | None) -> Iterator[Found | Result]:
+    """Walk one path of the command line; folders come after the files beside them, and `own` is passed over."""
     waiting = [start]
     while waiting:
         path = waiting.pop()
@@ -55,9 +58,16 @@ def _walk(start: Path, walked: set[_Identity]) -> Iterator[Found | Result]:
             if not stat.S_ISDIR(status.st_mode):
                 yield from _file(path, status, given=path is start)
                 continue
-            if (status.st_dev, status.st_ino) in walked:
+            folder = status.st_dev, status.st_ino
+            if folder in walked:
                 continue
-            walked.add((status.st_dev, status.st_ino))
+            walked.add(folder)
+            if folder == own:
+                yield Result(shown(path), Status.PASSED_OVER, "It is the archive's own data folder.")
+                continue
+            if path.name in _PUT_ASIDE and path is not start:
+                yield Result(shown(path), Status.PASSED_OVER, "It holds what an archive never took, or put aside.")
+                continue
             with os.scandir(path) as entries:
                 found = sorted((_is_folder(entry), entry.name) for entry in entries)
         except OSError as error:

@@ -33,8 +33,8 @@ class Import:
     ----------
     paths : sequence of Path
         What to import.
-    leave_out : Path
-        The archive's own data folder.
+    leave_out : Path, optional
+        The data folder of the archive that takes the files, when it is one on this machine.
     target : Target
         Where to.
     journal : Journal
@@ -50,7 +50,7 @@ class Import:
     def __init__(
         self,
         paths: Sequence[Path],
-        leave_out: Path,
+        leave_out: Path | None,
         target: Target,
         journal: Journal,
         tally: Tally,

@@ -3,7 +3,9 @@
 What is done with an answer:
 
 - It tells about instances: each file gets its own result. Files that it cannot be matched to (it names instances, not
-  files) are sent once more, alone; storing the same bytes twice is a success.
+  files) or does not name at all are sent once more, alone; storing the same bytes twice is a success. A file that it
+  does not name then either is refused, to be tried another time.
+- It is a success without a body: everything is stored.
 - It refuses the request because of what is in it (400, 409, 413, 422, 500): each file is sent alone.
 - The server is busy or was restarted (408, 429, 502, 503, 504, no answer): the request is repeated after a pause.
 - Anything else, such as 401, 404 or 507, will be the answer to every request: the import stops.
@@ -94,7 +96,7 @@ class ServerTarget:
             return [*results[: error.number], failed, *results[error.number :]]
         if len(parts) == 1:
             return [self._alone(parts[0], answer)]
-        if answer.all_stored and not answer.replaced:
+        if answer.all_stored(len(parts)) and not answer.replaced:
             return [_stored(part) for part in parts]
         if not answer.told and answer.status not in _BECAUSE_OF_A_FILE:
             raise self._lost(answer)
@@ -114,10 +116,13 @@ class ServerTarget:
 
     def _alone(self, part: Part, answer: Answer) -> Result:
         """Read the answer to a request with one part: whatever it says is about that."""
-        if answer.all_stored:
+        if answer.all_stored(1):
             return _stored(part, replaced=bool(answer.replaced))
         for failure in (*answer.failed.values(), *answer.others):
             return refused(part.file, failure.reason, again=failure.again)
+        if answer.told and answer.success:
+            reason = f"The server answered {answer.detail} but did not say that the file is stored"
+            return refused(part.file, reason, again=True)
         if answer.status not in _BECAUSE_OF_A_FILE:
             raise self._lost(answer)
         return refused(part.file, f"The server answered {answer.detail}", again=answer.status >= 500)

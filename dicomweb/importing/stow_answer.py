@@ -82,9 +82,19 @@ class Answer:
     others: list[Failure] = field(default_factory=list)
 
     @property
-    def all_stored(self) -> bool:
-        """Whether everything that was sent is stored; a page of a proxy in place of an answer says nothing."""
-        return 200 <= self.status < 300 and (self.told or self.empty) and not self.failed and not self.others
+    def success(self) -> bool:
+        """Whether its status says that the request succeeded, at least in part."""
+        return 200 <= self.status < 300
+
+    def all_stored(self, files: int) -> bool:
+        """Whether all of the `files` that were sent are stored.
+
+        A success that says nothing more is believed; one that names instances must name as many as were sent, by
+        whatever UIDs. A page of a proxy in place of an answer names none.
+        """
+        named = self.stored.total()
+        believed = self.empty or named == files or named > files == 1
+        return self.success and believed and not self.failed and not self.others
 
 
 def read_answer(status: int, media_type: str, body: bytes) -> Answer:

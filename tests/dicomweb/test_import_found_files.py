@@ -24,9 +24,9 @@ def names(*paths: Path, leave_out: Path | None = None) -> list[str]:
     return [Path(found.name).name for found in find_files(paths, leave_out) if not isinstance(found, Result)]
 
 
-def said(*paths: Path) -> list[tuple[str, Status, str]]:
+def said(*paths: Path, leave_out: Path | None = None) -> list[tuple[str, Status, str]]:
     """What is said at once: (name, status, reason)."""
-    found = [found for found in find_files(paths) if isinstance(found, Result)]
+    found = [found for found in find_files(paths, leave_out) if isinstance(found, Result)]
     return [(Path(result.name).name, result.status, result.reason) for result in found]
 
 
@@ -95,12 +95,30 @@ def test_a_folder_without_permission_is_reported(tmp_path: Path) -> None:
 
 
 def test_the_archives_own_folder_is_not_imported_into_itself(tmp_path: Path) -> None:
-    """`import .` beside ./dicomweb-data leaves that out, unless it was named."""
+    """`import .` beside ./dicomweb-data leaves that out and says so once, unless it was named."""
     (tmp_path / "data" / "blobs").mkdir(parents=True)
     (tmp_path / "data" / "blobs" / "1.dcm").write_bytes(b"x")
+    (tmp_path / "again").symlink_to(tmp_path / "data")
     (tmp_path / "IM1").write_bytes(b"x")
-    assert names(tmp_path, leave_out=tmp_path / "data") == ["IM1"]
-    assert names(tmp_path / "data", leave_out=tmp_path / "data") == ["1.dcm"]
+    own = tmp_path / "data"
+    assert names(tmp_path, leave_out=own) == ["IM1"]
+    ((_, status, reason),) = said(tmp_path, leave_out=own)
+    assert status is Status.PASSED_OVER
+    assert "data folder" in reason
+    assert (names(own, leave_out=own), said(own, leave_out=own)) == (["1.dcm"], [])
+    assert sorted(names(tmp_path)) == ["1.dcm", "IM1"]
+
+
+@pytest.mark.parametrize("name", [".quarantine", ".staging"])
+def test_what_an_archive_put_aside_is_not_taken_for_its_own(tmp_path: Path, name: str) -> None:
+    """A damaged copy does not come before the good one that was sent again; the folder itself can be named."""
+    aside = tmp_path / "blobs" / name
+    aside.mkdir(parents=True)
+    (aside / "1.dcm").write_bytes(b"x")
+    (tmp_path / "blobs" / "2.dcm").write_bytes(b"x")
+    assert (names(tmp_path), names(aside)) == (["2.dcm"], ["1.dcm"])
+    ((shown, status, _),) = said(tmp_path)
+    assert shown.endswith(name) and status is Status.PASSED_OVER
 
 
 def test_zip_members_are_found_and_read_where_they_are(tmp_path: Path) -> None:

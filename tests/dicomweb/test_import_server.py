@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from dicomweb.commands.import_ import import_
 from dicomweb.importing import server_target
 from dicomweb.importing.found_file import FoundFile
 from dicomweb.importing.results import Result, Status
@@ -170,6 +171,70 @@ async def test_a_file_the_answer_does_not_name_is_sent_alone(scripted: Scripted,
     assert [len(parts) for parts in scripted.requests] == [3, 1]
 
 
+async def test_a_file_the_answer_leaves_out_is_not_taken_for_stored(scripted: Scripted, tmp_path: Path) -> None:
+    """200 that names fewer instances than were sent: the others go alone, and are refused if still not named."""
+    files = images(tmp_path, 3)
+    lost = files[1].path.read_bytes()
+    reply = told(stored=[files[0].path.read_bytes(), files[2].path.read_bytes()])
+    scripted.answer = lambda parts: reply if len(parts) == 3 else told(stored=parts)
+    assert [result.status for result in await send(scripted, files)] == [Status.STORED] * 3
+    assert scripted.requests[1:] == [[lost]]
+    nothing = (200, {"Content-Type": "application/dicom+json"}, b'{"00081199":{"vr":"SQ"}}')
+    scripted.answer = lambda parts: nothing if parts == [lost] else reply
+    results = await send(scripted, files)
+    assert [result.status for result in results] == [Status.STORED, Status.REFUSED, Status.STORED]
+    assert "did not say" in results[1].reason
+    assert results[1].again
+    assert not results[1].key
+
+
+@pytest.mark.parametrize("status", [200, 202, 204])
+async def test_an_empty_answer_of_success_means_that_all_is_stored(
+    scripted: Scripted, tmp_path: Path, status: int
+) -> None:
+    """Some servers say no more than the status; they are believed, for one file and for several."""
+    scripted.answer = lambda parts: (status, {}, b"")
+    for count in (1, 3):
+        assert {result.status for result in await send(scripted, images(tmp_path, count))} == {Status.STORED}
+
+
+async def test_copies_of_a_file_in_one_request_are_stored(scripted: Scripted, tmp_path: Path) -> None:
+    """A server may name an instance as often as it came, or once: then the copies are sent alone (PS3.18 10.5.3)."""
+    files = images(tmp_path, 2)
+    (tmp_path / "copy").write_bytes(files[0].path.read_bytes())
+    files.append(FoundFile(tmp_path / "copy", files[0].size, 0))
+    assert [result.status for result in await send(scripted, files)] == [Status.STORED] * 3
+    assert [len(parts) for parts in scripted.requests] == [3]
+    scripted.answer = lambda parts: told(stored=sorted(set(parts)))
+    assert [result.status for result in await send(scripted, files)] == [Status.STORED] * 3
+    assert [len(parts) for parts in scripted.requests[1:]] == [3, 1, 1]
+
+
+async def test_a_server_may_give_instances_other_uids(scripted: Scripted, tmp_path: Path) -> None:
+    """An answer that names as many instances as were sent means success, whatever they are called now."""
+    scripted.answer = lambda parts: told(stored=[ct_slice() for _ in parts])
+    for count in (1, 3):
+        assert {result.status for result in await send(scripted, images(tmp_path, count))} == {Status.STORED}
+    assert len(scripted.requests) == 2
+
+
+def test_the_data_folder_here_is_sent_to_a_server_elsewhere(
+    scripted: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --to the own data folder is a folder as any other; its database files are passed over."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    data = tmp_path / "in" / "dicomweb-data"
+    (data / "blobs").mkdir(parents=True)
+    (stored,) = images(data / "blobs", 1)
+    (data / "PG_VERSION").write_text("17\n")
+    with pytest.raises(SystemExit) as ended:
+        import_([tmp_path / "in"], to=scripted.url, data_dir=data, report=tmp_path / "report")
+    assert ended.value.code == 0
+    assert scripted.requests == [[stored.path.read_bytes()]]
+    (line,) = (tmp_path / "report").read_text().splitlines()
+    assert json.loads(line)["reason"] == "It is not a DICOM file."
+
+
 async def test_a_request_that_is_too_large_is_divided(scripted: Scripted, tmp_path: Path) -> None:
     """413 of a proxy: each file goes alone, and the one that is too large by itself is refused."""
     scripted.answer = lambda parts: told(stored=parts) if len(parts) == 1 else (413, {}, b"<html>too large</html>")
@@ -268,21 +333,23 @@ def test_user_and_password_become_basic_authentication() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "all_stored"),
+    ("body", "stored"),
     [
-        (b"", True),
-        (b"[]", False),
-        (b"null", False),
-        (b"{", False),
-        (b'{"00081199":5}', False),
-        (b'{"00081199":{"Value":[null,1,"x"]}}', True),
-        (b'{"00081198":{"Value":[{}]}}', False),
+        (b"", {1, 2, 3}),
+        (b"[]", set()),
+        (b"null", set()),
+        (b"{", set()),
+        (b'{"00081199":5}', set()),
+        (b'{"00081199":{}}', set()),
+        (b'{"00081199":{"Value":[null,1,"x"]}}', {1, 2}),
+        (b'{"00081198":{"Value":[{}]}}', set()),
     ],
 )
-def test_any_answer_can_be_read(body: bytes, all_stored: bool) -> None:
-    """Servers answer all sorts of things; none of them is a crash, and only one that says so means success."""
+def test_any_answer_can_be_read(body: bytes, stored: set[int]) -> None:
+    """No answer is a crash, and only one that names as many instances as were sent, or nothing, means success."""
     answer = read_answer(200, "application/dicom+json", body)
-    assert (answer.status, answer.detail, answer.all_stored) == (200, "200 OK", all_stored)
+    assert (answer.status, answer.detail) == (200, "200 OK")
+    assert {files for files in (1, 2, 3) if answer.all_stored(files)} == stored
 
 
 def test_an_answer_in_xml_is_understood() -> None:
@@ -293,5 +360,5 @@ def test_an_answer_in_xml_is_understood() -> None:
         b"</DicomAttribute></Item></DicomAttribute></NativeDicomModel>"
     )
     answer = read_answer(200, "application/dicom+xml", xml)
-    assert answer.all_stored
+    assert answer.all_stored(1)
     assert answer.stored == {"1.2": 1}

@@ -172,6 +172,50 @@ async def test_a_claimed_directory_is_not_read(tmp_path: Path) -> None:
         await take(bytes(plain[:end]) + record + locator + bytes(plain[end:]), tmp_path)
 
 
+def zip64_of(monkeypatch: pytest.MonkeyPatch, files: dict[str, bytes]) -> bytes:
+    """A ZIP archive whose end is written as ZIP64 whatever its size."""
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 0)
+        body = zip_of(files)
+    assert body[-42:-38] == b"PK\x06\x07"
+    return body
+
+
+async def test_a_zip64_archive_may_have_data_in_front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ZIP64 is read, also when its locator is off by what stands before the archive."""
+    body = zip64_of(monkeypatch, {"a": ct_slice(), "b": ct_slice()})
+    for front in (b"", b"MZ a program that unpacks itself"):
+        assert len((await take(front + body, tmp_path)).sizes) == 2
+
+
+async def test_a_second_zip64_record_does_not_hide_a_long_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The directory that is limited is the one that is read: a locator that names another is refused (A-106)."""
+    body = bytearray(zip64_of(monkeypatch, {str(number) * 100: b"x" for number in range(3)}))
+    monkeypatch.setattr(zipped, "_LARGEST_DIRECTORY", 300)
+    with pytest.raises(BodyError) as refused:
+        await take(bytes(body), tmp_path)
+    assert refused.value.status == 413
+    small = b"PK\x06\x06" + struct.pack("<QHHLLQQQQ", 44, 45, 45, 0, 0, 1, 1, 46, 0)
+    for front, named in ((small, 0), (b"--" + small, 2)):
+        struct.pack_into("<Q", body, len(body) - 34, named)
+        with pytest.raises(BodyError) as refused:
+            await take(front + bytes(body), tmp_path)
+        assert refused.value.status == 400
+
+
+async def test_a_zip64_locator_without_a_record_is_a_bad_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A locator that stands first in the file, or behind something else than its record, is a 400 (B-018)."""
+    body = zip64_of(monkeypatch, {"a": ct_slice()})
+    for damaged in (body[-42:], body.replace(b"PK\x06\x06", b"PK\x06\x05")):
+        with pytest.raises(BodyError) as refused:
+            await take(damaged, tmp_path)
+        assert refused.value.status == 400
+
+
 async def test_nothing_is_left_behind(tmp_path: Path) -> None:
     """The temporary file has no name, and no entry is written under its own."""
     await take(zip_of({"../../escape": ct_slice()}), tmp_path)
