@@ -20,6 +20,7 @@ MOUNT = "/dicom-web"
 """Where the DICOMweb resources hang below the public root."""
 
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~-]{1,253})(?::(?P<port>[0-9]{1,5}))?\Z")
+_PORT = re.compile(r"[0-9]{1,5}\Z")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)*/?\Z")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PROXY_SIGNS = frozenset((b"forwarded", b"via", b"x-real-ip"))
@@ -158,7 +159,7 @@ def _from_proxy(
     if match is None:
         return f"{scheme}://{_authority(server[0], server[1], scheme)}{MOUNT}"
     port = _first(forwarded_port)
-    if match["port"] is None and port.isdigit() and "host" not in element and int(port) <= 65535:
+    if match["port"] is None and "host" not in element and _PORT.match(port) and int(port) <= 65535:
         seen = _authority(match["name"], int(port), scheme)
     prefix = _first(forwarded_prefix)
     if not _PREFIX.match(prefix):

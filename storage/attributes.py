@@ -17,12 +17,16 @@ from typing import Any, Literal
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from storage.date_time import stored_date, stored_time
+from storage.errors import InvalidQuery
 from storage.json_values import clean, values_of
 from storage.person_name import component_groups
 from storage.search_text import clip, grams, normal
 
 Tag8 = str
 """A tag as the DICOM JSON Model writes it: 8 upper-case hexadecimal digits (PS3.18 F.2.2)."""
+
+_DEEPEST = 32
+"""Attributes that a path joins: more than any data set of a device nests."""
 
 Return = Literal["R", "C", "U"]
 """Returned by default: required, if known, or as the unique key of its level (PS3.18 10.6.3.3)."""
@@ -244,6 +248,11 @@ def parse_path(text: str) -> tuple[Tag8, ...] | None:
     tuple of str
         The tags from the outermost sequence inwards; None when a part is neither a tag nor a keyword of PS3.6.
 
+    Raises
+    ------
+    InvalidQuery
+        There are more parts than `_DEEPEST`.
+
     Standard
     --------
     PS3.18 8.3.4.1.
@@ -257,6 +266,8 @@ def parse_path(text: str) -> tuple[Tag8, ...] | None:
             tags.append(tag_of(part))
         except KeyError:
             return None
+    if len(tags) > _DEEPEST:
+        raise InvalidQuery(f"{tags[0]}.{tags[1]}...: at most {_DEEPEST} attributes are joined by dots")
     return tuple(tags)
 
 

@@ -15,8 +15,8 @@ import asyncio
 import itertools
 import random
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -25,7 +25,7 @@ import asyncpg
 import orjson
 from asyncpg.pool import PoolAcquireContext, PoolConnectionProxy
 
-from storage.errors import OutOfSpace, QueryTooBroad, Unavailable
+from storage.errors import ArchiveError, OutOfSpace, QueryTooBroad, Unavailable
 
 Result = TypeVar("Result")
 
@@ -48,6 +48,18 @@ NOT_ANSWERING: tuple[type[Exception], ...] = (
     asyncpg.InvalidCatalogNameError,  # dropped or renamed
     asyncpg.InvalidAuthorizationSpecificationError,
 )
+
+WRONG_URL: tuple[type[Exception], ...] = (
+    ValueError,  # the driver's own complaints among them; where an unescaped character is, it quotes the password
+    OverflowError,
+    asyncpg.UndefinedObjectError,  # a parameter of the URL that the driver does not know is one of the session
+    asyncpg.CantChangeRuntimeParamError,
+    asyncpg.InvalidParameterValueError,
+)
+
+
+class WrongDatabaseUrl(ArchiveError):
+    """The database URL is none, or says what driver or server do not take; the message shows nothing of it."""
 
 
 def connection_lost(error: BaseException) -> bool:
@@ -211,6 +223,29 @@ async def prepare_connection(connection: Any) -> None:
     )
 
 
+@contextmanager
+def connecting() -> Iterator[None]:
+    """What is done inside opens connections; what goes wrong is an error that can be shown.
+
+    Raises
+    ------
+    Unavailable
+        The database does not answer or does not let us in.
+    WrongDatabaseUrl
+        The URL cannot be used.
+    """
+    try:
+        yield
+    except NOT_ANSWERING as error:
+        raise Unavailable(f"the database does not answer: {str(error) or 'it was silent for too long'}") from error
+    except WRONG_URL:
+        raise WrongDatabaseUrl(
+            "the URL of the database (--database-url) cannot be used: it must be like "
+            "postgresql://user:password@host:5432/database, with special characters in the password percent-encoded "
+            "(/ as %2F, # as %23, ? as %3F, @ as %40), a port up to 65535, and parameters that PostgreSQL knows"
+        ) from None
+
+
 async def connect(
     url: str,
     *,
@@ -234,8 +269,10 @@ async def connect(
     ------
     Unavailable
         The database does not answer or does not let us in.
+    WrongDatabaseUrl
+        The URL cannot be used.
     """
-    try:
+    with connecting():
         pool = Pool(
             url,
             min_size=min_size,
@@ -252,8 +289,6 @@ async def connect(
         )
         pool.connection_within = connection_within
         return await pool
-    except NOT_ANSWERING as error:
-        raise Unavailable(f"the database does not answer: {str(error) or 'it was silent for too long'}") from error
 
 
 @asynccontextmanager

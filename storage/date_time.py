@@ -219,9 +219,9 @@ def _date_time(text: str, zone: datetime.timedelta, *, end: bool) -> datetime.da
                 int(day or (calendar.monthrange(int(year), in_month)[1] if end else 1)),
                 int(hour or (23 if end else 0)),
                 int(minute or (59 if end else 0)),
-                min(int(second or (59 if end else 0)), 59),
-                int((fraction or "").ljust(6, "9" if end else "0")),
             )
+            + datetime.timedelta(seconds=int(second or (59 if end else 0)))  # of which there may be 60
+            + datetime.timedelta(microseconds=int((fraction or "").ljust(6, "9" if end else "0")))
             - offset
         )
     except (ValueError, OverflowError):

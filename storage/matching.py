@@ -213,7 +213,8 @@ def conditions(query: Query) -> Conditions:
     Raises
     ------
     InvalidQuery
-        A value is not of the form its VR asks for; the message names the key, not the value.
+        A value is not of the form its VR asks for; the message names the key, not the value. All keys together have
+        more values than one statement can.
 
     Standard
     --------
@@ -446,7 +447,7 @@ def _combined_in_zone(
     )
     moment = (
         f"make_timestamp(left({date}, 4)::int, substr({date}, 5, 2)::int, right({date}, 2)::int, "
-        f"left({time}, 2)::int, substr({time}, 3, 2)::int, substr({time}, 5, 2)::int + right({time}, 6)::float8 / 1e6)"
+        f"left({time}, 2)::int, substr({time}, 3, 2)::int, 0) + make_interval(secs => substr({time}, 5)::float8 / 1e6)"
     )
     found = [f"{date} IS NOT NULL", f"{time} IS NOT NULL"]
     days = datetime.timedelta(days=2)
@@ -460,10 +461,9 @@ def _combined_in_zone(
 
 
 def _moment(day: str, clock: str) -> datetime.datetime:
-    second = min(int(clock[4:6]), 59)
-    return datetime.datetime(
-        *(int(day[:4]), int(day[4:6]), int(day[6:])), *(int(clock[:2]), int(clock[2:4]), second, int(clock[6:]))
-    )
+    """Return a moment; a second of 60 is the first one of the next minute, as in the statement."""
+    minute = datetime.datetime(int(day[:4]), int(day[4:6]), int(day[6:]), int(clock[:2]), int(clock[2:4]))
+    return _shifted(minute, datetime.timedelta(microseconds=int(clock[4:])))
 
 
 def _shifted(moment: datetime.datetime, by: datetime.timedelta) -> datetime.datetime:

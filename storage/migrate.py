@@ -12,8 +12,8 @@ from typing import Any
 
 import asyncpg
 
-from storage.database import NOT_ANSWERING, sql_folder
-from storage.errors import SchemaMismatch, Unavailable
+from storage.database import connecting, sql_folder
+from storage.errors import SchemaMismatch
 
 OLDEST_POSTGRESQL = 14
 LOCK = 0x4449434F4D  # "DICOM"
@@ -78,11 +78,11 @@ async def migrate(url: str, *, folder: Path | None = None) -> list[str]:
         The database is newer than this program, an applied migration was changed, or the server is too old.
     Unavailable
         The database does not answer.
+    WrongDatabaseUrl
+        The URL cannot be used.
     """
-    try:
+    with connecting():
         connection = await asyncpg.connect(url, server_settings={"application_name": "dicomweb migrate"})
-    except NOT_ANSWERING as error:
-        raise Unavailable(f"the database does not answer: {str(error) or 'it was silent for too long'}") from error
     # No command_timeout: a migration may rewrite a large table, and a second starter waits for the first.
     try:
         require_version(connection.get_server_version().major)

@@ -22,6 +22,8 @@ from storage.stored_values import Bindings
 ALIASES = {Level.PATIENT: "st", Level.STUDY: "st", Level.SERIES: "se", Level.IMAGE: "i"}
 """What the statements call the table of a level."""
 
+_MOST_KEYS = 16
+
 
 class OrderKey(NamedTuple):
     """One key of an order: SQL expression, its type, direction, and whether it can be NULL."""
@@ -60,10 +62,15 @@ def order_of(query: Query) -> tuple[OrderKey, ...]:
     Raises
     ------
     InvalidQuery
-        `order_by` names something that cannot be sorted by.
+        `order_by` names something that cannot be sorted by, or too much.
     """
-    keys = [_asked_for(query, name) for name in query.order_by]
-    return (*keys, *_DEFAULTS[query.level])
+    keys: dict[str, OrderKey] = {}
+    for name in query.order_by:
+        key = _asked_for(query, name)
+        keys.setdefault(key.expression, key)  # given again it changes nothing
+    if len(keys) > _MOST_KEYS:
+        raise InvalidQuery(f"orderby: at most {_MOST_KEYS} attributes can be sorted by; leave out the last ones")
+    return (*keys.values(), *_DEFAULTS[query.level])
 
 
 def _asked_for(query: Query, name: str) -> OrderKey:

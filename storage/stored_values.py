@@ -8,9 +8,12 @@ import datetime
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from storage.errors import InvalidQuery
 from storage.person_name import GROUPS, folded_sql
 
 _DAY = "((0[13578]|1[02])(0[1-9]|[12][0-9]|3[01])|(0[469]|11)(0[1-9]|[12][0-9]|30)|02(0[1-9]|[12][0-9]))"  # MMDD
+_MOST = 32_760
+"""PostgreSQL takes 32,767 parameters; what counts the rows adds one."""
 
 
 class Bindings:
@@ -21,7 +24,15 @@ class Bindings:
         self._aliases = 0
 
     def add(self, value: Any, type_name: str) -> str:
-        """Bind a value; returns its place with the type spelled out, such as `$3::text`."""
+        """Bind a value; returns its place with the type spelled out, such as `$3::text`.
+
+        Raises
+        ------
+        InvalidQuery
+            There are more than one statement can have.
+        """
+        if len(self.values) >= _MOST:
+            raise InvalidQuery("The keys have too many values for one search; ask for fewer at a time")
         self.values.append(value)
         return f"${len(self.values)}::{type_name}"
 

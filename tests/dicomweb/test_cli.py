@@ -60,6 +60,26 @@ def test_a_wrong_flag_is_named_without_traceback(capsys: pytest.CaptureFixture[s
     assert "--port" in err and "--workers" in err and "Traceback" not in err
 
 
+@pytest.mark.parametrize("command", ["serve", "migrate", "check", "reindex"])
+def test_a_wrong_database_url_is_one_line_without_its_password(tmp_path: Path, command: str) -> None:
+    """A password with an unescaped character is no traceback, and no piece of it is shown."""
+    (tmp_path / "blobs").mkdir()
+    ended = subprocess.run(
+        [sys.executable, "-m", "dicomweb", command, "--data-dir", str(tmp_path)]
+        + ["--database-url", "postgresql://archive:tell/nobody@127.0.0.1/db"]
+        + (["--port", "0", "--no-dimse"] if command == "serve" else []),
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        check=False,
+        timeout=60,
+        text=True,
+        capture_output=True,
+    )
+    (line,) = (line for line in ended.stderr.splitlines() if line.startswith("dicomweb: "))
+    assert ended.returncode == cli.FAILED
+    assert "--database-url" in line and "percent-encoded" in line
+    assert not any(secret in ended.stdout + ended.stderr for secret in ("Traceback", "tell", "nobody"))
+
+
 PIPED = """
 import sys
 from dicomweb import cli

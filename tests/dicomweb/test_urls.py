@@ -75,6 +75,13 @@ def test_a_host_with_other_characters_is_not_copied(host: str) -> None:
     assert base_url(request({"Host": "ok", "X-Forwarded-Host": host})) == "http://ok/dicom-web"
 
 
+@pytest.mark.parametrize("port", ["\xb2", "8\xb3", "9" * 5000, "123456", "99999", "-1", "+80", "8_0", "x", ""])
+def test_a_port_that_is_none_is_not_copied(port: str) -> None:
+    """A forwarded port counts when it is one: one to five digits of ASCII, at most 65535."""
+    headers = {"Host": "pacs", "X-Forwarded-Port": port, "X-Forwarded-Proto": "https"}
+    assert base_url(request(headers)) == "https://pacs/dicom-web"
+
+
 def test_forwarding_headers_of_strangers_are_ignored() -> None:
     """Only the peers named by trusted_proxies may say what the client saw (A-127)."""
     headers = {"Host": "pacs", "X-Forwarded-Host": "evil", "Forwarded": "host=evil;proto=https"}

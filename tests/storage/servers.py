@@ -24,6 +24,19 @@ print(server.start(), server.process.pid, flush=True)
 sys.stdin.read()
 """
 
+UNUSABLE_URLS = (
+    "postgresql://nobody:tell/nobody@127.0.0.1/db",
+    "postgresql://nobody:tell#nobody@127.0.0.1:1/db",
+    "postgresql://nobody:tell?nobody@127.0.0.1:1/db",
+    "postgresql://nobody:[tell@127.0.0.1:1/db",
+    "postgresql://nobody:tell@nobody:tell@127.0.0.1/db",
+    "postgresql://nobody:tell@127.0.0.1:99999/db",
+    "postgresql://nobody:tell@127.0.0.1:nobody/db",
+    "postgresql://nobody:tell@127.0.0.1:1/db?sslmode=nobody",
+    "postgresql://nobody:tell@a..b/db",
+)
+"""Nothing can be connected to; what must not be shown of them has the words "tell" and "nobody"."""
+
 
 def run(url: str, *statements: str) -> Any:
     """Run statements on a connection of their own; the value of the last one."""

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.attributes import ATTRIBUTES, BY_LEVEL, Level, columns, level_of, parse_path, select, tag_of
+from storage.errors import InvalidQuery
 from tests.storage.indexed import dataset, tag
 
 
@@ -57,6 +58,14 @@ def test_every_attribute_is_in_the_dictionary_once_a_level() -> None:
 def test_attribute_identifiers(text: str, path: tuple[str, ...] | None) -> None:
     """Keywords are case-sensitive, tags are not, dots go into sequences (A-005, A-008)."""
     assert parse_path(text) == path
+
+
+def test_a_path_of_more_sequences_than_data_sets_have_is_refused() -> None:
+    """32 parts are understood, 33 are named as too many without repeating them; what is no path stays that."""
+    assert parse_path(".".join(["00400275"] * 31 + ["PatientID"])) == ("00400275",) * 31 + ("00100020",)
+    with pytest.raises(InvalidQuery, match=r"^00400275\.00400275\.\.\.: at most 32 "):
+        parse_path(".".join(["00400275"] * 5000))
+    assert parse_path(".".join(["nothing"] * 5000)) is None
 
 
 def test_levels() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import traceback
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -11,6 +12,7 @@ import pytest
 
 from storage import database
 from storage.errors import OutOfSpace, QueryTooBroad, Unavailable
+from tests.storage.servers import UNUSABLE_URLS
 
 
 async def test_jsonb_goes_in_and_out_as_python_objects(database_url: str) -> None:
@@ -160,6 +162,22 @@ async def test_server_or_database_that_is_not_there(database_url: str, tmp_path:
     for url in (f"postgresql://dicomweb@/dicomweb?host={tmp_path}", database_url.replace("/test_", "/absent_")):
         with pytest.raises(Unavailable, match="does not answer"):
             await database.connect(url)
+
+
+@pytest.mark.parametrize("url", UNUSABLE_URLS)
+async def test_a_url_that_cannot_be_used_is_named_without_its_password(url: str) -> None:
+    """It is not waited for, as a database that does not answer is, and no piece of it is shown."""
+    with pytest.raises(database.WrongDatabaseUrl, match="percent-encoded") as refused:
+        await database.connect(url)
+    said = "".join(traceback.format_exception(refused.value))
+    assert "tell" not in said and "nobody" not in said
+
+
+@pytest.mark.parametrize("parameter", ["connect_timeout=10", "client_encoding=none", "server_version=1"])
+async def test_a_parameter_that_the_server_does_not_take_is_a_wrong_url(database_url: str, parameter: str) -> None:
+    """Parameters that the driver does not know become settings of the session, and some are none."""
+    with pytest.raises(database.WrongDatabaseUrl, match="parameters"):
+        await database.connect(f"{database_url}{'&' if '?' in database_url else '?'}{parameter}")
 
 
 async def test_a_statement_that_hangs_comes_to_an_end(database_url: str) -> None:

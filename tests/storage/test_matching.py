@@ -191,6 +191,38 @@ def test_universal_keys_and_unknown_forms() -> None:
         conditions(Query(Level.STUDY, (key("PatientID", "a"), key("00100020", "b"))))
 
 
+def test_a_search_never_has_more_values_than_postgresql_takes() -> None:
+    """Many values, of one key or of several together, are refused with what to do; PostgreSQL takes 32,767."""
+    names, texts = [f"a{number}" for number in range(10_000)], [str(number) for number in range(9_000)]
+    for keys in (
+        (key("PatientName", *names),),
+        tuple(key(name, *texts) for name in ("PatientID", "AccessionNumber", "StudyID", "StudyDescription")),
+        (key("RequestAttributesSequence.RequestedProcedureID", *texts), key("SeriesDescription", *texts)),
+    ):
+        with pytest.raises(InvalidQuery, match="ask for fewer at a time"):
+            conditions(Query(Level.IMAGE, keys))
+
+
+async def test_as_many_values_as_are_allowed_are_searched_for(database_url: str) -> None:
+    """A page in any order and its counts fit beside the most values, and long lists of UIDs are one value each."""
+    connection = await connected(database_url)
+    values = [str(number) for number in range(10_000)]
+    chosen = dict.fromkeys(("PatientID", "AccessionNumber", "StudyID"), "7")
+    uids = dict.fromkeys(("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"), "7")
+    keys = [key(name, *values) for name in chosen | uids]
+    order = ("PatientName", "-StudyDate", "SeriesNumber")
+    try:
+        await add_instance(connection, dataset(**chosen, **uids))
+        await add_instance(connection, dataset(**chosen, **uids | {"SOPInstanceUID": "8"}))
+        first = await find(connection, Query(Level.IMAGE, tuple(keys), count_total=True, limit=1, order_by=order))
+        assert first.remaining == 1 and first.total == 2
+        cursor = first.next_cursor
+        second = await find(connection, Query(Level.IMAGE, tuple(keys), limit=1, order_by=order, cursor=cursor))
+        assert [row[tag("SOPInstanceUID")]["Value"] for row in second.rows] == [["8"]]
+    finally:
+        await connection.close()
+
+
 # A plain matcher, written from PS3.4 C.2.2.2 without a look at the SQL.
 
 _TEXTS = ["", "a", "ab", "A", "a%b", "a_b", "a\\b", "*", "abc def", "é", "e\u0301", "ABC", "b'c", "100%"]

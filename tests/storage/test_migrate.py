@@ -2,13 +2,16 @@
 
 import asyncio
 import sys
+import traceback
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from storage.database import WrongDatabaseUrl
 from storage.errors import SchemaMismatch, Unavailable
 from storage.migrate import known_migrations, migrate, require_version
+from tests.storage.servers import UNUSABLE_URLS
 
 
 def write(folder: Path, **texts: str) -> Path:
@@ -97,6 +100,15 @@ def test_old_postgresql_is_refused() -> None:
     require_version(14)
     with pytest.raises(SchemaMismatch, match="PostgreSQL 13"):
         require_version(13)
+
+
+@pytest.mark.parametrize("url", UNUSABLE_URLS)
+async def test_a_url_that_cannot_be_used_is_named_without_its_password(url: str) -> None:
+    """What the driver makes of an unescaped character is never shown: it may be a piece of the password."""
+    with pytest.raises(WrongDatabaseUrl, match="percent-encoded") as refused:
+        await migrate(url)
+    said = "".join(traceback.format_exception(refused.value))
+    assert "tell" not in said and "nobody" not in said
 
 
 async def test_database_that_does_not_answer(tmp_path: Path) -> None:

@@ -251,6 +251,30 @@ async def test_times_of_a_requester_in_another_zone(connection: Any) -> None:
         assert sorted(uids(page)) == found
 
 
+async def test_a_leap_second_is_a_moment_like_any_other(connection: Any) -> None:
+    """A stored second of 60, with a fraction too, is found by its own time and fails no search with a zone."""
+    for uid, time in (("1.1", "235960.5"), ("1.2", "235960"), ("1.3", "120060.5")):
+        when = {"StudyDate": "20161231", "PerformedProcedureStepStartDate": "20161231"}
+        times = {"StudyTime": time, "PerformedProcedureStepStartTime": time}
+        moment = {"AcquisitionDateTime": "20161231" + time}
+        offset = {"TimezoneOffsetFromUTC": "+0000"}
+        await add_instance(connection, dataset(StudyInstanceUID=uid, **when, **times, **moment, **offset))
+    zone = key("TimezoneOffsetFromUTC", "+0100")
+    for level, name in (Level.STUDY, "Study"), (Level.SERIES, "PerformedProcedureStepStart"):
+        for date, time, found in (
+            ("20161231-20170102", "00-23", ["1.1", "1.2", "1.3"]),
+            ("20161231", "130060.5", ["1.3"]),
+            ("20170101", "005960", ["1.2"]),
+            ("20170101-20170101", "005960.1-01", ["1.1"]),
+            ("99991231-99991231", "00-235960.999999", []),
+        ):
+            page = await search(connection, level, key(f"{name}Date", date), key(f"{name}Time", time), zone)
+            assert sorted(uids(page)) == found, (name, date, time)
+    for value, uid in ("20161231235960.5", "1.1"), ("20161231235960", "1.2"), ("20161231120060.5", "1.3"):
+        page = await search(connection, Level.IMAGE, key("AcquisitionDateTime", value))
+        assert uids(page) == [uid]
+
+
 async def test_date_times_compare_in_utc(connection: Any) -> None:
     """Offsets count, a hyphen that can be an offset is one, bad stored values never fail (C-042)."""
     for uid, value in (

@@ -11,6 +11,12 @@ from storage.search import COUNT_LIMIT
 from tests.storage.indexed import add_instance, connected, dataset
 from tests.storage.searching import key, search, uids
 
+SORTABLE = (
+    *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime"),
+    *("AccessionNumber", "ReferringPhysicianName", "StudyID", "StudyDescription", "Modality", "SeriesDescription"),
+    *("SeriesNumber", "BodyPartExamined", "-InstanceNumber", "SOPClassUID"),
+)
+
 
 @pytest.fixture
 async def connection(database_url: str) -> AsyncIterator[Any]:
@@ -66,6 +72,20 @@ async def test_unknown_numbers_come_last_and_paging_passes_them(connection: Any)
         await search(connection, Level.IMAGE, cursor="WzFd")
     with pytest.raises(InvalidQuery, match="orderby"):
         await search(connection, Level.IMAGE, order_by=("KVP",))
+
+
+async def test_an_order_has_a_sensible_number_of_keys(connection: Any) -> None:
+    """A key that is given again changes nothing, in either direction; more than 16 keys are refused."""
+    for number in range(3):
+        await add_instance(connection, dataset(StudyInstanceUID=f"1.{number}", PatientID=str(number)))
+    repeated = ("-PatientID", "PatientID", "-00100020") * 600
+    page = await search(connection, Level.STUDY, limit=2, order_by=repeated)
+    assert uids(page) == ["1.2", "1.1"]
+    page = await search(connection, Level.STUDY, limit=2, order_by=("-PatientID",), cursor=page.next_cursor)
+    assert uids(page) == ["1.0"]
+    with pytest.raises(InvalidQuery, match="orderby: at most 16"):
+        await search(connection, Level.IMAGE, order_by=SORTABLE)
+    assert len((await search(connection, Level.IMAGE, order_by=SORTABLE[:16])).rows) == 3
 
 
 async def test_remaining_rows_are_counted_up_to_a_limit(connection: Any) -> None:

@@ -215,6 +215,12 @@ def test_a_key_of_the_wrong_form_is_refused_by_its_name(identifier: dict[str, An
         conditions(WorklistQuery(keys_of(identifier)))
 
 
+def test_a_query_never_has_more_values_than_postgresql_takes() -> None:
+    """Too many values are refused with what to do, never a failure of the archive."""
+    with pytest.raises(InvalidQuery, match="ask for fewer at a time"):
+        conditions(WorklistQuery(tuple(keys_of(key(PatientName=[f"a{number}" for number in range(11_000)])))))
+
+
 def test_keys_that_cannot_be_matched_are_told() -> None:
     """Binary and private keys are left out, which the answers say with FF01 (G-151)."""
     identifier = dataset(PatientID="P1") | {"00091001": {"vr": "LO", "Value": ["x"]}}
