@@ -1,6 +1,7 @@
 """What the tests of the pages do over and over: store, wait for a picture, drop files."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,20 @@ def eventually(page: Any, expression: str) -> None:
             return
         page.wait_for_timeout(50)
     raise AssertionError(f"it never held: {expression}")
+
+
+def held_back(page: Any, pattern: str) -> Callable[[], None]:
+    """Hold back what is asked for; returns what lets it go."""
+    held: list[Any] = []
+    released: list[bool] = []
+    page.route(pattern, lambda route: route.continue_() if released else held.append(route))
+
+    def release() -> None:
+        released.append(True)
+        for route in held:
+            route.continue_()
+
+    return release
 
 
 def drop(page: Any, path: Path) -> None:

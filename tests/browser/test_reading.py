@@ -1,19 +1,24 @@
-"""Reading in the archive's own pages while things come in: the focus stays, everything fits, pictures come first."""
+"""Reading in the archive's own pages while things come in: the focus stays, everything fits, pictures come first, and
+a picture, its name and its numbers belong to each other.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.browser.looking import disc, eventually, store
+from tests.browser.looking import disc, eventually, held_back, store, wait_for_frame
 from tests.browser.pages import PHONE, open_study
-from tests.builders import ct_slice, dicom_file, new_uid
+from tests.builders import ct_slice, dicom_file, multi_frame, new_uid
 from tests.live_server import LiveServer
 
 LONG_ID = "0123456789abcdef" * 4
 LONG_WORD = "Thorax_" * 9 + "T"
 FOCUSED_ROW = "document.activeElement.closest('tbody tr')?.dataset.uid"
 FOCUSED_SERIES = "document.activeElement.dataset.uid"
+LEVEL = "document.querySelector('.corner.bottom-right').textContent"
+BLANK = "!document.querySelector('canvas.picture').getContext('2d').getImageData(40, 40, 1, 1).data[3]"
+TROUBLE = "That did not work"
 STRUCTURES: dict[str, Any] = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.481.3", "Modality": "RTSTRUCT"}
 
 
@@ -149,3 +154,108 @@ def test_metadata_is_found_by_words(page: Any, archive: LiveServer) -> None:
         search.fill(words)
         eventually(page, f'{name}.includes("Patient\'s Name")')
     eventually(page, f'{name} === "Patient\'s Name"')
+
+
+def two_series(page: Any, archive: LiveServer) -> list[Any]:
+    """Show the first series of a study of two; returns the buttons of both."""
+    study, uids = new_uid(), [new_uid(), new_uid()]
+    for place, uid in enumerate(uids):
+        for number in (2, 8, 14):
+            store(archive, disc(study, uid, number, SeriesNumber=place + 1, SeriesDescription=f"Series {'AB'[place]}"))
+    page.goto(f"{archive.url}/ui/#/studies/{study}")
+    wait_for_frame(page, 2)
+    return [page.locator(f".series-item[data-uid='{uid}']") for uid in uids]
+
+
+def test_no_picture_stands_under_the_name_of_another_series(page: Any, archive: LiveServer) -> None:
+    """While pictures of the series that was chosen come in, that of the one before is gone."""
+    _, second = two_series(page, archive)
+    release = held_back(page, f"**/series/{second.get_attribute('data-uid')}/**/rendered*")
+    second.click()
+    page.locator(".corner.top-left").get_by_text("Series B").wait_for()
+    eventually(page, BLANK)
+    assert page.locator("canvas.picture[data-shown]").count() == 0
+    page.locator(".picture-wait").wait_for()
+    release()
+    wait_for_frame(page, 2)
+
+
+def test_a_series_that_fails_late_troubles_nobody(page: Any, archive: LiveServer) -> None:
+    """The note of a series that cannot be opened belongs to it: not to the one that is looked at by then."""
+    first, second = two_series(page, archive)
+    page.watched.excused = ("503",)
+    held: list[Any] = []
+    pattern = f"**/series/{second.get_attribute('data-uid')}/instances?*"
+    page.route(pattern, lambda route: held.append(route))
+    second.click()
+    page.locator(".corner.top-left").get_by_text("Series B").wait_for()
+    first.click()
+    wait_for_frame(page, 2)
+    with page.expect_response(pattern):
+        held[0].fulfill(status=503)
+    page.wait_for_timeout(300)
+    assert page.get_by_text(TROUBLE).count() == 0
+    page.unroute(pattern)
+    page.route(pattern, lambda route: route.fulfill(status=503))
+    second.click()
+    page.get_by_text(TROUBLE).wait_for()
+    assert page.locator("canvas.picture[data-shown]").count() == 0
+    page.unroute(pattern)
+    page.get_by_role("button", name="Try again").click()
+    wait_for_frame(page, 2)
+    assert page.locator(".corner.top-left").inner_text().endswith("Series B")
+
+
+def test_numbers_are_those_of_the_picture(page: Any, archive: LiveServer) -> None:
+    """Each slice of an MR has a window of its own: the corner says it, and a drag begins with it."""
+    study, series = new_uid(), new_uid()
+    for number in (1, 2, 3):
+        window: dict[str, Any] = {"WindowCenter": 100 * number, "WindowWidth": 200 * number}
+        store(archive, ct_slice(study, series, instance_number=number, Modality="MR", **window))
+    page.goto(f"{archive.url}/ui/#/studies/{study}")
+    wait_for_frame(page, 2)
+    page.locator(".stage").focus()
+    for key, shown in (("Home", "C 100  W 200"), ("End", "C 300  W 600")):
+        page.keyboard.press(key)
+        eventually(page, f"{LEVEL} === '{shown}'")
+    box = page.locator(".stage").bounding_box()
+    page.mouse.move(box["x"] + 200, box["y"] + 200)
+    page.mouse.down()
+    with page.expect_request("**/rendered?window=*") as asked:
+        page.mouse.move(box["x"] + 204, box["y"] + 200)
+    page.mouse.up()
+    assert "window=300,609" in asked.value.url
+
+
+def test_frames_have_numbers_of_their_own(page: Any, archive: LiveServer) -> None:
+    """Windows of functional groups are those of their frames; where nothing says one, the corner says none."""
+    study = new_uid()
+    groups = [{"FrameVOILUTSequence": [{"WindowCenter": 10 * frame, "WindowWidth": 20 * frame}]} for frame in (1, 2)]
+    framed: dict[str, Any] = {"StudyInstanceUID": study, "PerFrameFunctionalGroupsSequence": [*groups, {}]}
+    store(archive, multi_frame(3, **framed))
+    page.goto(f"{archive.url}/ui/#/studies/{study}")
+    wait_for_frame(page, 2)
+    eventually(page, f"{LEVEL} === 'C 20  W 40'")
+    page.locator(".stage").focus()
+    for key, shown in (("Home", "C 10  W 20"), ("End", "")):
+        page.keyboard.press(key)
+        eventually(page, f"{LEVEL} === '{shown}'")
+
+
+def test_a_series_that_grows_keeps_what_the_reader_set(page: Any, archive: LiveServer) -> None:
+    """One more instance in the series that is looked at: window and cine go on."""
+    study, series = new_uid(), new_uid()
+    for number in (2, 8, 14):
+        store(archive, disc(study, series, number))
+    page.goto(f"{archive.url}/ui/#/studies/{study}")
+    wait_for_frame(page, 2)
+    page.locator("#live-state[data-state=on]").wait_for()
+    page.get_by_role("combobox", name="Window preset").select_option(label="Lung (2)")
+    page.get_by_role("combobox", name="Frames a second").select_option("5")
+    page.get_by_role("button", name="Play").click()
+    store(archive, disc(study, series, 15))
+    eventually(page, "document.querySelector('.corner.bottom-left').textContent.endsWith('/ 4')")
+    assert page.evaluate(LEVEL) == "C -600  W 1500"
+    assert page.get_by_role("combobox", name="Frames a second").input_value() == "5"
+    page.get_by_role("button", name="Stop").click()
+    assert page.evaluate(LEVEL) == "C -600  W 1500"

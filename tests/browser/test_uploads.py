@@ -53,6 +53,20 @@ def test_an_upload_that_waits_is_cancelled(page: Any, tmp_path: Path) -> None:
     panel.get_by_text("1 stored", exact=True).wait_for()
 
 
+def test_an_answer_that_is_not_of_the_archive_stores_nothing(page: Any, tmp_path: Path) -> None:
+    """A proxy's page to sign in is a success by its status alone: the file is said to have failed, and sent again."""
+    page.route(STOW, lambda route: route.fulfill(status=200, content_type="text/html", body="<html>Sign in</html>"))
+    file = tmp_path / "one.dcm"
+    file.write_bytes(ct_slice(PatientName="Proxy^Pia"))
+    drop(page, file)
+    panel = page.get_by_role("region", name="Uploads")
+    panel.get_by_text("1 failed", exact=True).wait_for()
+    panel.get_by_text("The answer did not come from the archive. Are you still signed in?").wait_for()
+    page.unroute(STOW)
+    panel.get_by_role("button", name="Retry what failed").click()
+    panel.get_by_text("1 stored", exact=True).wait_for()
+
+
 def test_what_cannot_be_read_is_said_to_be(page: Any, tmp_path: Path) -> None:
     """A file on a disc that gives errors is not passed off as something other than DICOM."""
     panel = page.get_by_role("region", name="Uploads")
@@ -103,6 +117,27 @@ def test_dates_are_asked_for_when_they_can_be_meant(page: Any) -> None:
     note.wait_for(state="hidden")
     page.get_by_role("row").filter(has_text="Thorax").wait_for()
     assert page.get_by_text("That did not work").count() == 0
+
+
+def test_a_day_that_is_none_is_said_to_be_wrong(page: Any) -> None:
+    """31 February has no value: nothing is asked for without it, and a note says why, typing done or field left."""
+    page.get_by_role("row").filter(has_text="Thorax").wait_for()
+    page.get_by_role("combobox", name="Date").select_option("between")
+    first = page.get_by_role("textbox", name="From")
+    first.focus()
+    page.keyboard.type("02312026")
+    assert first.evaluate("input => [input.value, input.validity.badInput]") == ["", True]
+    note = page.get_by_text("A day is not complete, or there is no such day.")
+    note.wait_for()
+    asked = list(page.watched.requests)
+    page.get_by_role("searchbox", name="Patient ID").fill("P-1")
+    page.wait_for_timeout(500)
+    assert note.is_visible() and first.get_attribute("aria-invalid") == "true"
+    assert [each for each in page.watched.requests[len(asked) :] if "PatientID" in each] == []
+    with page.expect_request(QIDO) as request:
+        first.fill("2026-01-02")
+    assert "StudyDate=20260102-" in request.value.url and "P-1" in request.value.url
+    note.wait_for(state="hidden")
 
 
 @pytest.mark.parametrize(

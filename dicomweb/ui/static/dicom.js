@@ -39,6 +39,7 @@ export const TAG = {
   BitsStored: "00280101",
   WindowCenter: "00281050",
   WindowWidth: "00281051",
+  VOILUTSequence: "00283010",
   RequestedProcedureDescription: "00321060",
   ScheduledStationAETitle: "00400001",
   ScheduledProcedureStepStartDate: "00400002",
@@ -48,6 +49,9 @@ export const TAG = {
   ScheduledProcedureStepStatus: "00400020",
   ScheduledProcedureStepSequence: "00400100",
   RequestedProcedureID: "00401001",
+  FrameVOILUTSequence: "00289132",
+  SharedFunctionalGroupsSequence: "52009229",
+  PerFrameFunctionalGroupsSequence: "52009230",
 };
 
 /** All values of an attribute, as they stand. */

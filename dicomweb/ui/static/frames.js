@@ -4,6 +4,11 @@ import { Problem, request, ROOT } from "./http.js";
 const AT_ONCE = 3;
 const MOST_PIXELS = 48e6; // four bytes each
 
+/** Whether two descriptions are of the same frame. */
+export function isSameFrame(one, other) {
+  return one?.instance === other?.instance && one?.number === other?.number;
+}
+
 /** The path of an instance. */
 export function instanceUrl({ study, series, instance }) {
   return `${ROOT}/studies/${study}/series/${series}/instances/${instance}`;

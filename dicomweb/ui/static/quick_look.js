@@ -1,11 +1,12 @@
 // A quick look through the frames of a series: wheel, keys, slider, swipe, cine; windows by preset, number or drag.
 import { fill, h, icon, ICONS } from "./dom.js";
-import { instanceUrl, neighbours, pictureUrl, Pictures } from "./frames.js";
+import { instanceUrl, isSameFrame, neighbours, pictureUrl, Pictures } from "./frames.js";
 import { quickLookParts } from "./quick_look_parts.js";
-import { dragged, presetsOf, windowOf } from "./windows.js";
+import { dragged, presetsOf } from "./windows.js";
 
 const WHEEL_STEP = 40; // pixels a wheel may turn before the next frame: mice turn 100 at a time, trackpads 4
 const SWIPE_STEP = 14;
+const SLOW = 180; // milliseconds after which it shows that a picture is waited for
 const RATES = [5, 10, 15, 20, 30, 60];
 
 /** The component; `element` is to be put into the page. `turned` hears of every frame that is shown. */
@@ -14,10 +15,10 @@ export class QuickLook {
   #frames = [];
   #index = 0;
   #direction = 1;
-  #base = null;
-  #window = null;
+  #window = null; // the reader's own
   #modality = "";
-  #shown = null;
+  #shown = null; // the frame that is painted, and the address of its picture
+  #waits = false;
   #cine = 0;
   #turned;
   #tool = null;
@@ -34,27 +35,34 @@ export class QuickLook {
     });
   }
 
-  /** Show the frames of a series, beginning in its middle unless told otherwise. */
-  show(frames, { label, modality, at = -1 }) {
-    this.#stop();
+  /**
+   * Show the frames of a series, beginning in its middle; with `at` the reader is there already, and goes on with the
+   * window and the cine he has. `waits`: what its frames are is yet to come.
+   */
+  show(frames, { label, modality, at = -1, waits = false }) {
     Object.assign(this, { label });
     this.#frames = frames;
     this.#modality = modality;
-    this.#base = this.#window = null;
-    this.#shown = null;
-    this.suggestRate(15);
+    this.#waits = waits;
     this.slider.max = String(Math.max(1, frames.length));
     this.element.classList.toggle("single", frames.length < 2);
     this.corner.textContent = label;
-    this.#presets();
+    if (at < 0) this.#begin();
     this.#fit();
     this.turn(at < 0 ? Math.floor((frames.length - 1) / 2) : at, true);
   }
 
-  /** Say what windows of these frames are relative to. */
-  describe(dataset) {
-    this.#base = windowOf(dataset);
+  // Nothing of another series stays: neither its picture nor a window.
+  #begin() {
+    this.#stop();
+    this.#blank();
+    this.#window = null;
+    this.suggestRate(15);
     this.#presets();
+  }
+
+  /** Look again at what frames say of themselves. */
+  describe() {
     this.#numbers();
   }
 
@@ -76,6 +84,7 @@ export class QuickLook {
     if (to === this.#index && !anyway) return;
     if (to !== this.#index) this.#direction = to > this.#index ? 1 : -1;
     this.#index = to;
+    this.#numbers();
     this.#want();
     this.#draw();
     this.#turned(this.frame);
@@ -100,7 +109,7 @@ export class QuickLook {
     this.stage.addEventListener("keydown", (event) => this.#key(event));
     this.player.addEventListener("click", () => (this.#cine ? this.#stop() : this.#play()));
     this.rate.addEventListener("change", () => this.#cine && this.#play());
-    this.preset.addEventListener("change", () => this.#choose(this.preset.selectedOptions[0]?.preset ?? null));
+    this.preset.addEventListener("change", () => this.#preset(this.preset.selectedIndex));
     for (const input of [this.center, this.width]) input.addEventListener("change", () => this.#typed());
     for (const button of [this.scrolls, this.windows])
       button.addEventListener("click", () => this.#use(button.dataset.tool));
@@ -147,10 +156,8 @@ export class QuickLook {
     };
     if (event.key in places) this.#to(places[event.key]);
     else if (event.key === " ") this.#cine ? this.#stop() : this.#play();
-    else if (/^[0-9]$/.test(event.key) && this.preset.options[Number(event.key)]) {
-      this.preset.selectedIndex = Number(event.key);
-      this.#choose(this.preset.selectedOptions[0].preset);
-    } else return;
+    else if (/^[0-9]$/.test(event.key)) this.#preset(Number(event.key));
+    else return;
     event.preventDefault();
   }
 
@@ -175,7 +182,7 @@ export class QuickLook {
     this.#playing(true);
     // A frame that is not here yet is waited for: a gap in a moving heart would look like a finding.
     this.#cine = setInterval(
-      () => this.#shown === this.#url(this.#index) && this.turn((this.#index + 1) % this.#frames.length),
+      () => this.#shown?.url === this.#url(this.#index) && this.turn((this.#index + 1) % this.#frames.length),
       1000 / Number(this.rate.value),
     );
   }
@@ -192,24 +199,34 @@ export class QuickLook {
     fill(this.player, icon(plays ? ICONS.pause : ICONS.play, true));
   }
 
+  // What windows are relative to; null for what has none: colour, reports.
+  get #base() {
+    return this.frame?.beginning ? (this.frame.window ?? this.frame.beginning) : null;
+  }
+
   #presets() {
-    const presets = [["As stored", null], ...presetsOf(this.#modality, this.#base)];
+    const some = this.#frames.find(({ beginning }) => beginning)?.beginning ?? null;
+    const names = ["As stored", ...presetsOf(this.#modality, some).map(([name]) => name)];
     fill(
       this.preset,
-      presets.map(([name, window], place) =>
-        Object.assign(h("option", {}, place && place < 10 ? `${name} (${place})` : name), { preset: window }),
-      ),
-      this.#base && Object.assign(h("option", { hidden: true }, "Own window"), { preset: undefined }),
+      names.map((name, place) => h("option", {}, place && place < 10 ? `${name} (${place})` : name)),
+      h("option", { hidden: true }, "Own window"),
     );
-    for (const control of [this.preset, this.center, this.width, this.windows]) control.disabled = !this.#base;
+  }
+
+  #preset(place) {
+    const windows = [null, ...presetsOf(this.#modality, this.#base).map(([, window]) => window)];
+    if (!this.#base || windows[place] === undefined) return;
+    this.preset.selectedIndex = place;
+    this.#choose(windows[place]);
   }
 
   #typed() {
-    const center = Number.parseFloat(this.center.value);
-    const width = Number.parseFloat(this.width.value);
     // The browser itself says what is wrong with a number, in the user's language.
     if (![this.center, this.width].every((input) => input.reportValidity())) return;
-    this.#choose({ center, width }, true);
+    const base = this.#window ?? this.#base;
+    const typed = (input, otherwise) => (input.value ? Number.parseFloat(input.value) : otherwise);
+    this.#choose({ center: typed(this.center, base.center), width: typed(this.width, base.width) }, true);
   }
 
   #choose(window, own = false) {
@@ -220,8 +237,12 @@ export class QuickLook {
     this.#draw();
   }
 
+  // The window of the frame itself, and nothing while it is not known.
   #numbers() {
-    const window = this.#window ?? this.#base;
+    const base = this.#base;
+    const window = base && (this.#window ?? this.frame.window);
+    for (const control of [this.preset, this.center, this.width, this.windows]) control.disabled = !base;
+    for (const input of [this.center, this.width]) input.required = Boolean(window);
     const said = (value) => (window ? String(Math.round(value * 10) / 10) : "");
     if (document.activeElement !== this.center) this.center.value = said(window?.center);
     if (document.activeElement !== this.width) this.width.value = said(window?.width);
@@ -258,7 +279,9 @@ export class QuickLook {
     this.slider.setAttribute("aria-valuetext", `${this.#index + 1} of ${this.#frames.length}`);
     this.stage.setAttribute(
       "aria-label",
-      frame ? `${this.label}, picture ${this.#index + 1} of ${this.#frames.length}` : "No pictures",
+      frame
+        ? `${this.label}, picture ${this.#index + 1} of ${this.#frames.length}`
+        : `${this.label}, ${this.#waits ? "loading" : "no pictures"}`,
     );
     const other = Boolean(frame) && frame.form !== "picture";
     this.note.hidden = !failure && !other;
@@ -268,8 +291,14 @@ export class QuickLook {
     clearTimeout(this.slow);
     this.wait.hidden = true;
     if (bitmap) this.#paint(bitmap, url);
-    else if (other || failure) this.#blank();
-    else this.slow = setTimeout(() => (this.wait.hidden = false), 180);
+    else if (other || failure || !(frame || this.#waits)) this.#blank();
+    else this.slow = setTimeout(() => this.#waiting(), SLOW);
+  }
+
+  // Whoever stops at a frame does not look at another one in its place; a cine waits without a gap.
+  #waiting() {
+    this.wait.hidden = false;
+    if (!this.#cine && !isSameFrame(this.#shown?.frame, this.frame)) this.#blank();
   }
 
   #paint(bitmap, url) {
@@ -277,12 +306,13 @@ export class QuickLook {
       Object.assign(this.canvas, { width: bitmap.width, height: bitmap.height });
     this.canvas.getContext("2d").drawImage(bitmap, 0, 0);
     this.canvas.dataset.shown = String(this.#index + 1);
-    this.#shown = url;
+    this.#shown = { url, frame: this.frame };
   }
 
   #blank() {
     this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);
     delete this.canvas.dataset.shown;
+    this.#shown = null;
   }
 
   // Reports, documents and videos have a form of their own, which the archive knows; others have none.

@@ -19,7 +19,7 @@ export function address(path, query = {}) {
 }
 
 /** How the list of studies was left, and for which study: whoever comes back to it finds it so. */
-export const list = { hash: "#/studies", state: {}, opened: "", page: 0, cursors: [null] };
+export const list = { hash: "#/studies", state: {}, opened: "", search: "", page: 0, cursors: [null] };
 
 /** Go to a page, or, without a new entry in the history, change the address of this one. */
 export function go(hash, { replace = false, state = {} } = {}) {

@@ -33,11 +33,13 @@ class StudiesPage {
   #page = 0;
   #shown = null; // studies of the page that is shown
   #total = 0;
-  #waiting = null;
+  #waiting = null; // what aborts the search that goes on
+  #asking = false; // whether that search is one of the reader's own
+  #missed = false; // whether something changed meanwhile
 
   constructor(asked, leave) {
     this.#read(asked);
-    if (list.opened && (location.hash || "#/studies") === list.hash) this.#return();
+    if (list.opened && list.search === this.#search()) this.#return();
     this.total = h("p", { class: "total muted" }, " ");
     this.table = studyTable((key) => this.#sort(key));
     this.form = filterForm(this.#filters, (filters) => {
@@ -57,7 +59,7 @@ class StudiesPage {
     this.table.order(this.#order);
     leave.addEventListener("abort", () => {
       this.#waiting?.abort();
-      Object.assign(list, { page: this.#page, cursors: this.#cursors });
+      Object.assign(list, { search: this.#search(), page: this.#page, cursors: this.#cursors });
     });
   }
 
@@ -69,12 +71,26 @@ class StudiesPage {
     return this.load();
   }
 
-  /** Search; quietly, when something has changed: nobody asked, so nobody is told, and a failure is no news. */
+  /**
+   * Search, and return whether the studies are shown; quietly, when something has changed: nobody asked, so nobody is
+   * told, and a failure is no news. What the reader has asked for is never given up for that.
+   */
   async load(quietly = false) {
+    if (quietly && this.#asking) {
+      this.#missed = true;
+      return false;
+    }
+    this.#waiting?.abort();
+    const { signal } = (this.#waiting = new AbortController());
+    this.#asking = !quietly;
     try {
-      this.#show(await this.#find(quietly), quietly);
+      this.#show(await this.#find(signal, quietly), quietly);
+      return true;
     } catch (error) {
       if (!isAbort(error) && !(quietly && this.#shown)) this.#fail(error);
+      return false;
+    } finally {
+      if (!signal.aborted) this.#answered();
     }
   }
 
@@ -100,11 +116,32 @@ class StudiesPage {
     }
   }
 
+  // What changed while the reader's own search went on may not be in what it found.
+  #answered() {
+    this.#asking = false;
+    const missed = this.#missed;
+    this.#missed = false;
+    if (missed) this.load(true);
+  }
+
   #read(asked) {
     this.#filters = filtersOf(asked);
     this.#order = asked.query.get("sort") || NEWEST;
+    this.#begin();
+  }
+
+  // Another search begins with its first page; whoever leaves the list comes back to this one.
+  #begin() {
+    const { query, search } = partsOf(this.#filters);
+    list.hash = address(["studies"], { ...query, sort: this.#order === NEWEST ? "" : this.#order });
+    list.state = { search };
     this.#cursors = [null];
     this.#page = 0;
+  }
+
+  // Cursors are of one search, whatever page they lead to.
+  #search() {
+    return [...parametersOf(this.#filters), this.#order].join("&");
   }
 
   // Whoever comes back from a study finds the page it was on.
@@ -122,34 +159,36 @@ class StudiesPage {
 
   // Another choice is another first page, and another address, but no other entry in the history.
   #choose() {
-    const { query, search } = partsOf(this.#filters);
-    list.hash = address(["studies"], { ...query, sort: this.#order === NEWEST ? "" : this.#order });
-    list.state = { search };
+    this.#begin();
     go(list.hash, { replace: true, state: list.state });
-    this.#cursors = [null];
-    this.#page = 0;
     this.table.order(this.#order);
     this.load();
   }
 
   #turner(by, ...content) {
-    const turn = async () => {
-      this.#page += by;
-      await this.load();
-      scrollTo({ top: 0 });
-      this.table.focusFirst();
-    };
-    return h("button", { type: "button", class: "button", on: { click: turn } }, content);
+    return h("button", { type: "button", class: "button", on: { click: () => this.#turn(by) } }, content);
   }
 
-  async #find(quietly) {
-    this.#waiting?.abort();
-    const { signal } = (this.#waiting = new AbortController());
+  async #turn(by) {
+    const to = this.#page + by;
+    // The second press of a double click may come before it is known where the page after begins, if there is one.
+    if (this.#asking || to < 0 || (to > 0 && !this.#cursors[to])) return;
+    this.#page = to;
+    if (!(await this.load())) return;
+    scrollTo({ top: 0 });
+    this.table.focusFirst();
+  }
+
+  async #find(signal, quietly) {
     const slow = setTimeout(() => !quietly && this.#shown && this.card.setAttribute("aria-busy", "true"), SLOW);
     try {
       const answer = await onePage(this.#url(false), signal);
       // A name that begins with what was typed is rarely missed; when there is none, any part of a name will do.
       const found = answer.found.length || !this.#filters.name.trim();
+      if (!answer.found.length && this.#page) {
+        this.#page = 0; // everything on the page is gone
+        return await this.#find(signal, quietly);
+      }
       return found ? answer : await onePage(this.#url(true), signal);
     } finally {
       clearTimeout(slow);

@@ -12,6 +12,7 @@ const PERIODS = [
   ["between", "Between …"],
 ];
 const TYPING_PAUSE = 220;
+const READING_PAUSE = 1000; // after which a date that is half typed is a wrong one
 // A year that is being typed begins as 0002; one of more than four digits is none.
 const DAYS = { min: "1800-01-01", max: "9999-12-31" };
 const NOTHING = { name: "", id: "", accession: "", description: "", period: "", from: "", to: "", modality: "" };
@@ -135,10 +136,10 @@ export function filterForm(filters, changed) {
         .join(","),
     };
   };
-  const show = (now) => {
+  const show = (now, rests = false) => {
     dates.hidden = now.period !== "between";
     clear.hidden = !isFiltered(now);
-    wrong.textContent = wrongDates(form.elements.from, form.elements.to);
+    wrong.textContent = wrongDates(form.elements.from, form.elements.to, rests);
     wrong.hidden = dates.hidden || !wrong.textContent;
   };
   const tell = () => {
@@ -149,6 +150,10 @@ export function filterForm(filters, changed) {
   };
   const typed = debounced(TYPING_PAUSE, tell);
   form.addEventListener("input", (event) => (event.target.type === "search" ? typed() : tell()));
+  // A day that is none, such as 31 February, changes no value: only keys, and who leaves the field, tell of it.
+  const rested = debounced(READING_PAUSE, () => show(read(), true));
+  dates.addEventListener("keyup", rested);
+  dates.addEventListener("focusout", () => show(read()));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     tell();
@@ -181,20 +186,21 @@ function write(form, chips, filters) {
   for (const chip of chips) chip.setAttribute("aria-pressed", String(chosen.has(chip.dataset.modality)));
 }
 
-// Marks the days that cannot be asked for, and says why, but not of a year that is still being typed.
-function wrongDates(from, to) {
+// Marks the days that cannot be asked for, and says why, but not while one is still being typed.
+function wrongDates(from, to, rests) {
   to.setCustomValidity("");
   const reversed = from.value && to.value && !isWrong(from) && !isWrong(to) && from.value > to.value;
   if (reversed) to.setCustomValidity("The last day is before the first one.");
   for (const input of [from, to]) input.setAttribute("aria-invalid", String(isWrong(input)));
   if (reversed) return to.validationMessage;
-  const isLeft = [from, to].some((input) => isWrong(input) && input !== document.activeElement);
-  return isLeft ? "Only days since 1800 can be looked for." : "";
+  const said = [from, to].filter((input) => isWrong(input) && (rests || input !== document.activeElement));
+  if (said.some(({ validity }) => validity.badInput)) return "A day is not complete, or there is no such day.";
+  return said.length ? "Only days since 1800 can be looked for." : "";
 }
 
-// A date that is not whole yet counts as none.
+// A day that is not complete, or not in the calendar, has no value; to ask without it would find every study.
 function isWrong({ validity }) {
-  return validity.rangeUnderflow || validity.rangeOverflow || validity.customError;
+  return validity.badInput || validity.rangeUnderflow || validity.rangeOverflow || validity.customError;
 }
 
 function labelled(label, control) {

@@ -2,15 +2,17 @@
 import { debounced, fill, h, icon, ICONS } from "./dom.js";
 import { anywhere, number, TAG, text, values } from "./dicom.js";
 import { count } from "./format.js";
-import { instanceUrl } from "./frames.js";
+import { instanceUrl, isSameFrame } from "./frames.js";
 import { isAbort, json, ROOT } from "./http.js";
 import { metadataTree, names } from "./metadata_tree.js";
 import { failure } from "./notices.js";
 import { everyPage } from "./pages_of_results.js";
 import { QuickLook } from "./quick_look.js";
+import { beginningOf, statedWindow, windowOfFrame } from "./windows.js";
 
 const MOST_INSTANCES = 1000; // of a page of the search
 const LATER = 120;
+const ASKED = ["AvailableTransferSyntaxUID", "PhotometricInterpretation", "SamplesPerPixel", "BitsStored"];
 const STORAGE = "1.2.840.10008.5.1.4.1.1"; // what the UIDs of storage classes begin with
 const VIDEO = /^1\.2\.840\.10008\.1\.2\.4\.10[0-8]/; // what the UIDs of transfer syntaxes of videos begin with
 
@@ -22,7 +24,8 @@ export class StudyView {
   #study;
   #leave;
   #frames = [];
-  #described = null;
+  #described = new Set(); // instances whose metadata was read, or cannot be
+  #rated = null; // series whose rate is known
   #tree = metadataTree();
   #instance = h("p", { class: "metadata-of" });
   #trouble = h("div", {});
@@ -63,42 +66,70 @@ export class StudyView {
     this.series = series;
     this.instances = number(series, TAG.NumberOfSeriesRelatedInstances);
     const uid = text(series, TAG.SeriesInstanceUID);
+    const shown = { label: labelOf(series), modality: text(series, TAG.Modality) };
     const before = again ? this.look.frame : null;
+    if (!before) this.#empty(shown);
     try {
       const url = `${ROOT}/studies/${this.#study}/series/${uid}/instances?limit=${MOST_INSTANCES}`;
-      const instances = await everyPage(`${url}&includefield=AvailableTransferSyntaxUID`, this.#leave);
+      const instances = await everyPage(`${url}&includefield=${ASKED},WindowCenter,WindowWidth`, this.#leave);
       if (this.series !== series) return;
-      fill(this.#trouble);
-      this.#frames = framesOf(this.#study, uid, instances);
-      this.#described = null;
-      const at = before ? this.#frames.findIndex((frame) => isSame(frame, before)) : -1;
-      this.look.show(this.#frames, { label: labelOf(series), modality: text(series, TAG.Modality), at });
+      this.#frames = framesOf(this.#study, uid, instances, shown.modality);
+      this.#described.clear();
+      // Where it was is where the reader is by now.
+      const at = before ? this.#frames.findIndex((frame) => isSameFrame(frame, this.look.frame)) : -1;
+      this.look.show(this.#frames, { ...shown, at });
       await this.#describe();
       if (this.tab === "metadata") await this.#showMetadata();
     } catch (error) {
-      if (!isAbort(error))
-        fill(
-          this.#trouble,
-          failure(error, () => this.open(series)),
-        );
+      if (isAbort(error) || this.series !== series) return;
+      // What is shown stays; the next change asks again.
+      if (before) return void (this.instances = null);
+      this.look.show([], shown);
+      fill(
+        this.#trouble,
+        failure(error, () => this.series === series && this.open(series)),
+      );
     }
   }
 
-  // Windows are relative to what one image of a series says: others rarely say otherwise.
+  // Until it is known what the series holds, nothing of another one is shown under its name.
+  #empty(shown) {
+    this.#frames = [];
+    this.#rated = null;
+    this.look.show([], { ...shown, waits: true });
+    fill(this.#trouble);
+    fill(this.#instance);
+    this.#tree.element.hidden = true;
+  }
+
+  // The metadata of an instance tells what the search does not: windows of frames, and tables in the place of windows.
   async #describe() {
     const { frame } = this.look;
-    if (!frame || this.#described === frame.series) return;
-    this.#described = frame.series;
+    if (!frame || frame.form !== "picture" || this.#described.has(frame.instance)) return;
+    if (frame.window !== undefined && this.#rated === frame.series) return;
+    const frames = this.#frames;
+    this.#described.add(frame.instance);
     try {
       const dataset = await this.#metadataOf(frame);
-      if (this.look.frame?.series !== frame.series) return;
-      this.look.describe(dataset);
-      const told = anywhere(dataset, TAG.RecommendedDisplayFrameRate)[0] ?? anywhere(dataset, TAG.CineRate)[0];
-      const rate = Number.parseFloat(told) || 1000 / Number.parseFloat(anywhere(dataset, TAG.FrameTime)[0]);
-      if (rate > 0) this.look.suggestRate(rate);
+      if (this.#frames !== frames) return;
+      // One that has a table is rarely the only one of its series: what was found of the others does not count.
+      const isTable = values(dataset, TAG.VOILUTSequence).length > 0;
+      for (const each of frames) {
+        if (each.instance === frame.instance) each.window = windowOfFrame(dataset, each.number);
+        else if (isTable && !this.#described.has(each.instance)) each.window = undefined;
+      }
+      this.look.describe();
+      if (this.#rated !== frame.series) this.#rate(dataset, frame.series);
     } catch {
-      // Without it windows cannot be chosen; the pictures show all the same.
+      // Without it numbers may be missing; the pictures show all the same.
     }
+  }
+
+  #rate(dataset, series) {
+    this.#rated = series;
+    const told = anywhere(dataset, TAG.RecommendedDisplayFrameRate)[0] ?? anywhere(dataset, TAG.CineRate)[0];
+    const rate = Number.parseFloat(told) || 1000 / Number.parseFloat(anywhere(dataset, TAG.FrameTime)[0]);
+    if (rate > 0) this.look.suggestRate(rate);
   }
 
   async #showMetadata() {
@@ -110,9 +141,11 @@ export class StudyView {
       const focused = document.activeElement?.dataset?.step;
       fill(this.#instance, this.#stepper(frame, table));
       if (focused) this.#instance.querySelector(`[data-step="${focused}"]`)?.focus();
+      this.#tree.element.hidden = false;
       await this.#tree.show(dataset);
     } catch (error) {
-      if (!isAbort(error)) fill(this.#instance, h("span", { class: "note bad" }, error.message));
+      if (isAbort(error) || this.look.frame !== frame) return;
+      fill(this.#instance, h("span", { class: "note bad" }, error.message));
     }
   }
 
@@ -157,10 +190,6 @@ function labelOf(series) {
   return [text(series, TAG.SeriesNumber), title].filter(Boolean).join(" · ");
 }
 
-function isSame(one, other) {
-  return one.instance === other.instance && one.number === other.number;
-}
-
 // What the archive renders an instance as; asking it would be an error where there is nothing.
 function formOf(sopClass, transferSyntaxes, hasPixels) {
   if (transferSyntaxes.some((uid) => VIDEO.test(uid))) return "video";
@@ -169,7 +198,7 @@ function formOf(sopClass, transferSyntaxes, hasPixels) {
   return sopClass.startsWith(`${STORAGE}.104.`) ? "document" : "none";
 }
 
-function framesOf(study, series, instances) {
+function framesOf(study, series, instances, modality) {
   const frames = [];
   for (const each of instances) {
     const rows = number(each, TAG.Rows) ?? 0;
@@ -177,7 +206,11 @@ function framesOf(study, series, instances) {
     const sopClass = text(each, TAG.SOPClassUID);
     const form = formOf(sopClass, values(each, TAG.AvailableTransferSyntaxUID), rows > 0 && columns > 0);
     const howMany = form === "picture" ? Math.max(1, number(each, TAG.NumberOfFrames) ?? 1) : 1;
-    const instance = { study, series, instance: text(each, TAG.SOPInstanceUID), sopClass, rows, columns, form };
+    // Frames of one instance may have windows of their own, which only its metadata tells: undefined until then.
+    const window = number(each, TAG.NumberOfFrames) > 1 ? undefined : (statedWindow(each) ?? undefined);
+    const grey = { window, beginning: form === "picture" ? beginningOf(each, modality) : null };
+    const described = { sopClass, rows, columns, form, ...grey };
+    const instance = { study, series, instance: text(each, TAG.SOPInstanceUID), ...described };
     for (let frame = 1; frame <= howMany; frame += 1) frames.push({ ...instance, number: frame });
   }
   return frames;

@@ -7,7 +7,10 @@ import { readAnswer } from "./stow_answer.js";
 const AT_ONCE = 3;
 const TYPES = { dicom: "application/dicom", zip: "application/zip" };
 const BUSY = new Set([0, 429, 502, 503, 504]);
-const TRIES = 4;
+const TRIES = 8; // over two minutes: an archive that is started anew is waited for
+const LONGEST_PAUSE = 30_000;
+// A proxy that wants a password answers with its own page, and with a status of success.
+const NOT_OURS = "The answer did not come from the archive. Are you still signed in?";
 
 /** The queue. "change" is dispatched whenever something happened; whoever shows it decides how often to look. */
 export class UploadQueue extends EventTarget {
@@ -123,7 +126,7 @@ export class UploadQueue extends EventTarget {
 
   // The archive is busy or away for a moment: the file goes to the end of the line.
   #later(item) {
-    const pause = 1000 * 2 ** item.tries;
+    const pause = Math.min(1000 * 2 ** item.tries, LONGEST_PAUSE);
     const timer = setTimeout(() => {
       this.resting.delete(item);
       this.#waiting.push(item);
@@ -145,17 +148,14 @@ export class UploadQueue extends EventTarget {
     const answer = readAnswer(request.status, request.response);
     this.stored += answer.stored;
     for (const uid of answer.studies) this.studies.add(uid);
-    const several =
-      item.kind === "zip"
-        ? `${answer.stored} stored${answer.refused.length ? `, ${answer.refused.length} refused: ` : ""}`
-        : "";
-    if (answer.refused.length || request.status >= 400 || !request.status) {
-      const reason =
-        answer.refused[0] ??
-        (request.status ? `The archive answered ${request.status}.` : "The archive cannot be reached.");
-      const refused = request.status === 409 || request.status === 202 || request.status === 400;
-      this.#settle(item, refused ? "refused" : "failed", several + reason);
-    } else this.#settle(item, "stored", several || answer.remarks[0] || "");
+    const several = item.kind === "zip" ? `${answer.stored} stored` : "";
+    const refused = answer.refused.length;
+    // What is not said to be stored is not: a status of success alone may be anybody's.
+    if (refused) {
+      const state = [202, 400, 409].includes(request.status) ? "refused" : "failed";
+      this.#settle(item, state, `${several && `${several}, ${refused} refused: `}${answer.refused[0]}`);
+    } else if (answer.stored) this.#settle(item, "stored", several || answer.remarks[0] || "");
+    else this.#settle(item, "failed", unexplained(request.status));
   }
 
   #settle(item, state, detail) {
@@ -168,4 +168,10 @@ export class UploadQueue extends EventTarget {
   #changed() {
     this.dispatchEvent(new Event("change"));
   }
+}
+
+// Why nothing is stored when the answer names no reason.
+function unexplained(status) {
+  if (!status) return "The archive cannot be reached.";
+  return status < 400 ? NOT_OURS : `The archive answered ${status}.`;
 }

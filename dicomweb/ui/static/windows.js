@@ -1,5 +1,5 @@
 // Windows: what part of the values is shown from black to white (PS3.3 C.11.2).
-import { anywhere, number, TAG, text } from "./dicom.js";
+import { number, TAG, text, values } from "./dicom.js";
 
 const OF_CT = [
   ["Soft tissue", 40, 400],
@@ -21,16 +21,31 @@ const RELATIVE = [
 
 const COLOUR = /^(RGB|YBR|PALETTE)/;
 
-/** The window an image is shown with when nobody chooses one; null for colour, and what is no image. */
-export function windowOf(dataset) {
+/** Where a window of one's own may begin when the image has none; null for colour, and what is no image. */
+export function beginningOf(dataset, modality) {
   const colour = COLOUR.test(text(dataset, TAG.PhotometricInterpretation));
   if (colour || !number(dataset, TAG.Rows) || (number(dataset, TAG.SamplesPerPixel) ?? 1) > 1) return null;
-  const center = Number.parseFloat(anywhere(dataset, TAG.WindowCenter)[0]);
-  const width = Number.parseFloat(anywhere(dataset, TAG.WindowWidth)[0]);
-  if (Number.isFinite(center) && width >= 1) return { center, width };
-  // Nothing is said: the range that is stored is where to begin.
   const range = 2 ** Math.min(16, number(dataset, TAG.BitsStored) ?? 8);
-  return text(dataset, TAG.Modality) === "CT" ? { center: 40, width: 400 } : { center: range / 2, width: range };
+  return modality === "CT" ? { center: 40, width: 400 } : { center: range / 2, width: range };
+}
+
+/** The window that attributes say a picture is shown with: the first that can be used; null when they say none. */
+export function statedWindow(dataset) {
+  // A table goes before windows.
+  if (values(dataset, TAG.VOILUTSequence).length) return null;
+  const widths = values(dataset, TAG.WindowWidth).map(Number.parseFloat);
+  const centers = values(dataset, TAG.WindowCenter).map(Number.parseFloat);
+  const first = widths.findIndex((width, place) => width > 0 && Number.isFinite(centers[place]));
+  // Those of fractions are shown by another function, and their numbers would be rounded away.
+  return widths[first] >= 1 ? { center: centers[first], width: widths[first] } : null;
+}
+
+/** The window of one frame: its own functional group goes before the shared one, and both before the instance. */
+export function windowOfFrame(dataset, frame) {
+  const shared = values(dataset, TAG.SharedFunctionalGroupsSequence)[0];
+  const own = values(dataset, TAG.PerFrameFunctionalGroupsSequence)[frame - 1];
+  const groups = [shared, own].map((group) => values(group, TAG.FrameVOILUTSequence)[0]);
+  return statedWindow(Object.assign({}, dataset, ...groups));
 }
 
 /** Presets of a modality: [name, window]. */

@@ -82,14 +82,26 @@ export async function worklistPage(main, asked, leave) {
 
   const load = async (quietly = false) => {
     waiting?.abort();
-    waiting = new AbortController();
+    const own = (waiting = new AbortController());
     try {
-      const found = await json(`${API}/worklist?${parameters()}`, { signal: waiting.signal });
+      const found = await json(`${API}/worklist?${parameters()}`, { signal: own.signal });
+      if (!found.length && page) {
+        page -= 1; // everything on it is gone
+        return await load(quietly);
+      }
       draw(found.slice(0, PAGE_SIZE), found.length > PAGE_SIZE);
       if (!quietly) announce(`${Math.min(found.length, PAGE_SIZE)} items`);
     } catch (error) {
       if (!isAbort(error)) fill(place, failure(error, load));
+    } finally {
+      if (waiting === own) waiting = null;
     }
+  };
+  // A press that comes before the page it was meant for turns nothing.
+  const turn = (by) => {
+    if (waiting || page + by < 0) return;
+    page += by;
+    load();
   };
   const parameters = () => {
     const given = [`limit=${PAGE_SIZE + 1}`, `offset=${page * PAGE_SIZE}`];
@@ -147,24 +159,29 @@ export async function worklistPage(main, asked, leave) {
           "What is added here, or comes in by import, is what modalities are given to do.",
         ),
       );
-    const turn = (by) => ((page += by), load());
     const pager = h(
       "nav",
       { class: "pager", "aria-label": "Pages", hidden: !page && !more },
       h(
         "button",
-        { type: "button", class: "button", disabled: !page, on: { click: () => turn(-1) } },
+        {
+          type: "button",
+          class: "button",
+          disabled: !page,
+          data: { action: "previous" },
+          on: { click: () => turn(-1) },
+        },
         icon(ICONS.back),
         "Previous",
       ),
       h(
         "button",
-        { type: "button", class: "button", disabled: !more, on: { click: () => turn(1) } },
+        { type: "button", class: "button", disabled: !more, data: { action: "next" }, on: { click: () => turn(1) } },
         "Next",
         icon(ICONS.next),
       ),
     );
-    return replaceTable(place, h("div", {}, table("Worklist", columns({ edit, remove }), items, path), pager));
+    return replaceTable(place, table("Worklist", columns({ edit, remove }), items, path), pager);
   };
   leave.addEventListener("abort", () => waiting?.abort());
   await load(true);
