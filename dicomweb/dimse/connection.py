@@ -12,6 +12,7 @@ Facts this module keeps:
 """
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Iterable
 from typing import Any, Final
@@ -170,7 +171,13 @@ class Connection:
 
     def kill(self) -> None:
         """Close at once; what was not sent is lost."""
-        self._writer.transport.abort()
+        abort(self._writer)
+
+
+def abort(writer: asyncio.StreamWriter) -> None:
+    """Close a connection at once; one over TLS that is gone already fails on that in early Python 3.11."""
+    with contextlib.suppress(AttributeError):
+        writer.transport.abort()
 
 
 def _prepare(writer: asyncio.StreamWriter) -> None:

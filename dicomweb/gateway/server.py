@@ -24,7 +24,7 @@ from typing import Any, Final
 from dicomweb import logs
 from dicomweb.dimse.acceptor import accept
 from dicomweb.dimse.association import Association
-from dicomweb.dimse.connection import READ_LIMIT
+from dicomweb.dimse.connection import READ_LIMIT, abort
 from dicomweb.dimse.errors import AssociationError, PeerTimeout
 from dicomweb.dimse.negotiation import Acceptance, Proposal, Rejection, shown_title
 from dicomweb.gateway.admission import HINTS, REASONS, STOPPING, Admission, Caller
@@ -123,7 +123,7 @@ class Server:
         if self._has_room():
             self._begin(self._serve(reader, writer, listening_on))
         else:
-            writer.transport.abort()
+            abort(writer)
 
     def _taken(self, connection: socket.socket, *, tls: ssl.SSLContext, listening_on: str) -> None:
         """Have a connection to the TLS port served, its handshake included."""
@@ -182,7 +182,7 @@ class Server:
                 await self._associate(association)
         finally:
             self._places_taken -= has_place
-            writer.transport.abort()  # nothing is left open, whatever happened
+            abort(writer)  # nothing is left open, whatever happened
 
     async def _negotiate(self, proposal: Proposal, caller: Caller) -> Acceptance | Rejection:
         try:

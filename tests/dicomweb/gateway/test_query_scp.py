@@ -347,7 +347,7 @@ async def test_ten_thousand_matches_come_in_order_and_in_bounded_memory(archive:
             if len(found) % 500 == 0:
                 blocks.append(sys.getallocatedblocks())
         assert found == [f"1.8.{number}" for number in range(10_000, 0, -1)]
-        assert max(blocks) - blocks[1] < 150_000  # two pages; all rows would take over a million
+        assert max(blocks[1:]) - blocks[1] < 150_000  # two pages; all rows would take over a million
 
 
 async def streamed(port: int, keys: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from dicomweb.dimse.connection import abort
 from dicomweb.dimse.errors import PeerUnreachable
 from dicomweb.gateway.server import UNDECIDED
 from storage.archive import Archive
@@ -79,7 +80,7 @@ async def test_a_peer_without_a_certificate_is_not_let_in(
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port, ssl=without)
         with contextlib.suppress(OSError):  # with TLS 1.3 a client is done before it is judged
             assert await reader.read() == b""
-        writer.transport.abort()
+        abort(writer)
         await until(lambda: count(served) == 0)
         assert served.gateway.metrics.value("dicomweb_dimse_associations_total", outcome="accepted", reason="") == 0
 
