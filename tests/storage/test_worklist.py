@@ -3,13 +3,11 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from storage.database import connect
 from storage.errors import NotFound
 from storage.json_values import values_of
 from storage.performed_steps import PerformedSteps, StepExists, StepFilter, StepIsFinal, WrongStatus
@@ -22,26 +20,6 @@ ALL = WorklistQuery()
 OPEN = WorklistQuery(finished=False)
 STATUS = tag("ScheduledProcedureStepStatus")
 STEPS = tag("ScheduledProcedureStepSequence")
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Any]:
-    """Connections to an empty database."""
-    pool = await connect(database_url)
-    yield pool
-    await pool.close()
-
-
-@pytest.fixture
-def worklist(pool: Any) -> Worklist:
-    """An empty worklist."""
-    return Worklist(pool)
-
-
-@pytest.fixture
-def performed(pool: Any) -> PerformedSteps:
-    """No performed steps yet."""
-    return PerformedSteps(pool)
 
 
 async def statuses(worklist: Worklist, query: WorklistQuery = ALL) -> list[str]:

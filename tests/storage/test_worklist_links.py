@@ -1,13 +1,12 @@
 """Which scheduled step a performed one belongs to: by study, order, step and patient, and never by less."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
-from storage.database import connect, sql
+from storage.database import sql
 from storage.migrate import known_migrations, migrate
 from storage.performed_steps import PerformedSteps
 from storage.worklist import Worklist
@@ -15,26 +14,6 @@ from storage.worklist_matching import WorklistQuery
 from tests.storage.indexed import dataset
 from tests.storage.test_worklist import ended, in_progress, statuses
 from tests.storage.worklist_items import item, step
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Any]:
-    """Connections to an empty database."""
-    pool = await connect(database_url)
-    yield pool
-    await pool.close()
-
-
-@pytest.fixture
-def worklist(pool: Any) -> Worklist:
-    """An empty worklist."""
-    return Worklist(pool)
-
-
-@pytest.fixture
-def performed(pool: Any) -> PerformedSteps:
-    """No performed steps yet."""
-    return PerformedSteps(pool)
 
 
 def begun(patient_id: str | None = "P1", **request: Any) -> dict[str, Any]:
