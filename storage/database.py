@@ -25,7 +25,7 @@ import asyncpg
 import orjson
 from asyncpg.pool import PoolAcquireContext, PoolConnectionProxy
 
-from storage.errors import ArchiveError, OutOfSpace, QueryTooBroad, Unavailable
+from storage.errors import OutOfSpace, QueryTooBroad, Unavailable, WrongDatabaseUrl
 
 Result = TypeVar("Result")
 
@@ -56,10 +56,6 @@ WRONG_URL: tuple[type[Exception], ...] = (
     asyncpg.CantChangeRuntimeParamError,
     asyncpg.InvalidParameterValueError,
 )
-
-
-class WrongDatabaseUrl(ArchiveError):
-    """The database URL is none, or says what driver or server do not take; the message shows nothing of it."""
 
 
 def connection_lost(error: BaseException) -> bool:

@@ -68,6 +68,10 @@ class InUse(ArchiveError):
     """The data folder is used by another running instance."""
 
 
+class WrongDatabaseUrl(ArchiveError):
+    """The database URL is none, or says what driver or server do not take; the message shows nothing of it."""
+
+
 class ForeignFiles(ArchiveError):
     """The files in the data folder are not those that the database knows."""
 

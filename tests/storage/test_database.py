@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from storage import database
-from storage.errors import OutOfSpace, QueryTooBroad, Unavailable
+from storage.errors import OutOfSpace, QueryTooBroad, Unavailable, WrongDatabaseUrl
 from tests.storage.servers import UNUSABLE_URLS
 
 
@@ -167,7 +167,7 @@ async def test_server_or_database_that_is_not_there(database_url: str, tmp_path:
 @pytest.mark.parametrize("url", UNUSABLE_URLS)
 async def test_a_url_that_cannot_be_used_is_named_without_its_password(url: str) -> None:
     """It is not waited for, as a database that does not answer is, and no piece of it is shown."""
-    with pytest.raises(database.WrongDatabaseUrl, match="percent-encoded") as refused:
+    with pytest.raises(WrongDatabaseUrl, match="percent-encoded") as refused:
         await database.connect(url)
     said = "".join(traceback.format_exception(refused.value))
     assert "tell" not in said and "nobody" not in said
@@ -176,7 +176,7 @@ async def test_a_url_that_cannot_be_used_is_named_without_its_password(url: str)
 @pytest.mark.parametrize("parameter", ["connect_timeout=10", "client_encoding=none", "server_version=1"])
 async def test_a_parameter_that_the_server_does_not_take_is_a_wrong_url(database_url: str, parameter: str) -> None:
     """Parameters that the driver does not know become settings of the session, and some are none."""
-    with pytest.raises(database.WrongDatabaseUrl, match="parameters"):
+    with pytest.raises(WrongDatabaseUrl, match="parameters"):
         await database.connect(f"{database_url}{'&' if '?' in database_url else '?'}{parameter}")
 
 

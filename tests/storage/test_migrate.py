@@ -8,8 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from storage.database import WrongDatabaseUrl
-from storage.errors import SchemaMismatch, Unavailable
+from storage.errors import SchemaMismatch, Unavailable, WrongDatabaseUrl
 from storage.migrate import known_migrations, migrate, require_version
 from tests.storage.servers import UNUSABLE_URLS
 
