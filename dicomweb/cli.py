@@ -35,6 +35,9 @@ FAILED = 1
 PIPE_CLOSED = 141
 """What a shell says of a tool that SIGPIPE ended."""
 
+SAFE_PATH = "PYTHONSAFEPATH"
+"""Set, no Python that this one starts looks for modules in the current folder: a `storage.py` there would be run."""
+
 OUTPUTS = (1, 2)
 """Standard output and standard error."""
 
@@ -54,6 +57,7 @@ def make_app(names: Sequence[str] = tuple(COMMANDS)) -> App:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command that the arguments (by default those of the process) name; ends the process."""
+    os.environ[SAFE_PATH] = "1"
     try:
         try:
             _run(list(sys.argv[1:] if arguments is None else arguments))

@@ -150,6 +150,7 @@ def start_server(
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("DICOMWEB_")}
     command = [
         sys.executable,
+        "-P",  # as the installed command does, look for no modules in the current folder
         "-m",
         "dicomweb.cli",
         "serve",

@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.builders import ct_slice
-from tests.live_server import REPOSITORY, LiveServer, free_port
+from tests.builders import ct_slice, dicom_file
+from tests.live_server import REPOSITORY, LiveServer, free_port, running_server
 
 Serve = Callable[..., LiveServer]
 
@@ -196,3 +196,22 @@ def test_no_password_is_on_a_command_line_or_in_the_environment(serve: Serve, da
         pytest.skip("needs /proc")
     for part in ("cmdline", "environ"):
         assert database_url.encode() not in (process / part).read_bytes()
+
+
+def test_no_process_runs_what_lies_in_the_current_folder(tmp_path: Path) -> None:
+    """Neither the children of `dicomweb serve` nor the readers of `dicomweb reindex` import from where they start."""
+    for name in ("storage", "dicomweb", "uvloop", "socket", "multiprocessing", "json"):
+        (tmp_path / f"{name}.py").write_text(
+            f"open({str(tmp_path / 'ran')!r}, 'a').write('{name} ')\nraise SystemExit(9)\n"
+        )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("DICOMWEB_")}
+    environment |= {"PYTHONPATH": str(REPOSITORY)}
+    with running_server(tmp_path / "data") as server:
+        answer = httpx2.post(
+            f"{server.root}/studies", content=dicom_file(), headers={"Content-Type": "application/dicom"}
+        )
+        assert answer.status_code == 200, answer.text
+    command = [sys.executable, "-P", "-m", "dicomweb", "reindex", "--data-dir", str(tmp_path / "data")]
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "1 files indexed, 0 could not be.\n"), ended.stderr
+    assert not (tmp_path / "ran").exists()
