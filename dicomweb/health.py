@@ -13,6 +13,7 @@ from dicomweb.metrics import show_metrics
 from dicomweb.urls import base_url
 from dicomweb.version import program_version
 from storage.errors import Unavailable
+from storage.stocktaking import advice, unindexed_files
 
 
 async def show_live(request: Request) -> Response:
@@ -26,8 +27,11 @@ async def show_ready(request: Request) -> Response:
 
 
 async def show_health(request: Request) -> Response:
-    """Answer with the state, the version, and the DICOMweb root as this request sees it."""
-    return _answer(await _state(request) | {"version": program_version(), "base_url": base_url(request)})
+    """Answer with the state, the version, the DICOMweb root as this request sees it, and what the index lacks."""
+    state = await _state(request)
+    if "failed" not in state and (number := await unindexed_files(request.app.state.archive.pool)):
+        state["advice"] = advice(number)
+    return _answer(state | {"version": program_version(), "base_url": base_url(request)})
 
 
 async def _state(request: Request) -> dict[str, str]:

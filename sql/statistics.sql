@@ -22,3 +22,10 @@ SELECT state, count(*) AS number FROM commitments GROUP BY state;
 
 -- name: newest_change
 SELECT coalesce(max(sequence), 0) FROM changes;
+
+-- name: write_stock
+INSERT INTO stock (unindexed_files) VALUES ($1)
+ON CONFLICT (one) DO UPDATE SET unindexed_files = excluded.unindexed_files, counted_at = now();
+
+-- name: unindexed_files
+SELECT coalesce((SELECT unindexed_files FROM stock), 0);

@@ -39,6 +39,8 @@ class Statistics:
         How many there are.
     stored_bytes : int
         Of all files.
+    unindexed_files : int
+        Without a row, when that was last counted.
     estimated : bool
         Whether `stored_bytes` was estimated.
     database_version : str
@@ -54,6 +56,7 @@ class Statistics:
     instances: int
     stored_bytes: int
     estimated: bool
+    unindexed_files: int
     database_version: str
     database_bytes: int
     jobs: dict[str, int]
@@ -95,6 +98,7 @@ class StatisticsReader:
                 **counts,
                 stored_bytes=stored,
                 estimated=estimated,
+                unindexed_files=await connection.fetchval(sql("unindexed_files")),
                 database_version=facts["version"],
                 database_bytes=facts["bytes"],
                 jobs=await _by_state(connection, "jobs_by_state"),

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Literal
 
 from storage.archive import Archive
@@ -13,6 +12,7 @@ from storage.index import Arrival
 from storage.part10 import FileSource
 from storage.record import Record, read_record
 from storage.removal import lock_studies_of, remove_rows
+from storage.stocktaking import unindexed
 
 Kind = Literal["missing", "damaged", "unreadable", "unindexed", "miscounted"]
 _ROWS = 500
@@ -52,8 +52,8 @@ async def verify(archive: Archive) -> AsyncIterator[Finding | int]:
             checked += 1
         last = rows[-1]["id"]
         yield checked
-    async for finding in _unindexed(archive):
-        yield finding
+    async for name in unindexed(archive):
+        yield Finding("unindexed", name, "no row of the index names this file")
     for row in await archive.pool.fetch(sql("wrong_counters"), timeout=ADMINISTRATIVE):
         yield Finding("miscounted", row["study_instance_uid"], "the counters of the study are wrong")
 
@@ -72,17 +72,6 @@ def _examine(archive: Archive, row: Any) -> Finding | None:
     if sha256 != row["sha256"]:
         return Finding("damaged", row["blob"], f"instance {uids} has another SHA-256 than when stored", row["id"])
     return None
-
-
-async def _unindexed(archive: Archive) -> AsyncIterator[Finding]:
-    """Yield files without a row; a file on its way in still has its staging link and is passed over."""
-    names = archive.blobs.names()
-    while batch := await archive.blobs.run(lambda: list(islice(names, _ROWS))):
-        under_way = set(await archive.blobs.run(archive.blobs.staged))
-        rows = await archive.pool.fetch(sql("blobs_with_rows"), batch)
-        rows += await archive.pool.fetch(sql("discarded_blobs"))  # the next start deletes those
-        for name in sorted(set(batch) - under_way - {row["blob"] for row in rows}):
-            yield Finding("unindexed", name, "no row of the index names this file")
 
 
 async def repair(archive: Archive, finding: Finding) -> str:

@@ -19,6 +19,7 @@ from dicomweb.urls import base_url
 from dicomweb.version import program_version
 from storage.errors import Unavailable
 from storage.statistics import Statistics
+from storage.stocktaking import advice
 
 if TYPE_CHECKING:
     from storage.archive import Archive
@@ -48,6 +49,8 @@ async def show_status(request: Request) -> Response:
                 "instances": statistics.instances,
                 "bytes": statistics.stored_bytes,
                 "bytes_estimated": statistics.estimated,
+                "unindexed_files": statistics.unindexed_files,
+                "advice": advice(statistics.unindexed_files),
             },
             "database": {"ok": True, "version": statistics.database_version, "bytes": statistics.database_bytes},
             "jobs": statistics.jobs,
@@ -118,7 +121,13 @@ SCHEMAS: dict[str, Any] = {
         dicomweb_root={"type": "string", "description": "As this client sees it."},
         viewer={"type": "boolean", "description": "Whether a viewer is served at /viewer."},
         archive=_part(
-            studies=_COUNT, series=_COUNT, instances=_COUNT, bytes=_COUNT, bytes_estimated={"type": "boolean"}
+            studies=_COUNT,
+            series=_COUNT,
+            instances=_COUNT,
+            bytes=_COUNT,
+            bytes_estimated={"type": "boolean"},
+            unindexed_files=_COUNT | {"description": "Stored files that the index does not know."},
+            advice={"type": "string", "description": "What to do about them; empty when there are none."},
         )
         | {"type": ["object", "null"], "description": "Null while the database does not answer."},
         database=_part(ok={"type": "boolean"}, version={"type": ["string", "null"]}, bytes=_BYTES),

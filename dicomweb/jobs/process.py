@@ -8,6 +8,7 @@ import signal
 
 from dicomweb.child_process import be_child
 from dicomweb.garbage import tune_garbage_collector
+from dicomweb.jobs.stock import keep_stock
 from dicomweb.jobs.worker import JobWorker
 from dicomweb.lifeline import Orders, show_life
 from storage.archive import Archive
@@ -23,7 +24,12 @@ async def serve(orders: Orders, archive: Archive) -> None:
     worker = JobWorker(archive, settings)
     tasks = [
         asyncio.create_task(each)
-        for each in (worker.run(), listen(settings.database_url, worker.wake), show_life(orders.life))
+        for each in (
+            worker.run(),
+            listen(settings.database_url, worker.wake),
+            keep_stock(archive),
+            show_life(orders.life),
+        )
     ]
     tune_garbage_collector()
     stopped = asyncio.create_task(stop.wait())
