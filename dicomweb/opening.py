@@ -18,8 +18,9 @@ from typing import Any
 from dicomweb.settings import Settings, SettingsError
 from storage.archive import Archive
 from storage.data_folder import DataFolder
+from storage.database import reach
 from storage.embedded import EmbeddedPostgres
-from storage.errors import InUse
+from storage.errors import InUse, NotFound
 from storage.migrate import migrate
 from storage.sweep import sweep
 
@@ -50,8 +51,10 @@ async def open_archive(settings: Settings, *, exclusive: bool = False, create: b
 
     Raises
     ------
+    NotFound
+        There is no archive in the folder.
     SettingsError
-        There is no archive in the folder, or the running server uses another database.
+        The running server uses another database.
     InUse
         Another process holds the folder and cannot be joined.
     ForeignFiles
@@ -61,7 +64,7 @@ async def open_archive(settings: Settings, *, exclusive: bool = False, create: b
     """
     path = settings.data_dir.expanduser().resolve()
     if not create and not (path / "blobs").is_dir():
-        raise SettingsError(f"There is no archive in {path}; name its data folder with --data-dir.")
+        raise NotFound(f"There is no archive in {path}; name its data folder with --data-dir.")
     async with AsyncExitStack() as stack:
         held = None if exclusive else await _hold_or_join(path)
         if held is None:
@@ -131,7 +134,7 @@ async def _own_database(settings: Settings, path: Path, stack: AsyncExitStack) -
         embedded = EmbeddedPostgres(path / "postgres")
         stack.callback(embedded.stop)
         url = await asyncio.to_thread(embedded.start)
-    await migrate(url)
+    await reach(url, lambda: migrate(url))
     return url
 
 

@@ -18,7 +18,6 @@ import shutil
 import signal
 import socket
 import sys
-import time
 from collections.abc import Awaitable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,9 +33,9 @@ from dicomweb.urls import MOUNT
 from dicomweb.version import program_version
 from storage.blobs import LocalBlobs
 from storage.data_folder import DataFolder
-from storage.database import connect
+from storage.database import connect, reach
 from storage.embedded import EmbeddedPostgres
-from storage.errors import ArchiveError, Unavailable
+from storage.errors import ArchiveError
 from storage.migrate import migrate
 from storage.sweep import sweep
 
@@ -139,16 +138,13 @@ class Supervisor:
 
     async def _prepare(self, url: str, folder: DataFolder) -> None:
         """Bring the schema up to date and clean up after the last run."""
-        deadline = time.monotonic() + (DATABASE_PATIENCE if self.settings.database_url else 0)
-        while True:
-            try:
-                applied = await migrate(url)
-                break
-            except Unavailable as error:
-                if self._stopping.is_set() or time.monotonic() > deadline:
-                    raise
-                logger.warning("%s; trying again", error)
-                await _any_of(self._stopping.wait(), seconds=1)
+        applied = await reach(
+            url,
+            lambda: migrate(url),
+            seconds=DATABASE_PATIENCE if self.settings.database_url else 0,
+            failed=lambda error: logger.warning("%s; trying again", error),
+            stopped=self._stopping.is_set,
+        )
         if applied:
             logger.info("the schema of the database was brought up to date: %s", ", ".join(applied))
         if folder.has_guests():

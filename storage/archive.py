@@ -1,7 +1,6 @@
 """The archive: the one door to what is stored. It knows DICOM, PostgreSQL and files; neither HTTP nor DIMSE."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,15 +78,10 @@ class Archive:
         Unavailable
             The database did not answer for `patience` seconds; it may just be starting again.
         """
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                pool = await database.connect(database_url, max_size=connections)
-                return cls(pool, LocalBlobs(folder / "blobs"), policy, pixel_threads)
-            except Unavailable:
-                if time.monotonic() >= deadline:
-                    raise
-                await asyncio.sleep(0.5)
+        pool = await database.reach(
+            database_url, lambda: database.connect(database_url, max_size=connections), seconds=patience
+        )
+        return cls(pool, LocalBlobs(folder / "blobs"), policy, pixel_threads)
 
     async def close(self) -> None:
         """Finish what is being written and let go of the database."""

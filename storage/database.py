@@ -15,6 +15,7 @@ import asyncio
 import itertools
 import random
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
@@ -33,6 +34,8 @@ COMMAND_WITHIN = 60.0
 """Seconds for one statement: the largest batch takes a few, the commit of a busy disk included."""
 CONNECTION_WITHIN = 30.0
 """Seconds until the pool gives a connection, a new one included: clients give up after about as long."""
+REACH_EVERY = 0.5
+"""Seconds between two attempts to reach a database that does not answer yet."""
 ADMINISTRATIVE = 86_400.0
 """Seconds for a statement that reads or writes a whole index: a day, which is to say no limit."""
 
@@ -240,6 +243,55 @@ def connecting() -> Iterator[None]:
             "postgresql://user:password@host:5432/database, with special characters in the password percent-encoded "
             "(/ as %2F, # as %23, ? as %3F, @ as %40), a port up to 65535, and parameters that PostgreSQL knows"
         ) from None
+
+
+async def reach(
+    url: str,
+    attempt: Callable[[], Awaitable[Result]],
+    *,
+    seconds: float = 0.0,
+    failed: Callable[[Unavailable], None] = lambda _: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Result:
+    """Return what `attempt` gives; while the database does not answer it is made again.
+
+    Parameters
+    ----------
+    url
+        Of the database.
+    attempt
+        Raises Unavailable while it does not answer.
+    seconds
+        How long it is tried; once at the least.
+    failed
+        Told of each failure that is followed by another attempt.
+    stopped
+        Whether to give up now.
+
+    Raises
+    ------
+    Unavailable
+        It did not answer; the message says for how long that was tried, and what to check.
+    """
+    began = time.monotonic()
+    while True:
+        try:
+            return await attempt()
+        except Unavailable as error:
+            tried = time.monotonic() - began
+            if tried >= seconds or stopped():
+                raise Unavailable(f"{str(error).rstrip('.')}; tried for {tried:.0f} s. {_to_check(url)}") from error
+            failed(error)
+        await asyncio.sleep(REACH_EVERY)
+
+
+def _to_check(url: str) -> str:
+    if "host=/" in url or "host=%2F" in url:  # a socket: the database that comes along
+        return "The log of the database is postgres.log in the data folder."
+    return (
+        "Check that PostgreSQL runs where --database-url says (host, port, user, password), that it lets this machine "
+        "in (listen_addresses, pg_hba.conf), and that no firewall is between."
+    )
 
 
 async def connect(

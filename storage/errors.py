@@ -45,7 +45,7 @@ class OutOfSpace(ArchiveError):
 
 
 class NotFound(ArchiveError):
-    """The study, series, instance, frame or bulk data value is not in the archive."""
+    """The study, series, instance, frame or bulk data value is not in the archive, or the archive itself not there."""
 
 
 class InvalidQuery(ArchiveError):
