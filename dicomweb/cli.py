@@ -12,13 +12,17 @@ from importlib import import_module
 
 from cyclopts import App
 
+from dicomweb.exit_status import ExitStatus, status_of
 from dicomweb.settings import SettingsError, unknown_variables
 from dicomweb.version import program_version
 from storage.errors import ArchiveError
 
 COMMANDS: Mapping[str, str] = {
     "serve": "dicomweb.commands.serve:serve",
+    "status": "dicomweb.commands.status:status",
+    "studies": "dicomweb.commands.studies:studies",
     "import": "dicomweb.commands.import_:import_",
+    "export": "dicomweb.commands.export:export",
     "check": "dicomweb.commands.check:check",
     "reindex": "dicomweb.commands.reindex:reindex",
     "peers": "dicomweb.commands.peers:peers",
@@ -27,13 +31,10 @@ COMMANDS: Mapping[str, str] = {
     "migrate": "dicomweb.commands.migrate:migrate",
     "viewer": "dicomweb.commands.viewer:viewer",
     "worklist": "dicomweb.commands.worklist:worklist",
+    "config": "dicomweb.commands.config:config",
+    "completion": "dicomweb.commands.completion:completion",
 }
 """Name of the command to the function that is it."""
-
-WRONG_USE = 2
-FAILED = 1
-PIPE_CLOSED = 141
-"""What a shell says of a tool that SIGPIPE ended."""
 
 SAFE_PATH = "PYTHONSAFEPATH"
 """Set, no Python that this one starts looks for modules in the current folder: a `storage.py` there would be run."""
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         if not _abandon_closed_outputs():
             raise  # it was a connection
-        sys.exit(PIPE_CLOSED)
+        sys.exit(ExitStatus.PIPE_CLOSED)
 
 
 def _run(given: Sequence[str]) -> None:
@@ -76,14 +77,11 @@ def _run(given: Sequence[str]) -> None:
     wanted = [given[0]] if given and given[0] in COMMANDS else tuple(COMMANDS)
     try:
         make_app(wanted)(given)
-    except SettingsError as error:
+    except (SettingsError, ArchiveError) as error:
         sys.stderr.write(f"dicomweb: {error}\n")
-        sys.exit(WRONG_USE)
-    except ArchiveError as error:
-        sys.stderr.write(f"dicomweb: {error}\n")
-        sys.exit(FAILED)
+        sys.exit(status_of(error))
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(ExitStatus.INTERRUPTED)
 
 
 def _flush() -> None:

@@ -38,6 +38,8 @@ SHOWN = (ArchiveError, OSError, TypeError, AttributeError, NameError, ImportErro
 """Errors whose messages speak of code or of the machine, never of the values in a data set."""
 QUIET_PATHS = ("/health", "/metrics")
 """Asked every few seconds by machines: logged at level debug, unless something is wrong."""
+QUIET_ROUTES = re.compile(r"/frames/|/(?:rendered|thumbnail)\Z")
+"""Asked hundreds of times by a viewer that opens a study: so are these."""
 OURS = ("dicomweb", "storage")
 """Loggers that follow `log_level`; of libraries only warnings and worse are logged, for some tell URLs and values."""
 LONGEST_PATH = 512
@@ -160,8 +162,8 @@ def _count(scope: Scope) -> dict[str, int] | None:
 
 def _log(exchange: Exchange, app: Starlette | None) -> None:
     failed = exchange.status >= 500 or not exchange.complete
-    quiet = exchange.path.startswith(QUIET_PATHS) and not failed
-    level = logging.WARNING if failed else logging.DEBUG if quiet else logging.INFO
+    often = exchange.path.startswith(QUIET_PATHS) or (QUIET_ROUTES.search(exchange.route) and exchange.status < 400)
+    level = logging.WARNING if failed else logging.DEBUG if often else logging.INFO
     if not logger.isEnabledFor(level):
         return
     fields: dict[str, Any] = {

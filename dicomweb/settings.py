@@ -282,6 +282,23 @@ class Settings(BaseSettings):
         )
 
 
+GROUPS: Mapping[str, str] = {
+    "Server": "host",
+    "What is taken and answered": "duplicates",
+    "Limits": "max_requests_in_flight",
+    "Viewer": "viewer_dir",
+    "DIMSE": "dimse",
+    "Commitment, availability and worklist": "commitment_downstream",
+}
+"""Name of a group of settings to the first of them, in their order: for whoever reads all of them."""
+
+
+def group_of(name: str) -> str:
+    """Return the name of the group that a setting belongs to."""
+    names = list(Settings.model_fields)
+    return [group for group, first in GROUPS.items() if names.index(first) <= names.index(name)][-1]
+
+
 def ae_title(text: str) -> str:
     """Return an AE title without the spaces around it, which mean nothing; raises ValueError when it is none.
 

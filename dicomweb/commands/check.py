@@ -2,29 +2,26 @@
 
 import asyncio
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import orjson
 from cyclopts import Parameter
 
-from dicomweb.commands.flags import ConfigFile
-from dicomweb.settings import Settings, load
+from dicomweb.commands.location import DEFAULT, Location
+from dicomweb.commands.printing import Json, say
+from dicomweb.exit_status import ExitStatus
+from dicomweb.settings import Settings
 
 if TYPE_CHECKING:
     from storage.archive import Archive
     from storage.verify import Finding
 
-FINDINGS_LEFT = 1
-
 
 def check(
     *,
     repair: Annotated[bool, Parameter(negative=())] = False,
-    json: Annotated[bool, Parameter(negative=())] = False,
-    data_dir: Path | None = None,
-    database_url: str | None = None,
-    config: ConfigFile = None,
+    json: Json = False,
+    at: Location = DEFAULT,
 ) -> None:
     """Compare every stored file with the index: its size, its SHA-256, files without a row, rows without a file.
 
@@ -38,19 +35,15 @@ def check(
         Mend what is found; no file is ever deleted.
     json
         Write each finding as one line of JSON.
-    data_dir
-        Folder of the archive.
-    database_url
-        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
     """
-    settings = load({"data_dir": data_dir, "database_url": database_url}, config)
-    sys.exit(asyncio.run(_check(settings, repairing=repair, as_json=json)))
+    sys.exit(asyncio.run(_check(at.settings(), repairing=repair, as_json=json)))
 
 
 async def _check(settings: Settings, *, repairing: bool, as_json: bool) -> int:
     from dicomweb.opening import open_archive
     from dicomweb.progress import Progress
     from storage.database import ADMINISTRATIVE
+    from storage.stocktaking import take_stock
     from storage.verify import Finding, verify
 
     found = left = checked = 0
@@ -67,9 +60,10 @@ async def _check(settings: Settings, *, repairing: bool, as_json: bool) -> int:
                 found += 1
                 left += done is None
                 progress.tell(_line(item, done, as_json=as_json))
+        await take_stock(archive)
     repaired = f", {found - left:,} repaired" if repairing else ""
-    sys.stderr.write(f"{checked:,} files checked, {found:,} findings{repaired}.\n")
-    return FINDINGS_LEFT if left else 0
+    say(f"{checked:,} files checked, {found:,} findings{repaired}.")
+    return ExitStatus.INCOMPLETE if left else ExitStatus.DONE
 
 
 async def _repair(archive: "Archive", finding: "Finding") -> str | None:
@@ -80,7 +74,7 @@ async def _repair(archive: "Archive", finding: "Finding") -> str | None:
     try:
         return await repair(archive, finding)
     except (ArchiveError, OSError) as error:
-        sys.stderr.write(f"{finding.what} cannot be repaired: {error}\n")
+        say(f"{finding.what} cannot be repaired: {error}")
         return None
 
 

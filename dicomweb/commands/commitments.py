@@ -1,15 +1,14 @@
 """`dicomweb commitments`: storage commitments asked of the archive, and reports sent again."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-import orjson
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from dicomweb.commands.location import DEFAULT, Location
+from dicomweb.commands.printing import Json, write, write_either, write_json
 from dicomweb.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ commitments = App(
     Example: dicomweb commitments list --state parked""",
 )
 StateName = Literal["checking", "asking", "reporting", "reported", "parked"]
-Json = Annotated[bool, Parameter(negative=())]
 
 
 @commitments.command(name="list")
@@ -63,7 +61,7 @@ def show(number: int, *, json: Json = False, at: Location = DEFAULT) -> None:
 
 
 @commitments.command
-def resend(number: int, *, at: Location = DEFAULT) -> None:
+def resend(number: int, *, json: Json = False, at: Location = DEFAULT) -> None:
     """Have a report delivered now, as often and as long as a new one is tried; the running server does it.
 
     Example: dicomweb commitments resend 17
@@ -72,8 +70,10 @@ def resend(number: int, *, at: Location = DEFAULT) -> None:
     ----------
     number
         As listed.
+    json
+        Write the commitment as JSON, as /api/commitments does.
     """
-    asyncio.run(_resend(at.settings(), number))
+    asyncio.run(_resend(at.settings(), number, json))
 
 
 @asynccontextmanager
@@ -90,8 +90,7 @@ async def _list(settings: Settings, state: StateName | None, limit: int, as_json
 
     async with _open(settings) as table:
         for commitment in await table.newest(states=[state] if state else [], limit=limit):
-            line = orjson.dumps(shown(commitment)).decode() if as_json else _line(commitment)
-            sys.stdout.write(line + "\n")
+            write_either(shown(commitment), _line(commitment), as_json=as_json)
 
 
 async def _show(settings: Settings, number: int, as_json: bool) -> None:
@@ -101,18 +100,21 @@ async def _show(settings: Settings, number: int, as_json: bool) -> None:
         commitment = await table.get(number)
         references = [shown_reference(reference) for reference in await table.references(number)]
     if as_json:
-        sys.stdout.write(orjson.dumps(shown(commitment) | {"instances": references}).decode() + "\n")
+        write_json(shown(commitment) | {"instances": references})
         return
-    sys.stdout.write(f"{_line(commitment)}\ntransaction {commitment.transaction_uid}\n")
+    write(_line(commitment), f"transaction {commitment.transaction_uid}")
     for reference in references:
         reason = f" {reference['failure_reason']} {reference['meaning']}" if reference["failure_reason"] else ""
-        sys.stdout.write(f"{reference['sop_instance_uid']} {reference['outcome']}{reason}\n")
+        write(f"{reference['sop_instance_uid']} {reference['outcome']}{reason}")
 
 
-async def _resend(settings: Settings, number: int) -> None:
+async def _resend(settings: Settings, number: int, as_json: bool) -> None:
+    from dicomweb.api.commitments import shown
+
     async with _open(settings) as table:
         commitment = await table.resend(number)
-    sys.stdout.write(f"The report of commitment {number} to {commitment.requester} is sent again.\n")
+    line = f"The report of commitment {number} to {commitment.requester} is sent again."
+    write_either(shown(commitment), line, as_json=as_json)
 
 
 def _line(commitment: "Commitment") -> str:

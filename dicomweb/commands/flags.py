@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 from pydantic import ByteSize, ModelWrapValidatorHandler, ValidationError, model_validator
 
-from dicomweb.settings import Settings, SettingsError, explain, flag, load
+from dicomweb.settings import GROUPS, Settings, SettingsError, explain, flag, group_of, load
 
 
 class Flags(Settings):
@@ -19,6 +19,11 @@ class Flags(Settings):
             return handler(values)
         except ValidationError as error:
             raise SettingsError(explain(error, {name: flag(name) for name in cls.model_fields})) from None
+
+
+_GROUPS = {name: Group.create_ordered(name) for name in GROUPS}
+for _name, _field in Flags.model_fields.items():
+    _field.metadata.append(Parameter(group=_GROUPS[group_of(_name)]))
 
 
 def show_default(value: object) -> str:

@@ -12,14 +12,14 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from dicomweb.commands.flags import ConfigFile
+from dicomweb.commands.printing import Json, say, write_either
+from dicomweb.exit_status import ExitStatus
 from dicomweb.settings import Settings, SettingsError, load
 
 if TYPE_CHECKING:
     from dicomweb.importing.journal import Journal
     from dicomweb.importing.results import Tally
     from dicomweb.importing.target import Target
-
-FAILED, INTERRUPTED = 1, 130
 
 Jobs = Annotated[int, Parameter(validator=Number(gte=1, lte=64))]
 
@@ -33,6 +33,7 @@ def import_(
     jobs: Jobs = 4,
     restart: Annotated[bool, Parameter(negative=())] = False,
     report: Path | None = None,
+    json: Json = False,
     data_dir: Path | None = None,
     database_url: str | None = None,
     duplicates: Literal["keep-first", "replace"] | None = None,
@@ -60,6 +61,8 @@ def import_(
         Begin anew instead of going on with an import that was cut short.
     report
         File for one JSON line about every file that was refused, passed over or that replaced another.
+    json
+        Write the numbers, and the reasons for refusals, as JSON.
     data_dir
         Folder of the archive; a server may be running on it.
     database_url
@@ -73,7 +76,7 @@ def import_(
             raise SettingsError(f"There is no file or folder {path}.")
     if header and to is None:
         raise SettingsError("--header is for a server; name that with --to.")
-    sys.exit(asyncio.run(_import(paths, settings, to, header or [], jobs, restart, report)))
+    sys.exit(asyncio.run(_import(paths, settings, to, header or [], jobs, restart, report, json)))
 
 
 async def _import(
@@ -84,6 +87,7 @@ async def _import(
     jobs: int,
     restart: bool,
     report: Path | None,
+    as_json: bool,
 ) -> int:
     from dicomweb.importing.journal import Journal
     from dicomweb.importing.results import Tally
@@ -95,26 +99,24 @@ async def _import(
             lines = stack.enter_context(_open_report(report)) if report else None
             journal = Journal(journals, identity, paths, restart=restart)
             if journal.taken_earlier:
-                _say(
-                    f"Going on where an earlier run stopped after {journal.taken_earlier:,} files; --restart does not."
-                )
+                say(f"Going on where an earlier run stopped after {journal.taken_earlier:,} files; --restart does not.")
             tally = Tally(lines)
-            status = FAILED
+            status = ExitStatus.INCOMPLETE
             complete = False
             try:
                 status = await _run(paths, leave_out, target, journal, tally, jobs)
-                complete = status != INTERRUPTED and not tally.again
+                complete = status is not ExitStatus.INTERRUPTED and not tally.again
             finally:
                 journal.close(complete=complete)
-                sys.stdout.write(tally.summary() + "\n")
+                write_either(tally.facts(), tally.summary(), as_json=as_json)
                 if not complete:
-                    _say("Not everything was taken: the same command goes on where this one stopped.")
+                    say("Not everything was taken: the same command goes on where this one stopped.")
     return status
 
 
 async def _run(
     paths: list[Path], leave_out: Path | None, target: "Target", journal: "Journal", tally: "Tally", jobs: int
-) -> int:
+) -> ExitStatus:
     from dicomweb.importing.importer import End, Import
     from dicomweb.importing.results import Status
     from dicomweb.progress import Progress
@@ -122,8 +124,8 @@ async def _run(
     with Progress("Importing") as progress:
         end = await Import(paths, leave_out, target, journal, tally, progress, jobs).run()
     if end is End.INTERRUPTED:
-        return INTERRUPTED
-    return FAILED if tally.counts[Status.REFUSED] else 0
+        return ExitStatus.INTERRUPTED
+    return ExitStatus.INCOMPLETE if tally.counts[Status.REFUSED] else ExitStatus.DONE
 
 
 @asynccontextmanager
@@ -155,7 +157,3 @@ def _open_report(path: Path) -> BinaryIO:
         return path.open("wb")
     except OSError as error:
         raise SettingsError(f"--report {path} cannot be written: {error.strerror}.") from None
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")

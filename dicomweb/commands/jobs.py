@@ -1,15 +1,15 @@
 """`dicomweb jobs`: background work that is going on, waits or has ended; it can be cancelled and tried again."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import orjson
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from dicomweb.commands.location import DEFAULT, Location
+from dicomweb.commands.printing import Json, write, write_either, write_json
 from dicomweb.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ jobs = App(
     Example: dicomweb jobs list --state parked""",
 )
 StateName = Literal["queued", "running", "waiting", "done", "failed", "parked", "cancelled"]
-Json = Annotated[bool, Parameter(negative=())]
 
 
 @jobs.command(name="list")
@@ -72,7 +71,7 @@ def show(number: int, *, json: Json = False, at: Location = DEFAULT) -> None:
 
 
 @jobs.command
-def cancel(number: int, *, at: Location = DEFAULT) -> None:
+def cancel(number: int, *, json: Json = False, at: Location = DEFAULT) -> None:
     """Cancel a job that is not over; what is done stays done.
 
     Example: dicomweb jobs cancel 17
@@ -81,12 +80,14 @@ def cancel(number: int, *, at: Location = DEFAULT) -> None:
     ----------
     number
         As listed.
+    json
+        Write the job as JSON, as /api/jobs does.
     """
-    asyncio.run(_cancel(at.settings(), number))
+    asyncio.run(_cancel(at.settings(), number, json))
 
 
 @jobs.command
-def retry(number: int, *, at: Location = DEFAULT) -> None:
+def retry(number: int, *, json: Json = False, at: Location = DEFAULT) -> None:
     """Try a job again that has failed, was parked or cancelled, or waits; what was done is not done again.
 
     Example: dicomweb jobs retry 17
@@ -95,8 +96,10 @@ def retry(number: int, *, at: Location = DEFAULT) -> None:
     ----------
     number
         As listed.
+    json
+        Write the job as JSON, as /api/jobs does.
     """
-    asyncio.run(_retry(at.settings(), number))
+    asyncio.run(_retry(at.settings(), number, json))
 
 
 @asynccontextmanager
@@ -112,9 +115,8 @@ async def _list(settings: Settings, state: StateName | None, kind: str | None, l
     from dicomweb.api.jobs import shown
 
     async with _open(settings) as table:
-        found = await table.list(states=[state] if state else [], kinds=[kind] if kind else [], limit=limit)
-        for job in found:
-            sys.stdout.write((orjson.dumps(shown(job)).decode() if as_json else _line(job)) + "\n")
+        for job in await table.list(states=[state] if state else [], kinds=[kind] if kind else [], limit=limit):
+            write_either(shown(job), _line(job), as_json=as_json)
 
 
 async def _show(settings: Settings, number: int, as_json: bool) -> None:
@@ -123,30 +125,34 @@ async def _show(settings: Settings, number: int, as_json: bool) -> None:
     async with _open(settings) as table:
         job = await _job(table, number)
     if as_json:
-        sys.stdout.write(orjson.dumps(shown(job)).decode() + "\n")
+        write_json(shown(job))
         return
-    sys.stdout.write(f"{_line(job)}\n{orjson.dumps(job.parameters).decode()}\n")
-    for failure in job.failures:
-        sys.stdout.write(f"{failure['item']}: {failure['error']}\n")
+    write(_line(job), orjson.dumps(job.parameters).decode())
+    write(*(f"{failure['item']}: {failure['error']}" for failure in job.failures))
 
 
-async def _cancel(settings: Settings, number: int) -> None:
+async def _cancel(settings: Settings, number: int, as_json: bool) -> None:
+    from dicomweb.api.jobs import shown
     from storage.errors import ArchiveError
 
     async with _open(settings) as table:
-        if not await table.cancel(number):
-            raise ArchiveError(f"Job {number} is over: {(await _job(table, number)).state}.")
-    sys.stdout.write(f"Job {number} is cancelled.\n")
+        done = await table.cancel(number)
+        job = await _job(table, number)
+        if not done:
+            raise ArchiveError(f"Job {number} is over: {job.state}.")
+    write_either(shown(job), f"Job {number} is cancelled.", as_json=as_json)
 
 
-async def _retry(settings: Settings, number: int) -> None:
+async def _retry(settings: Settings, number: int, as_json: bool) -> None:
+    from dicomweb.api.jobs import shown
     from storage.errors import ArchiveError
 
     async with _open(settings) as table:
-        if not await table.retry(number):
-            state = (await _job(table, number)).state
-            raise ArchiveError(f"There is nothing to try again: job {number} is {state}.")
-    sys.stdout.write(f"Job {number} is queued again.\n")
+        done = await table.retry(number)
+        job = await _job(table, number)
+        if not done:
+            raise ArchiveError(f"There is nothing to try again: job {number} is {job.state}.")
+    write_either(shown(job), f"Job {number} is queued again.", as_json=as_json)
 
 
 async def _job(table: "Jobs", number: int) -> "Job":

@@ -1,31 +1,30 @@
 """`dicomweb migrate`: bring the database to this program's schema."""
 
 import asyncio
-import sys
 from contextlib import ExitStack
-from pathlib import Path
 
-from dicomweb.commands.flags import ConfigFile
-from dicomweb.settings import Settings, load
+from dicomweb.commands.location import DEFAULT, Location
+from dicomweb.commands.printing import Json, write_either
+from dicomweb.settings import Settings
 from storage import migrate as storage_migrate
 from storage.data_folder import DataFolder
+from storage.database import reach
 from storage.embedded import EmbeddedPostgres
 
 
-def migrate(*, config: ConfigFile = None, data_dir: Path | None = None, database_url: str | None = None) -> None:
+def migrate(*, json: Json = False, at: Location = DEFAULT) -> None:
     """Bring the database to this program's schema; `dicomweb serve` does the same when it starts.
 
     Example: dicomweb migrate --database-url postgresql://dicomweb@db.example.org/dicomweb
 
     Parameters
     ----------
-    data_dir
-        Folder of the archive; without database_url its embedded PostgreSQL is brought up to date.
-    database_url
-        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
+    json
+        Write the names of what was applied as JSON.
     """
-    applied = _migrate(load({"data_dir": data_dir, "database_url": database_url}, config))
-    sys.stdout.write(f"Applied: {', '.join(applied)}.\n" if applied else "The database is up to date.\n")
+    applied = _migrate(at.settings())
+    line = f"Applied: {', '.join(applied)}." if applied else "The database is up to date."
+    write_either({"applied": applied}, line, as_json=json)
 
 
 def _migrate(settings: Settings) -> list[str]:
@@ -36,4 +35,4 @@ def _migrate(settings: Settings) -> list[str]:
             database = EmbeddedPostgres(folder.path / "postgres")
             stack.callback(database.stop)
             url = database.start()
-        return asyncio.run(storage_migrate.migrate(url))
+        return asyncio.run(reach(url, lambda: storage_migrate.migrate(url)))

@@ -1,7 +1,6 @@
 """What `dicomweb peers` does, on the archive in a data folder: as a guest of the server that runs on it, or alone."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -9,8 +8,11 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from dicomweb.api.jobs import shown as shown_job
 from dicomweb.api.peers import shown
-from dicomweb.dimse.errors import AssociationError
+from dicomweb.commands.printing import say, write_either, write_json, write_table
+from dicomweb.dimse.errors import AssociationError, AssociationRejected
+from dicomweb.exit_status import ExitStatus
 from dicomweb.jobs.worker import JobWorker
 from dicomweb.opening import open_archive, with_calling_facts
 from dicomweb.progress import Progress
@@ -21,14 +23,12 @@ from dicomweb.scu.identifier import RETURNED, identifier, value_of
 from dicomweb.settings import Settings, SettingsError, flag
 from storage.archive import Archive
 from storage.data_folder import DataFolder
+from storage.errors import NotFound
 from storage.jobs import FINISHED, Job, Jobs
 from storage.peers import Peer, Peers
 from storage.record import UID
 
-FAILED = 1
 LOOK_EVERY = 0.2
-WIDEST = 40
-"""Characters of a column, unless it holds UIDs: they are there to be used."""
 
 
 class _Place(NamedTuple):
@@ -39,15 +39,21 @@ class _Place(NamedTuple):
     settings: Settings
 
     async def peer(self, ae_title: str) -> Peer:
-        """Return a peer; raises SettingsError when there is none of that title."""
+        """Return a peer; raises NotFound when there is none of that title."""
         peer = await Peers(self.archive.pool).get(ae_title)
         if peer is None:
-            raise SettingsError(f"There is no peer {ae_title}; add it with: dicomweb peers add {ae_title} HOST PORT")
+            raise NotFound(f"There is no peer {ae_title}; add it with: dicomweb peers add {ae_title} HOST PORT")
         return peer
 
 
 async def add(
-    settings: Settings, address: Peer, changes: Mapping[str, Any], passcode: str | None, our_passcode: str | None
+    settings: Settings,
+    address: Peer,
+    changes: Mapping[str, Any],
+    passcode: str | None,
+    our_passcode: str | None,
+    *,
+    as_json: bool,
 ) -> None:
     """Add a peer, or change one that is known, and say what it is now; makes the archive when there is none.
 
@@ -61,6 +67,8 @@ async def add(
         Other attributes, by name; those that are not among them stay as they are.
     passcode, our_passcode
         As `Peers.put` takes them.
+    as_json
+        Whether to say it as JSON.
 
     Raises
     ------
@@ -77,7 +85,8 @@ async def add(
             _keep_passcode("our_username", ours, known.our_username, peer.our_username, our_passcode)
         created = await peers.put(peer, passcode=passcode, our_passcode=our_passcode)
         written = await place.peer(peer.ae_title)
-    sys.stdout.write(f"{peer.ae_title} is {'added' if created else 'changed'}: {_summary(written)}\n")
+    line = f"{peer.ae_title} is {'added' if created else 'changed'}: {_summary(written)}"
+    write_either(shown(written), line, as_json=as_json)
 
 
 def _keep_passcode(name: str, has_passcode: bool, known: str, username: str, passcode: str | None) -> None:
@@ -103,7 +112,7 @@ async def show_all(settings: Settings, as_json: bool) -> None:
     async with _opened(settings) as place:
         peers = await Peers(place.archive.pool).all()
     if as_json:
-        sys.stdout.writelines(orjson.dumps(shown(peer)).decode() + "\n" for peer in peers)
+        write_json(*map(shown, peers))
         return
     rows = [
         (
@@ -112,25 +121,26 @@ async def show_all(settings: Settings, as_json: bool) -> None:
         )
         for peer in peers
     ]
-    _table(("AE title", "address", "TLS", "commitment", "description"), rows)
+    write_table(("AE title", "address", "TLS", "commitment", "description"), rows)
 
 
-async def show(settings: Settings, ae_title: str) -> None:
-    """Write a peer as JSON."""
+async def show(settings: Settings, ae_title: str, as_json: bool) -> None:
+    """Write a peer as JSON: on one line, or so that a person can read it."""
     async with _opened(settings) as place:
         peer = await place.peer(ae_title)
-    sys.stdout.write(orjson.dumps(shown(peer), option=orjson.OPT_INDENT_2).decode() + "\n")
+    readable = orjson.dumps(shown(peer), option=orjson.OPT_INDENT_2).decode()
+    write_either(shown(peer), readable, as_json=as_json)
 
 
-async def remove(settings: Settings, ae_title: str) -> None:
-    """Forget a peer; raises SettingsError when there is none."""
+async def remove(settings: Settings, ae_title: str, as_json: bool) -> None:
+    """Forget a peer; raises NotFound when there is none."""
     async with _opened(settings) as place:
         peer = await place.peer(ae_title)
         await Peers(place.archive.pool).delete(peer.ae_title)
-    sys.stdout.write(f"{peer.ae_title} is removed.\n")
+    write_either(shown(peer), f"{peer.ae_title} is removed.", as_json=as_json)
 
 
-async def echo(settings: Settings, ae_title: str) -> int:
+async def echo(settings: Settings, ae_title: str, as_json: bool) -> int:
     """Say whether a peer is there; returns the exit status."""
     async with _opened(settings) as place:
         peer = await place.peer(ae_title)
@@ -138,8 +148,10 @@ async def echo(settings: Settings, ae_title: str) -> int:
         answer = await verification.echo(Caller(place.settings), peer)
     except (AssociationError, OperationFailed) as error:
         return _failed(peer, error)
-    sys.stdout.write(f"{peer.ae_title} answered {answer.status:04X} after {answer.seconds * 1000:.0f} ms.\n")
-    return 0
+    facts = {"ae_title": peer.ae_title, "status": f"{answer.status:04X}", "seconds": answer.seconds}
+    line = f"{peer.ae_title} answered {answer.status:04X} after {answer.seconds * 1000:.0f} ms."
+    write_either(facts, line, as_json=as_json)
+    return ExitStatus.DONE
 
 
 async def find(
@@ -154,12 +166,12 @@ async def find(
     except (AssociationError, OperationFailed) as error:
         return _failed(peer, error)
     if as_json:
-        sys.stdout.writelines(orjson.dumps(match).decode() + "\n" for match in found)
+        write_json(*found)
     else:
         names = tuple(dict.fromkeys((*RETURNED[level], *keys)))
-        _table(names, [tuple(value_of(match, name) for name in names) for match in found])
-    sys.stderr.write(f"{len(found):,} matches{', and perhaps more' if len(found) == limit else ''}.\n")
-    return 0
+        write_table(names, [tuple(value_of(match, name) for name in names) for match in found])
+    say(f"{len(found):,} matches{', and perhaps more' if len(found) == limit else ''}.")
+    return ExitStatus.DONE
 
 
 async def queue(
@@ -170,6 +182,7 @@ async def queue(
     parameters: Mapping[str, Any],
     *,
     background: bool,
+    as_json: bool,
 ) -> int:
     """Queue a job and show how it gets on; without a server it is done here. Returns the exit status."""
     if wrong := [uid for uid in studies if not UID.fullmatch(uid)]:
@@ -184,19 +197,21 @@ async def queue(
         entities = [{"study_instance_uid": uid} for uid in studies]
         number = await jobs.add(kind, {"peer": peer.ae_title, "entities": entities, **parameters})
         if background:
-            sys.stdout.write(f"Job {number} is queued; /api/jobs/{number} tells how it gets on.\n")
-            return 0
+            job = await jobs.get(number)
+            line = f"Job {number} is queued; /api/jobs/{number} tells how it gets on."
+            write_either(shown_job(job) if job else None, line, as_json=as_json)
+            return ExitStatus.DONE
         if place.served:
-            return await _watch(jobs, number, place)
+            return _result(await _watch(jobs, number, place), as_json=as_json)
         working = asyncio.create_task(JobWorker(place.archive, place.settings).run())
         try:
-            return await _watch(jobs, number, place)
+            return _result(await _watch(jobs, number, place), as_json=as_json)
         finally:
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
 
 
-async def _watch(jobs: Jobs, number: int, place: _Place) -> int:
+async def _watch(jobs: Jobs, number: int, place: _Place) -> Job:
     """Show how a job gets on until it is over; without a server its first pause ends the patience, too."""
     done = expected = 0
     told = ""
@@ -204,32 +219,30 @@ async def _watch(jobs: Jobs, number: int, place: _Place) -> int:
         while True:
             job = await jobs.get(number)
             if job is None:
-                return FAILED
+                raise NotFound(f"Job {number} was removed meanwhile.")
             if job.total is not None and job.total != expected:
                 progress.expect(job.total - expected, settled=True)
                 expected = job.total
             progress.advance(job.done + job.failed - done)
             done = job.done + job.failed
             if job.state in FINISHED:
-                break
+                return job
             if job.state == "waiting":
                 if not place.served:
-                    break
+                    return job
                 if job.error != told:
                     told = job.error
                     progress.note(f"{told} It is tried again; Ctrl-C leaves that to the server.")
             await asyncio.sleep(LOOK_EVERY)
-    return _result(job)
 
 
-def _result(job: Job) -> int:
+def _result(job: Job, *, as_json: bool) -> int:
     counts = f"{job.done:,} done, {job.failed:,} failed"
-    sys.stdout.write(f"Job {job.id} is {job.state}: {counts}. {job.error}".rstrip() + "\n")
-    for failure in job.failures:
-        sys.stderr.write(f"{failure['item']}: {failure['error']}\n")
+    write_either(shown_job(job), f"Job {job.id} is {job.state}: {counts}. {job.error}".rstrip(), as_json=as_json)
+    say(*(f"{failure['item']}: {failure['error']}" for failure in job.failures))
     if job.state == "waiting":
-        sys.stderr.write("A server that is started on the data folder goes on with it.\n")
-    return 0 if job.state == "done" else FAILED
+        say("A server that is started on the data folder goes on with it.")
+    return ExitStatus.DONE if job.state == "done" else ExitStatus.INCOMPLETE
 
 
 @asynccontextmanager
@@ -242,24 +255,6 @@ async def _opened(settings: Settings, *, create: bool = False) -> AsyncIterator[
 
 
 def _failed(peer: Peer, error: Exception) -> int:
-    sys.stderr.write(f"{peer.ae_title}: {str(error).rstrip('.')}.\n")
-    return FAILED
-
-
-def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    cells = [[_cell(text) for text in row] for row in (names, *rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for row in cells:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        sys.stdout.write(line.rstrip() + "\n")
-
-
-def _cell(text: str) -> str:
-    if len(text) <= WIDEST or UID.fullmatch(text):
-        return _printable(text)
-    return _printable(text[: WIDEST - 1]) + "…"
-
-
-def _printable(text: str) -> str:
-    """Nothing a peer says moves the cursor of a terminal."""
-    return "".join(character if character.isprintable() else " " for character in text)
+    say(f"{peer.ae_title}: {str(error).rstrip('.')}.")
+    refused = isinstance(error, AssociationRejected | OperationFailed)
+    return ExitStatus.REFUSED if refused else ExitStatus.UNAVAILABLE

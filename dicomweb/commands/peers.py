@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from dicomweb.commands.location import DEFAULT, Location
+from dicomweb.commands.printing import Json
 from dicomweb.settings import SettingsError
 
 peers = App(
@@ -41,6 +42,7 @@ def add(
     availability: Change = None,
     forward_performed_steps: Change = None,
     description: str | None = None,
+    json: Json = False,
     at: Location = DEFAULT,
 ) -> None:
     """Add a peer, or change one: what is not named stays as it is. Effective at once.
@@ -80,6 +82,8 @@ def add(
         Send it the performed procedure steps that the archive is told of.
     description
         For people.
+    json
+        Write what is now known of it as JSON.
     """
     from dicomweb.commands import peer_actions
     from storage.peers import Peer
@@ -98,11 +102,11 @@ def add(
     changes = {name: value for name, value in options.items() if value is not None}
     settings = at.settings()
     passcodes = _passcode("--passcode-file", passcode_file), _passcode("--our-passcode-file", our_passcode_file)
-    asyncio.run(peer_actions.add(settings, Peer(ae_title.strip(" "), host, port), changes, *passcodes))
+    asyncio.run(peer_actions.add(settings, Peer(ae_title.strip(" "), host, port), changes, *passcodes, as_json=json))
 
 
 @peers.command(name="list")
-def list_(*, json: Switch = False, at: Location = DEFAULT) -> None:
+def list_(*, json: Json = False, at: Location = DEFAULT) -> None:
     """List the peers.
 
     Example: dicomweb peers list
@@ -118,7 +122,7 @@ def list_(*, json: Switch = False, at: Location = DEFAULT) -> None:
 
 
 @peers.command
-def show(ae_title: str, *, at: Location = DEFAULT) -> None:
+def show(ae_title: str, *, json: Json = False, at: Location = DEFAULT) -> None:
     """Show all that is known of a peer, as JSON; a passcode is never shown.
 
     Example: dicomweb peers show PACS
@@ -127,14 +131,16 @@ def show(ae_title: str, *, at: Location = DEFAULT) -> None:
     ----------
     ae_title
         Its AE title; case matters.
+    json
+        Write it on one line.
     """
     from dicomweb.commands import peer_actions
 
-    asyncio.run(peer_actions.show(at.settings(), ae_title))
+    asyncio.run(peer_actions.show(at.settings(), ae_title, json))
 
 
 @peers.command
-def remove(ae_title: str, *, at: Location = DEFAULT) -> None:
+def remove(ae_title: str, *, json: Json = False, at: Location = DEFAULT) -> None:
     """Forget a peer. Effective at once.
 
     Example: dicomweb peers remove PACS
@@ -143,15 +149,19 @@ def remove(ae_title: str, *, at: Location = DEFAULT) -> None:
     ----------
     ae_title
         Its AE title; case matters.
+    json
+        Write what was known of it as JSON.
     """
     from dicomweb.commands import peer_actions
 
-    asyncio.run(peer_actions.remove(at.settings(), ae_title))
+    asyncio.run(peer_actions.remove(at.settings(), ae_title, json))
 
 
 @peers.command
-def echo(ae_title: str, *, aet: str | None = None, at: Location = DEFAULT) -> None:
-    """Ask a peer by C-ECHO whether it is there and talks to us; exit status 1 when not.
+def echo(ae_title: str, *, aet: str | None = None, json: Json = False, at: Location = DEFAULT) -> None:
+    """Ask a peer by C-ECHO whether it is there and talks to us.
+
+    Exit status 5 when it does not answer, 4 when it refuses.
 
     Beside a running server it is called with the certificates and timeouts of that server, unless others are set.
 
@@ -163,10 +173,12 @@ def echo(ae_title: str, *, aet: str | None = None, at: Location = DEFAULT) -> No
         Its AE title; case matters.
     aet
         AE title to call it with; that of the running server by default.
+    json
+        Write its status and how long it took, in seconds, as JSON.
     """
     from dicomweb.commands import peer_actions
 
-    sys.exit(asyncio.run(peer_actions.echo(at.settings(aet=aet), ae_title)))
+    sys.exit(asyncio.run(peer_actions.echo(at.settings(aet=aet), ae_title, json)))
 
 
 @peers.command
@@ -176,11 +188,11 @@ def find(
     level: Literal["PATIENT", "STUDY", "SERIES", "IMAGE"] = "STUDY",
     key: Annotated[list[str] | None, Parameter(name=("--key", "-k"), negative_iterable=())] = None,
     limit: int = 500,
-    json: Switch = False,
+    json: Json = False,
     aet: str | None = None,
     at: Location = DEFAULT,
 ) -> None:
-    """Search a peer's archive by C-FIND; exit status 1 when that fails.
+    """Search a peer's archive by C-FIND; exit status 5 when it does not answer, 4 when it refuses.
 
     Example: dicomweb peers find PACS --level STUDY -k PatientID=4711 -k StudyDate=20260101-
 
@@ -215,6 +227,7 @@ def pull(
     *,
     get: Switch = False,
     background: Switch = False,
+    json: Json = False,
     at: Location = DEFAULT,
 ) -> None:
     """Bring studies here that a peer has, but for what is here already; exit status 1 when something did not come.
@@ -234,12 +247,18 @@ def pull(
         Use C-GET instead of C-MOVE.
     background
         Leave it to the running server and do not wait.
+    json
+        Write the job as JSON, as /api/jobs does.
     """
     from dicomweb.commands import peer_actions
 
     settings = at.settings()
     parameters = {"method": "get" if get else "move"}
-    sys.exit(asyncio.run(peer_actions.queue(settings, "pull", ae_title, studies, parameters, background=background)))
+    sys.exit(
+        asyncio.run(
+            peer_actions.queue(settings, "pull", ae_title, studies, parameters, background=background, as_json=json)
+        )
+    )
 
 
 @peers.command
@@ -249,6 +268,7 @@ def send(
     /,
     *,
     background: Switch = False,
+    json: Json = False,
     at: Location = DEFAULT,
 ) -> None:
     """Send studies to a peer by C-STORE; exit status 1 when something did not arrive.
@@ -265,11 +285,13 @@ def send(
         Study Instance UIDs.
     background
         Leave it to the running server and do not wait.
+    json
+        Write the job as JSON, as /api/jobs does.
     """
     from dicomweb.commands import peer_actions
 
-    settings = at.settings()
-    sys.exit(asyncio.run(peer_actions.queue(settings, "send", ae_title, studies, {}, background=background)))
+    queue = peer_actions.queue(at.settings(), "send", ae_title, studies, {}, background=background, as_json=json)
+    sys.exit(asyncio.run(queue))
 
 
 def _words(given: list[str]) -> tuple[str, ...]:

@@ -3,27 +3,26 @@
 import asyncio
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import orjson
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from dicomweb.commands.flags import ConfigFile
-from dicomweb.settings import Settings, SettingsError, load
+from dicomweb.commands.location import DEFAULT, Location
+from dicomweb.commands.printing import Json, write_either
+from dicomweb.exit_status import ExitStatus
+from dicomweb.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from storage.archive import Archive
-
-NOT_ALL_INDEXED = 1
 
 
 def reindex(
     *,
     jobs: Annotated[int | None, Parameter(validator=Number(gte=1, lte=64))] = None,
-    data_dir: Path | None = None,
-    database_url: str | None = None,
-    config: ConfigFile = None,
+    json: Json = False,
+    at: Location = DEFAULT,
 ) -> None:
     """Forget the index and build it anew from the stored files, which are the truth. No server may be running.
 
@@ -36,19 +35,17 @@ def reindex(
     ----------
     jobs
         Files read at once; by default one for each processor.
-    data_dir
-        Folder of the archive.
-    database_url
-        postgresql:// URL of the database that holds the index, if it is not the embedded PostgreSQL.
+    json
+        Write what was not indexed as one line of JSON each, and the numbers as the last one.
     """
-    settings = load({"data_dir": data_dir, "database_url": database_url}, config)
-    sys.exit(asyncio.run(_reindex(settings, jobs or min(os.cpu_count() or 1, 16))))
+    sys.exit(asyncio.run(_reindex(at.settings(), jobs or min(os.cpu_count() or 1, 16), json)))
 
 
-async def _reindex(settings: Settings, jobs: int) -> int:
+async def _reindex(settings: Settings, jobs: int, as_json: bool) -> int:
     from dicomweb.opening import open_archive
     from dicomweb.progress import Progress
     from storage import reindex as rebuilding
+    from storage.stocktaking import take_stock
 
     indexed = failed = 0
     async with open_archive(settings, exclusive=True) as archive:
@@ -61,10 +58,14 @@ async def _reindex(settings: Settings, jobs: int) -> int:
                     indexed += 1
                 else:
                     failed += 1
-                    progress.tell(f"not indexed: {archive.blobs.root.name}/{file.blob}: {file.problem}")
+                    place = f"{archive.blobs.root.name}/{file.blob}"
+                    line = orjson.dumps({"file": place, "problem": file.problem}).decode()
+                    progress.tell(line if as_json else f"not indexed: {place}: {file.problem}")
                 progress.advance()
-    sys.stdout.write(f"{indexed:,} files indexed, {failed:,} could not be.\n")
-    return NOT_ALL_INDEXED if failed else 0
+        await take_stock(archive)
+    line = f"{indexed:,} files indexed, {failed:,} could not be."
+    write_either({"indexed": indexed, "not_indexed": failed}, line, as_json=as_json)
+    return ExitStatus.INCOMPLETE if failed else ExitStatus.DONE
 
 
 async def _require_files(archive: "Archive", files: int) -> None:

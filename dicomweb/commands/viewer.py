@@ -2,17 +2,17 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
 from dicomweb.commands.flags import ConfigFile
+from dicomweb.commands.printing import Json, say, write_either
+from dicomweb.exit_status import ExitStatus
 from dicomweb.settings import Settings, load
 
 if TYPE_CHECKING:
     from dicomweb.viewer.installed import Viewer
-
-NOTHING, DAMAGED = 1, 1
 
 viewer = App(
     name="viewer",
@@ -28,6 +28,7 @@ viewer = App(
 def install(
     *,
     package: Annotated[Path | None, Parameter(name="--package")] = None,
+    json: Json = False,
     data_dir: Path | None = None,
     viewer_dir: Path | None = None,
     config: ConfigFile = None,
@@ -40,6 +41,8 @@ def install(
     ----------
     package
         File that `npm pack` made on another machine, for where there is no npm or no network.
+    json
+        Write what is installed as JSON.
     data_dir
         Folder of the archive.
     viewer_dir
@@ -48,18 +51,27 @@ def install(
     from dicomweb.viewer import installation
 
     folder = _folder(load({"data_dir": data_dir, "viewer_dir": viewer_dir}, config))
-    installed = installation.install(folder, package=package, tell=_tell)
-    _tell(f"{_line(installed)}. A running server serves it at once.")
+    installed = installation.install(folder, package=package, tell=say)
+    write_either(_facts(installed), _line(installed), as_json=json)
+    say("A running server serves it at once.")
 
 
 @viewer.command
-def remove(*, data_dir: Path | None = None, viewer_dir: Path | None = None, config: ConfigFile = None) -> None:
+def remove(
+    *,
+    json: Json = False,
+    data_dir: Path | None = None,
+    viewer_dir: Path | None = None,
+    config: ConfigFile = None,
+) -> None:
     """Remove OHIF; `dicomweb viewer install` brings it back.
 
     Example: dicomweb viewer remove
 
     Parameters
     ----------
+    json
+        Write the versions that were removed as JSON.
     data_dir
         Folder of the archive.
     viewer_dir
@@ -68,17 +80,26 @@ def remove(*, data_dir: Path | None = None, viewer_dir: Path | None = None, conf
     from dicomweb.viewer import installation
 
     removed = installation.remove(_folder(load({"data_dir": data_dir, "viewer_dir": viewer_dir}, config)))
-    _tell(f"Removed OHIF {', '.join(removed)}." if removed else "No viewer is installed.")
+    line = f"Removed OHIF {', '.join(removed)}." if removed else "No viewer is installed."
+    write_either({"removed": removed}, line, as_json=json)
 
 
 @viewer.command
-def show(*, data_dir: Path | None = None, viewer_dir: Path | None = None, config: ConfigFile = None) -> None:
-    """Show which version is served, and whether it is complete; exit status 1 when not.
+def show(
+    *,
+    json: Json = False,
+    data_dir: Path | None = None,
+    viewer_dir: Path | None = None,
+    config: ConfigFile = None,
+) -> None:
+    """Show which version is served, and whether it is complete; exit status 1 when not, 3 when there is none.
 
     Example: dicomweb viewer show
 
     Parameters
     ----------
+    json
+        Write it as JSON.
     data_dir
         Folder of the archive.
     viewer_dir
@@ -88,22 +109,28 @@ def show(*, data_dir: Path | None = None, viewer_dir: Path | None = None, config
 
     found = newest(_folder(load({"data_dir": data_dir, "viewer_dir": viewer_dir}, config)))
     if found is None:
-        _tell("No viewer is installed; `dicomweb viewer install` does it.")
-        sys.exit(NOTHING)
-    sys.stdout.write(_line(found) + "\n")
+        say("No viewer is installed; `dicomweb viewer install` does it.")
+        sys.exit(ExitStatus.NOT_FOUND)
+    write_either(_facts(found), _line(found), as_json=json)
     if missing := found.missing():
-        _tell(f"{len(missing)} files are missing or damaged; `dicomweb viewer install` mends it.")
-        sys.exit(DAMAGED)
+        say(f"{len(missing)} files are missing or damaged; `dicomweb viewer install` mends it.")
+        sys.exit(ExitStatus.INCOMPLETE)
 
 
 def _folder(settings: Settings) -> Path:
     return settings.folder_of_viewer().resolve()
 
 
+def _facts(viewer: "Viewer") -> dict[str, Any]:
+    return {
+        "version": viewer.version,
+        "folder": str(viewer.folder),
+        "files": len(viewer.files),
+        "bytes": sum(file.stored for file in viewer.files.values()),
+        "missing": len(viewer.missing()),
+    }
+
+
 def _line(viewer: "Viewer") -> str:
     size = sum(file.stored for file in viewer.files.values())
     return f"OHIF {viewer.version} is in {viewer.folder}: {len(viewer.files)} files, {size / 1e6:.0f} MB"
-
-
-def _tell(sentence: str) -> None:
-    sys.stderr.write(sentence + "\n")

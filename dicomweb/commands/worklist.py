@@ -7,17 +7,16 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import orjson
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from dicomweb.commands.flags import ConfigFile
-from dicomweb.settings import Settings, SettingsError, load
+from dicomweb.commands.location import DEFAULT, Location
+from dicomweb.commands.printing import Json, say, write, write_either, write_json
+from dicomweb.exit_status import ExitStatus
+from dicomweb.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from storage.worklist import StoredItem, Worklist
-
-FAILED = 1
 
 worklist = App(
     name="worklist",
@@ -32,9 +31,8 @@ def import_(
     paths: list[Path],
     /,
     *,
-    data_dir: Path | None = None,
-    database_url: str | None = None,
-    config: ConfigFile = None,
+    json: Json = False,
+    at: Location = DEFAULT,
 ) -> None:
     """Bring worklist items from files; works beside a running server, effective at once.
 
@@ -54,16 +52,14 @@ def import_(
     ----------
     paths
         Files and folders.
-    data_dir
-        Folder of the archive; a server may be running on it.
-    database_url
-        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
+    json
+        Write how many items were added, changed, unchanged and refused as JSON.
     """
-    settings = load({"data_dir": data_dir, "database_url": database_url}, config)
+    settings = at.settings()
     for path in paths:
         if not os.path.lexists(path):
             raise SettingsError(f"There is no file or folder {path}.")
-    sys.exit(asyncio.run(_import(settings, paths)))
+    sys.exit(asyncio.run(_import(settings, paths, json)))
 
 
 @worklist.command(name="list")
@@ -71,11 +67,9 @@ def list_(
     keys: list[str] | None = None,
     /,
     *,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    json: Json = False,
     limit: Annotated[int, Parameter(validator=Number(gte=1))] = 1000,
-    data_dir: Path | None = None,
-    database_url: str | None = None,
-    config: ConfigFile = None,
+    at: Location = DEFAULT,
 ) -> None:
     """Show the items on the worklist, a line for each step, by the time it begins.
 
@@ -89,16 +83,11 @@ def list_(
         Write each item as one line of DICOM JSON.
     limit
         Most items.
-    data_dir
-        Folder of the archive; a server may be running on it.
-    database_url
-        postgresql:// URL of the database to use instead of the embedded PostgreSQL.
     """
-    settings = load({"data_dir": data_dir, "database_url": database_url}, config)
-    asyncio.run(_list(settings, keys or [], limit, as_json=json))
+    asyncio.run(_list(at.settings(), keys or [], limit, as_json=json))
 
 
-async def _import(settings: Settings, paths: list[Path]) -> int:
+async def _import(settings: Settings, paths: list[Path], as_json: bool) -> int:
     from dicomweb.importing.worklist_files import UnreadableFile, found, items_in
     from dicomweb.opening import open_archive
     from storage.worklist import Worklist
@@ -110,14 +99,15 @@ async def _import(settings: Settings, paths: list[Path]) -> int:
             try:
                 items = await asyncio.to_thread(items_in, path)
             except UnreadableFile as error:
-                sys.stderr.write(f"{path}: {error}\n")
+                say(f"{path}: {error}")
                 outcomes["refused"] += 1
                 continue
             for place, dataset in items:
                 outcomes[await _bring(target, f"{path}: {place}" if place else str(path), dataset)] += 1
-    counts = ", ".join(f"{outcomes[name]:,} {name}" for name in ("added", "changed", "unchanged", "refused"))
-    sys.stdout.write(f"{outcomes.total():,} worklist items: {counts}.\n")
-    return FAILED if outcomes["refused"] else 0
+    counts = {name: outcomes[name] for name in ("added", "changed", "unchanged", "refused")}
+    line = ", ".join(f"{number:,} {name}" for name, number in counts.items())
+    write_either(counts, f"{outcomes.total():,} worklist items: {line}.", as_json=as_json)
+    return ExitStatus.INCOMPLETE if outcomes["refused"] else ExitStatus.DONE
 
 
 async def _bring(target: "Worklist", place: str, dataset: Any) -> str:
@@ -128,7 +118,7 @@ async def _bring(target: "Worklist", place: str, dataset: Any) -> str:
     try:
         return await target.bring(read_item(dataset, repeatable=True))
     except (InvalidDicom, LimitExceeded) as error:
-        sys.stderr.write(f"{place}: {error}\n")
+        say(f"{place}: {error}")
         return "refused"
 
 
@@ -152,8 +142,10 @@ async def _list(settings: Settings, keys: list[str], limit: int, *, as_json: boo
     query = query_of(wanted)
     async with open_archive(settings) as archive:
         for item in await Worklist(archive.pool).search(query, limit=limit):
-            lines = [orjson.dumps(item.dataset).decode()] if as_json else _lines(item)
-            sys.stdout.writelines(line + "\n" for line in lines)
+            if as_json:
+                write_json(item.dataset)
+            else:
+                write(*_lines(item))
 
 
 def _lines(item: "StoredItem") -> list[str]:

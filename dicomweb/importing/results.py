@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import orjson
 
@@ -102,6 +102,11 @@ class Tally:
                 self._report.write(orjson.dumps(line) + b"\n")
             except OSError as error:
                 raise Unavailable(f"the report cannot be written: {error.strerror}") from error
+
+    def facts(self) -> dict[str, Any]:
+        """Return the numbers, and how many files were refused for which reason, for a program."""
+        numbers = {status.name.lower(): number for status, number in self.counts.items()}
+        return numbers | {"reasons": {reason: group.count for reason, group in self.refusals.items()}}
 
     def summary(self) -> str:
         """Say what became of the files, for a person."""

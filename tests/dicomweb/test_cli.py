@@ -4,17 +4,19 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from dicomweb import cli
+from dicomweb.exit_status import ExitStatus
 from dicomweb.settings import Settings
 from tests.corpus import REPOSITORY
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
     """Run the command line in this process; its exit status and what it wrote."""
-    with pytest.raises(SystemExit) as ended:
+    with patch.dict(os.environ), pytest.raises(SystemExit) as ended:  # main changes the environment of its process
         cli.main(arguments)
     captured = capsys.readouterr()
     code = ended.value.code
@@ -75,7 +77,7 @@ def test_a_wrong_database_url_is_one_line_without_its_password(tmp_path: Path, c
         capture_output=True,
     )
     (line,) = (line for line in ended.stderr.splitlines() if line.startswith("dicomweb: "))
-    assert ended.returncode == cli.FAILED
+    assert ended.returncode == ExitStatus.WRONG_USE
     assert "--database-url" in line and "percent-encoded" in line
     assert not any(secret in ended.stdout + ended.stderr for secret in ("Traceback", "tell", "nobody"))
 

@@ -63,10 +63,22 @@ async def break_off(request: Request) -> Response:
     return StreamingResponse(body())
 
 
+async def answer_if_first(request: Request) -> Response:
+    """The first frame is there, no other."""
+    return Response(status_code=200 if request.path_params["frame"] == "1" else 404)
+
+
 def client(ended: Any = lambda _: None) -> httpx2.AsyncClient:
     """A client of a small application inside the middleware."""
     routes = [
-        Mount("/dicom-web", routes=[Route("/studies/{study}", answer, methods=["GET", "POST"])]),
+        Mount(
+            "/dicom-web",
+            routes=[
+                Route("/studies/{study}", answer, methods=["GET", "POST"]),
+                Route("/studies/{study}/thumbnail", answer),
+                Route("/studies/{study}/frames/{frame}", answer_if_first),
+            ],
+        ),
         Route("/broken", break_off),
         Route("/store", store),
         Route("/health/live", answer),
@@ -87,6 +99,19 @@ async def test_a_request_is_one_line_without_its_query(lines: io.StringIO) -> No
     wanted = {"method": "POST", "path": "/dicom-web/studies/1.2", "status": 200, "bytes": 5, "received": 5}
     assert wanted.items() <= line.items()
     assert line["process"] == "worker-7"
+
+
+async def test_frames_and_pictures_are_no_lines_unless_refused(lines: io.StringIO) -> None:
+    """A viewer that opens a study asks for hundreds of them: level debug; what goes wrong is told."""
+    async with client() as opened:
+        await opened.get("/dicom-web/studies/1.2/thumbnail")
+        await opened.get("/dicom-web/studies/1.2/frames/1")
+        await opened.get("/dicom-web/studies/1.2/frames/2")
+        await opened.get("/dicom-web/studies/1.2")
+    assert [(line["path"], line["status"]) for line in parsed(lines)] == [
+        ("/dicom-web/studies/1.2/frames/2", 404),
+        ("/dicom-web/studies/1.2", 200),
+    ]
 
 
 @pytest.mark.parametrize("given", ["abc-1.2:3_4", "x" * 64])

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from dicomweb import cli
 from dicomweb.viewer import installation
 from dicomweb.viewer.installed import ViewerFolder, load, newest
 from dicomweb.viewer.package import VERSION, WrongPackage, fetch
 from storage.errors import ArchiveError, InUse, OutOfSpace, Unavailable
+from tests.dicomweb.test_cli import run
 from tests.dicomweb.viewer_package import FILES, SCRIPT, fake_npm, packed, pin
 
 
@@ -209,12 +209,10 @@ def test_an_old_npm_says_it_on_standard_error(tmp_path: Path, monkeypatch: pytes
 def test_without_npm_the_command_says_how_to_do_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit status 1, one sentence on npm and one on --package."""
+    """One sentence on npm and one on --package."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["viewer", "install", "--viewer-dir", str(tmp_path / "viewer")])
-    said = capsys.readouterr().err
-    assert ended.value.code == 1 and "npm is not installed" in said and "--package" in said
+    status, _, said = run(capsys, "viewer", "install", "--viewer-dir", str(tmp_path / "viewer"))
+    assert status == 5 and "npm is not installed" in said and "--package" in said
 
 
 def test_the_commands_install_show_and_remove(
@@ -223,16 +221,14 @@ def test_the_commands_install_show_and_remove(
     """Into `viewer` of the data folder, with the package named."""
     folder = ["--data-dir", str(tmp_path / "data")]
     for command, status, words in (
-        (["show"], 1, "No viewer is installed"),
+        (["show"], 3, "No viewer is installed"),
         (["install", "--package", str(package)], 0, f"OHIF {VERSION} is in {tmp_path / 'data' / 'viewer'}"),
         (["show"], 0, "9 files"),
         (["remove"], 0, f"Removed OHIF {VERSION}"),
         (["remove"], 0, "No viewer is installed"),
     ):
-        with pytest.raises(SystemExit) as ended:
-            cli.main(["viewer", *command, *folder])
-        captured = capsys.readouterr()
-        assert (ended.value.code or 0) == status and words in captured.out + captured.err
+        ended, out, err = run(capsys, "viewer", *command, *folder)
+        assert ended == status and words in out + err
 
 
 def test_an_unreadable_list_is_no_viewer(tmp_path: Path) -> None:

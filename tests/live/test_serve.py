@@ -104,7 +104,7 @@ def test_an_address_for_others_is_served_when_told(serve: Serve, database_url: s
 def test_a_data_folder_has_one_server(server: LiveServer, tmp_path: Path) -> None:
     """A second server on the same folder is refused; the first does not notice."""
     result = run_serve(tmp_path, "--port", str(free_port()), "--data-dir", str(server.data_dir))
-    assert result.returncode == 1
+    assert result.returncode == 4
     assert "used by another running dicomweb" in result.stderr and "Traceback" not in result.stderr
     assert httpx2.get(f"{server.url}/health/ready").status_code == 200
 
@@ -113,7 +113,7 @@ def test_a_database_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     """A worker that cannot start ends the start; nothing hangs."""
     (tmp_path / "data").write_text("a file where the folder should be")
     result = run_serve(tmp_path, "--port", "0", "--data-dir", "data")
-    assert result.returncode == 1
+    assert result.returncode == 5
     assert "data" in result.stderr and "Traceback" not in result.stderr
 
 

@@ -63,7 +63,7 @@ def test_a_job_is_shown_with_what_failed(command: Command) -> None:
     shown: dict[str, Any] = json.loads(out)
     assert (shown["id"], shown["progress"]["failed"], shown["parameters"]["peer"]) == (1, 1, "PACS")
     status, _, err = command("show", "99")
-    assert (status, err) == (1, "dicomweb: There is no job 99; dicomweb jobs list shows those there are.\n")
+    assert (status, err) == (3, "dicomweb: There is no job 99; dicomweb jobs list shows those there are.\n")
 
 
 def test_jobs_are_cancelled_and_tried_again(command: Command) -> None:
@@ -72,4 +72,4 @@ def test_jobs_are_cancelled_and_tried_again(command: Command) -> None:
     assert command("cancel", "1") == (1, "", "dicomweb: Job 1 is over: failed.\n")
     assert command("retry", "1") == (0, "Job 1 is queued again.\n", "")
     assert command("retry", "1") == (1, "", "dicomweb: There is nothing to try again: job 1 is queued.\n")
-    assert command("retry", "99")[0] == 1
+    assert command("retry", "99")[0] == 3

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dicomweb.commands import peer_actions
+from dicomweb.commands.printing import write_table
 from storage.archive import Archive
 from storage.peers import Peers
 from tests.dicomweb.test_cli import run
@@ -96,6 +96,6 @@ def test_another_username_does_not_drop_the_passcode_unsaid(
 def test_a_table_cuts_words_and_never_uids(capsys: pytest.CaptureFixture[str]) -> None:
     """A UID that is shown can be used; of other values, what is cut ends in an ellipsis."""
     uid = "1.2.840.113619." + "9" * 49
-    peer_actions._table(("StudyInstanceUID", "StudyDescription"), [(uid, "x" * 41), (uid, "y" * 40)])
+    write_table(("StudyInstanceUID", "StudyDescription"), [(uid, "x" * 41), (uid, "y" * 40)])
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
     assert rows == [[uid, "x" * 39 + "…"], [uid, "y" * 40]]

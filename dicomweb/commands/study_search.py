@@ -1,0 +1,52 @@
+"""How commands are told which studies: `KEYWORD=VALUE` as in the URL of a search, or Study Instance UIDs."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from dicomweb.query_parameters import parse_search
+from dicomweb.settings import SettingsError
+from storage.attributes import Level
+from storage.record import UID
+
+if TYPE_CHECKING:
+    from storage.archive import Archive
+    from storage.search import Page
+
+
+async def search_for_studies(archive: "Archive", terms: Sequence[str], limit: int) -> "tuple[Page, list[str]]":
+    """Search for studies; also what was ignored of the terms.
+
+    Parameters
+    ----------
+    archive
+        Where.
+    terms
+        `KEYWORD=VALUE`, all of which must match, or one UID.
+    limit
+        Most studies.
+
+    Raises
+    ------
+    SettingsError
+        A term is neither.
+    InvalidQuery
+        A keyword or value is wrong.
+    """
+    pairs = [("StudyInstanceUID", term) if UID.fullmatch(term) else _pair(term) for term in terms]
+    text = "&".join(f"{quote(name, safe='.')}={quote(value, safe=',')}" for name, value in pairs)
+    search = parse_search(text.encode("ascii"), Level.STUDY, default_results=limit, max_results=limit)
+    return await archive.find(search.query), search.warnings
+
+
+def texts_of(row: dict[str, Any], tag: str) -> str:
+    """Return the values of an attribute as one text."""
+    values = row.get(tag, {}).get("Value", [])
+    return ",".join(str(value.get("Alphabetic", "") if isinstance(value, dict) else value) for value in values)
+
+
+def _pair(term: str) -> tuple[str, str]:
+    name, separator, value = term.partition("=")
+    if not separator:
+        raise SettingsError(f"{term} is neither KEYWORD=VALUE, such as PatientID=4711, nor a Study Instance UID.")
+    return name, value
