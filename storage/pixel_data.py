@@ -298,7 +298,7 @@ def transcode_frame(
     """Return one frame in another transfer syntax.
 
     Native samples keep the Planar Configuration and Bits Allocated of the data set (checklist D-053), so that its
-    metadata describes them, but for the color space that a lossy codec was decoded from.
+    metadata describes them, but for colors that the codec converts or that the metadata names wrongly.
 
     Raises
     ------
