@@ -105,11 +105,41 @@ def rgb_of_partial(pixels: NDArray[Any], bits: int) -> NDArray[Any]:
     bits : int
         Of a sample.
     """
-    red, green, blue = (pixels[..., color].astype(np.float64) for color in range(3))
-    luminance = 0.299 * red + 0.587 * green + 0.114 * blue
-    stretched = _LUMINANCE_STRETCH * (luminance - 16 * 2.0 ** (bits - 8))[..., None]
-    stretched = stretched + _CHROMINANCE_STRETCH * (pixels - luminance[..., None])
-    return np.clip(np.rint(stretched), 0, (1 << bits) - 1).astype(pixels.dtype)
+    luminance = _luminance(pixels)[..., None]
+    stretched = _LUMINANCE_STRETCH * (luminance - 16 * 2.0 ** (bits - 8)) + _CHROMINANCE_STRETCH * (pixels - luminance)
+    return _rounded(stretched, bits, pixels.dtype)
+
+
+def ybr_full(pixels: NDArray[Any], bits: int) -> NDArray[Any]:
+    """Return RGB as YBR_FULL, rounded to the nearest value.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        Of shape (..., 3), unsigned.
+    bits : int
+        Of a sample.
+
+    Standard
+    --------
+    PS3.3 C.7.6.3.1.2.
+    """
+    red, blue = pixels[..., 0].astype(np.float64), pixels[..., 2].astype(np.float64)
+    luminance = _luminance(pixels)
+    middle = 1 << (bits - 1)
+    blue_difference = (blue - luminance) / _BLUE + middle
+    red_difference = (red - luminance) / _RED + middle
+    return _rounded(np.stack([luminance, blue_difference, red_difference], -1), bits, pixels.dtype)
+
+
+def _rounded(samples: NDArray[Any], bits: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    rounded: NDArray[Any] = np.clip(np.rint(samples), 0, (1 << bits) - 1).astype(dtype)
+    return rounded
+
+
+def _luminance(pixels: NDArray[Any]) -> NDArray[Any]:
+    luminance: NDArray[Any] = pixels @ np.array([0.299, 0.587, 0.114])
+    return luminance
 
 
 def _times(factor: float, values: NDArray[Any]) -> NDArray[Any]:

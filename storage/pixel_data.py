@@ -12,11 +12,12 @@ Facts kept here:
 
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from numpy.typing import NDArray
 
+from storage import color_space
 from storage.codestream import transfer_syntax_of
 from storage.errors import LimitExceeded
 from storage.layout import PIXEL_DATA_TAGS, PixelLayout
@@ -37,6 +38,7 @@ __all__ = [
     "Encoded",
     "UndecodablePixelData",
     "UnencodablePixelData",
+    "as_stated",
     "decode_frame",
     "encode_frame",
     "native_bytes",
@@ -298,7 +300,7 @@ def transcode_frame(
     """Return one frame in another transfer syntax.
 
     Native samples keep the Planar Configuration and Bits Allocated of the data set (checklist D-053), so that its
-    metadata describes them, but for colors that the codec converts or that the metadata names wrongly.
+    metadata describes them; so do color samples, but those of YBR_FULL_422 that a codec made RGB of.
 
     Raises
     ------
@@ -307,7 +309,24 @@ def transcode_frame(
     """
     if stored_uid == wanted_uid or (not pixel.encapsulated and _wanted(wanted_uid).native):
         return Encoded(frame, pixel.photometric_interpretation)
-    return encode_decoded(decode_frame(frame, pixel, stored_uid), pixel, wanted_uid, quality=quality)
+    decoded = as_stated(decode_frame(frame, pixel, stored_uid), pixel)
+    return encode_decoded(decoded, pixel, wanted_uid, quality=quality)
+
+
+def as_stated(decoded: DecodedFrame, pixel: PixelLayout) -> DecodedFrame:
+    """Return samples that go without a header of their own in YBR_FULL, where the data set says so and they are not.
+
+    A codec, or a contradiction in the data set, may have made RGB of them. What is stated with fewer samples of
+    chrominance cannot be meant where all are given: readers take that for what it is.
+
+    Standard
+    --------
+    PS3.5 8.2.4: what is stated suggests the form of uncompressed samples.
+    """
+    if (pixel.photometric_interpretation, decoded.photometric_interpretation) != ("YBR_FULL", "RGB"):
+        return decoded
+    samples = color_space.ybr_full(decoded.pixels, decoded.bits)
+    return replace(decoded, pixels=samples, photometric_interpretation="YBR_FULL")
 
 
 def encode_decoded(

@@ -25,7 +25,7 @@ from storage.elements import Dataset, Element, Header, Tag
 from storage.errors import ArchiveError
 from storage.frame_table import FrameTable, frame_table
 from storage.layout import PIXEL_DATA_TAGS, Layout, PixelLayout, frame_bytes, frame_span, layout_of
-from storage.pixel_data import DecodedFrame, decode_frame, encode_decoded, why_not_transcodable
+from storage.pixel_data import DecodedFrame, as_stated, decode_frame, encode_decoded, why_not_transcodable
 from storage.pixel_decoders import UndecodablePixelData
 from storage.pixel_encoders import DEFAULT_QUALITY, UnencodablePixelData, native_bytes
 from storage.reencode import Rewritten, explicit_little_endian, explicit_little_endian_length, rewritten_data_set
@@ -139,6 +139,7 @@ class _Job:
     wanted_uid: str
     quality: int
     on_frame: Callable[[int], None] | None
+    samples_as_stated: bool
 
     def decoded(self, index: int) -> DecodedFrame:
         """Read and decode one frame."""
@@ -147,7 +148,8 @@ class _Job:
         entry = self.table[16 * index : 16 * index + 16] if self.table is not None else None
         span = frame_span(self.pixel, index, entry)
         frame = frame_bytes(span, self.source.read(span.offset, span.length), self.layout)
-        return decode_frame(frame, self.pixel, self.header.transfer_syntax_uid)
+        decoded = decode_frame(frame, self.pixel, self.header.transfer_syntax_uid)
+        return as_stated(decoded, self.pixel) if self.samples_as_stated else decoded
 
     def decoded_like(self, index: int, first: DecodedFrame) -> DecodedFrame:
         """Decode one frame, which must be of the kind of the first, since one header describes all."""
@@ -171,6 +173,7 @@ def transcode(
     executor: Executor | None = None,
     folder: Path | None = None,
     on_frame: Callable[[int], None] | None = None,
+    samples_as_stated: bool = False,
 ) -> Transcoded:
     """Write an instance in another transfer syntax.
 
@@ -193,6 +196,8 @@ def transcode(
         Where the temporary file of a compressed syntax is made.
     on_frame : callable, optional
         Called with the index of each frame before it is decoded, in any thread; what it raises ends the work.
+    samples_as_stated : bool
+        Whether the samples will go without the header that is written here, see `pixel_data.as_stated`.
 
     Raises
     ------
@@ -221,7 +226,7 @@ def transcode(
     if reason is not None:
         raise UnencodablePixelData(reason)
     table = frames.table if frames else None
-    job = _Job(source, header, layout, pixel, table, wanted_uid, quality, on_frame)
+    job = _Job(source, header, layout, pixel, table, wanted_uid, quality, on_frame, samples_as_stated)
     return _decompressed(job, executor) if wanted_uid == EXPLICIT_LE else _compressed(job, executor, folder)
 
 

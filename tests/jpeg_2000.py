@@ -84,7 +84,7 @@ def colored(form: str, label: str, *, high_throughput: bool) -> bytes:
 
 
 def named(form: str, label: str) -> str:
-    """Return the color space that the decoded samples are to be given in: RGB, unless they are honest YBR."""
+    """Return the color space that files are to have decoded samples in: RGB, unless they are honest YBR."""
     if form != FULL or label in ("YBR_ICT", "YBR_RCT"):
         return "RGB"
     return "YBR_FULL" if label.startswith("YBR_FULL") else label
