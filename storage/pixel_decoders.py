@@ -23,6 +23,7 @@ import io
 import logging
 import zlib
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 import imagecodecs
@@ -213,13 +214,16 @@ def jpeg_2000(frame: bytes, pixel: PixelLayout) -> Samples:
     if pixels is None:  # without the end marker, OpenJPEG takes a whole image for one that is cut short
         pixels = np.asarray(imagecodecs.jpeg2k_decode(stream if whole else stream + _END))
     if header.samples > pixel.samples:
-        logger.warning(
-            "a JPEG 2000 frame has %d components, the data set says %d samples a pixel; the others are left out",
-            header.samples,
-            pixel.samples,
-        )
+        _warn_of_alpha(header.samples, pixel.samples)
         pixels = np.ascontiguousarray(pixels[..., : pixel.samples])
     return _in_named_colors(pixels, header, pixel.photometric_interpretation)
+
+
+@cache
+def _warn_of_alpha(components: int, samples: int) -> None:
+    """Say what is left out, once and not for each frame of a slide that has thousands."""
+    text = "JPEG 2000 frames have %d components where the data set says %d samples a pixel; the others are left out"
+    logger.warning(text, components, samples)
 
 
 def _is_subsampled(header: ImageHeader) -> bool:
