@@ -114,7 +114,7 @@ def decode_frame(
     photometric = full_sampling(samples.photometric_interpretation)
     if not photometric:
         photometric = "RGB" if pixel.samples == 3 else "MONOCHROME2"
-    lossy = found is not None and TRANSFER_SYNTAXES[found].lossy
+    lossy = TRANSFER_SYNTAXES[found].lossy if found is not None else syntax.decode == "jpeg"
     return DecodedFrame(pixels, photometric, syntax.uid, samples.bits, lossy)
 
 
@@ -131,7 +131,7 @@ def _syntax(frame: bytes, pixel: PixelLayout, stated_uid: str) -> tuple[Transfer
     if not pixel.encapsulated:
         return TRANSFER_SYNTAXES[EXPLICIT_LE], None
     stated = TRANSFER_SYNTAXES.get(stated_uid)
-    if stated is not None and stated.decode == "deflate":
+    if stated is not None and stated.decode in ("deflate", "uncompressed"):
         return stated, None
     found = transfer_syntax_of(frame)
     if found is not None and (stated is None or found not in {stated.uid, *stated.covers}):

@@ -19,6 +19,7 @@ Facts kept here:
 import io
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import imagecodecs
@@ -30,7 +31,7 @@ from storage.codestream import transfer_syntax_of
 from storage.errors import ArchiveError
 from storage.image_header import ADOBE, FRAME_HEADERS, JP2_SIGNATURE, ImageHeader, codestream_place, image_header
 from storage.image_header import _segments as jpeg_segments
-from storage.layout import PIXEL_DATA_TAGS, PixelLayout
+from storage.layout import PIXEL_DATA_TAGS, PixelLayout, subsampled_bits
 from storage.transfer_syntax import HTJ2K_LOSSLESS
 
 _JFIF: Final = 0xE0
@@ -106,6 +107,17 @@ def deflate(frame: bytes, pixel: PixelLayout) -> Samples:
     rows, columns, samples = shape_of(pixel)
     length = (rows * columns * samples * pixel.bits_allocated + 7) // 8
     return native(zlib.decompressobj(-zlib.MAX_WBITS).decompress(frame, length), pixel)
+
+
+def uncompressed(frame: bytes, pixel: PixelLayout) -> Samples:
+    """Take samples that are not compressed, but lie in a fragment (PS3.5 A.4.11); one byte may pad them."""
+    rows, columns, samples = shape_of(pixel)
+    full_bits = rows * columns * samples * pixel.bits_allocated
+    bits = subsampled_bits(full_bits, pixel.photometric_interpretation, len(frame) * 8, 1)
+    length = (bits + 7) // 8
+    if len(frame) not in (length, length + length % 2):
+        raise UndecodablePixelData(f"The frame has {len(frame)} bytes instead of {length}.")
+    return native(frame, replace(pixel, encapsulated=False, frame_bits=bits))
 
 
 def run_length(frame: bytes, pixel: PixelLayout) -> Samples:
@@ -252,6 +264,7 @@ def jpeg_xl(frame: bytes, pixel: PixelLayout) -> Samples:
 
 DECODERS: Final[Mapping[str, Decoder]] = {
     "native": native,
+    "uncompressed": uncompressed,
     "deflate": deflate,
     "rle": run_length,
     "jpeg": jpeg,

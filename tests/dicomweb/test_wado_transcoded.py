@@ -18,6 +18,7 @@ from storage.frame_set import FrameSet
 from storage.pixel_data import decode_frame, encode_frame
 from storage.pixel_threads import PixelThreads
 from storage.transfer_syntax import (
+    ENCAPSULATED_UNCOMPRESSED,
     EXPLICIT_LE,
     HTJ2K_LOSSLESS,
     JPEG_2000,
@@ -332,3 +333,24 @@ async def test_dcmtk_reads_what_was_transcoded(
         subprocess.run([decoder, str(made), str(plain)], capture_output=True, check=True)
         made = plain
     assert pydicom.dcmread(made).PixelData == b"".join(image.tobytes() for image in pictures)
+
+
+async def test_uncompressed_fragments_come_in_every_form(archive: Any, client: httpx2.AsyncClient) -> None:
+    """Encapsulated Uncompressed Explicit VR Little Endian: frames, pictures, files and its own form (PS3.5 A.4.11)."""
+    pictures = [np.roll(picture((5, 7), bits=16), index, axis=1) for index in range(3)]
+    described = {"Rows": 5, "Columns": 7, "BitsAllocated": 16, "BitsStored": 16, "HighBit": 15}
+    fragments = [image.tobytes() for image in pictures]
+    file = encapsulated(fragments, transfer_syntax=ENCAPSULATED_UNCOMPRESSED, **described)
+    (path,) = await stored(archive, file)
+    answer = await client.get(f"{path}/frames/2", headers={"Accept": "application/octet-stream"})
+    assert (answer.content, answer.headers["content-type"]) == (fragments[1], OCTETS)
+    assert (await client.get(f"{path}/rendered", headers={"Accept": "image/png"})).status_code == 200
+    assert dataset_of(await client.get(path, headers=NATIVE)).PixelData == b"".join(fragments)
+    asked = {"Accept": f"application/dicom; transfer-syntax={ENCAPSULATED_UNCOMPRESSED}"}
+    assert (await client.get(path, headers=asked)).content == file
+    (native,) = await stored(archive, multi_frame(3, rows=5, columns=7))
+    made = dataset_of(await client.get(native, headers=asked))
+    assert made.file_meta.TransferSyntaxUID == ENCAPSULATED_UNCOMPRESSED
+    whole = dataset_of(await client.get(native, headers=NATIVE)).PixelData
+    found = pydicom.encaps.generate_frames(made.PixelData, number_of_frames=3)
+    assert b"".join(found) == whole
