@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from storage.codestream import transfer_syntax_of
 from storage.errors import LimitExceeded
 from storage.layout import PIXEL_DATA_TAGS, PixelLayout
+from storage.mended_frame import mended
 from storage.pixel_decoders import DECODERS, Samples, UndecodablePixelData, full_sampling, shape_of
 from storage.pixel_encoders import (
     DEFAULT_QUALITY,
@@ -68,6 +69,8 @@ class DecodedFrame:
         How many bits of each sample the stream holds; Bits Stored may be fewer.
     lossy : bool
         Whether the stream itself shows that information was lost by it.
+    warning : str
+        What had to be mended before it could be decoded; empty for nothing.
     """
 
     pixels: NDArray[Any]
@@ -75,6 +78,7 @@ class DecodedFrame:
     transfer_syntax_uid: str
     bits: int
     lossy: bool = False
+    warning: str = ""
 
 
 def decode_frame(
@@ -106,16 +110,34 @@ def decode_frame(
     """
     _check_size(pixel, max_bytes)
     syntax, found = _syntax(frame, pixel, transfer_syntax_uid)
+    samples, warning = _decoded(frame, pixel, syntax)
     try:
-        samples = DECODERS[syntax.decode or ""](frame, pixel)
         pixels = _understood(samples, pixel)
     except _CODEC_ERRORS as error:
-        raise UndecodablePixelData(f"The frame cannot be decoded; it should be {_named(syntax)}.") from error
+        raise _undecodable(syntax) from error
     photometric = full_sampling(samples.photometric_interpretation)
     if not photometric:
         photometric = "RGB" if pixel.samples == 3 else "MONOCHROME2"
     lossy = TRANSFER_SYNTAXES[found].lossy if found is not None else syntax.decode == "jpeg"
-    return DecodedFrame(pixels, photometric, syntax.uid, samples.bits, lossy)
+    return DecodedFrame(pixels, photometric, syntax.uid, samples.bits, lossy, warning)
+
+
+def _decoded(frame: bytes, pixel: PixelLayout, syntax: TransferSyntax) -> tuple[Samples, str]:
+    """Return the samples of a frame, and what had to be mended for them after its codec had refused it."""
+    decoder = syntax.decode or ""
+    try:
+        return DECODERS[decoder](frame, pixel), ""
+    except (*_CODEC_ERRORS, UndecodablePixelData) as error:
+        found = mended(frame, pixel, decoder, (*_CODEC_ERRORS, UndecodablePixelData))
+        if found is None and isinstance(error, UndecodablePixelData):
+            raise
+        if found is None:
+            raise _undecodable(syntax) from error
+        return found
+
+
+def _undecodable(syntax: TransferSyntax) -> UndecodablePixelData:
+    return UndecodablePixelData(f"The frame cannot be decoded; it should be {_named(syntax)}.")
 
 
 def _check_size(pixel: PixelLayout, max_bytes: int) -> None:
@@ -307,7 +329,8 @@ def transcode_frame(
     """
     if stored_uid == wanted_uid or (not pixel.encapsulated and _wanted(wanted_uid).native):
         return Encoded(frame, pixel.photometric_interpretation)
-    return encode_decoded(decode_frame(frame, pixel, stored_uid), pixel, wanted_uid, quality=quality)
+    decoded = decode_frame(frame, pixel, stored_uid)
+    return encode_decoded(decoded, pixel, wanted_uid, quality=quality)._replace(warning=decoded.warning)
 
 
 def encode_decoded(

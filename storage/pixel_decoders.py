@@ -120,11 +120,11 @@ def uncompressed(frame: bytes, pixel: PixelLayout) -> Samples:
     return native(frame, replace(pixel, encapsulated=False, frame_bits=bits))
 
 
-def run_length(frame: bytes, pixel: PixelLayout) -> Samples:
-    """Decode RLE (PS3.5 Annex G)."""
+def run_length(frame: bytes, pixel: PixelLayout, *, missing: int = 0) -> Samples:
+    """Decode RLE (PS3.5 Annex G); of each segment so many bytes at its end may be missing."""
     if pixel.bits_allocated not in (1, 8, 16, 32):
         raise UndecodablePixelData(f"RLE with {pixel.bits_allocated} bits allocated cannot be read.")
-    pixels = rle.decode(frame, shape_of(pixel), pixel.bits_allocated)
+    pixels = rle.decode(frame, shape_of(pixel), pixel.bits_allocated, missing=missing)
     return Samples(pixels, pixel.bits_allocated, full_sampling(pixel.photometric_interpretation))
 
 

@@ -74,6 +74,8 @@ class Transcoded:
         Of the file.
     length : int
         Bytes of the file, exactly.
+    warning : str
+        What was mended in the first frame; empty for nothing.
     """
 
     transfer_syntax_uid: str
@@ -81,6 +83,7 @@ class Transcoded:
     _source: Source
     _header: Header
     _close: Callable[[], None] | None = None
+    warning: str = ""
 
     def stream(self) -> Iterator[bytes]:
         """Yield the file in chunks of at most 1 MiB; it may be called again.
@@ -245,7 +248,7 @@ def _decompressed(job: _Job, executor: Executor | None) -> Transcoded:
     changes[PIXEL_DATA] = Element(PIXEL_DATA, vr, None, pixels.offset, pixels.value_length)
     changed = _changed(job, changes)
     length = explicit_little_endian_length(pixels, changed)
-    return Transcoded(EXPLICIT_LE, length, pixels, changed, pixels.close)
+    return Transcoded(EXPLICIT_LE, length, pixels, changed, pixels.close, first.warning)
 
 
 def _compressed(job: _Job, executor: Executor | None, folder: Path | None) -> Transcoded:
@@ -272,7 +275,7 @@ def _compressed(job: _Job, executor: Executor | None, folder: Path | None) -> Tr
     changes |= _compressed_description(job, photometric, pixels, first.pixels.nbytes * job.pixel.frames)
     changed = replace(_changed(job, changes), transfer_syntax_uid=job.wanted_uid)
     length = explicit_little_endian_length(pixels, changed)
-    return Transcoded(job.wanted_uid, length, pixels, changed, pixels.close)
+    return Transcoded(job.wanted_uid, length, pixels, changed, pixels.close, first.warning)
 
 
 def _allocated(frame: DecodedFrame, pixel: PixelLayout) -> int:

@@ -354,3 +354,24 @@ async def test_uncompressed_fragments_come_in_every_form(archive: Any, client: h
     whole = dataset_of(await client.get(native, headers=NATIVE)).PixelData
     found = pydicom.encaps.generate_frames(made.PixelData, number_of_frames=3)
     assert b"".join(found) == whole
+
+
+async def test_whoever_gets_a_mended_frame_is_told(archive: Any, client: httpx2.AsyncClient) -> None:
+    """A Warning header says what was done; the stored bytes stay as they are (PS3.18 8.5)."""
+    image = picture(SHAPE, bits=12)
+    stream = encode_frame(image, JPEG_LS_LOSSLESS, photometric_interpretation="MONOCHROME2", bits_stored=12).data
+    odd = stream[:-2] + bytes(4) + stream[-2:]
+    described = {"Rows": 40, "Columns": 48, "BitsAllocated": 16, "BitsStored": 12, "HighBit": 11}
+    (path,) = await stored(archive, encapsulated([odd], transfer_syntax=JPEG_LS_LOSSLESS, **described))
+    frame = await client.get(f"{path}/frames/1", headers={"Accept": "application/octet-stream"})
+    part = await client.get(f"{path}/frames/1", headers=MULTIPART)
+    file = await client.get(path, headers=NATIVE)
+    pictures = [await client.get(f"{path}/rendered", headers={"Accept": "image/png"}) for _ in range(2)]
+    for answer in (frame, part, file, *pictures):
+        assert answer.status_code == 200
+        assert answer.headers["warning"].startswith('299 http://archive.test/dicom-web "There are zeros before the end')
+    assert frame.content == image.tobytes()
+    assert parts_of(part)[0].body == dataset_of(file).PixelData == image.tobytes()
+    as_stored = await client.get(f"{path}/frames/1", headers={"Accept": "image/jls"})
+    assert "warning" not in as_stored.headers
+    assert as_stored.content.rstrip(b"\0") == odd
