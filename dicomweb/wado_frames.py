@@ -175,7 +175,7 @@ async def _video(
         instance.sop_instance_uid,
         f"{frames.pixel_data.tag:08X}",
     )
-    video = await VideoStream.open(value)
+    video = await VideoStream.open(archive, value)
     item = Item(pixel_content_type(offer), location, video.length, video.stream)
     if offer.multipart:
         return multipart(offer.media_type, one_item(item), etag, cache)
