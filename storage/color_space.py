@@ -1,4 +1,4 @@
-"""YBR color spaces -> RGB, where somebody wants to see a picture (PS3.3 C.7.6.3.1.2).
+"""YBR color spaces <-> RGB, where somebody wants to see a picture (PS3.3 C.7.6.3.1.2).
 
 Facts kept here:
 
@@ -110,15 +110,15 @@ def rgb_of_partial(pixels: NDArray[Any], bits: int) -> NDArray[Any]:
     return _rounded(stretched, bits, pixels.dtype)
 
 
-def ybr_full(pixels: NDArray[Any], bits: int) -> NDArray[Any]:
-    """Return RGB as YBR_FULL, rounded to the nearest value.
+def ybr_full(pixels: NDArray[Any], bits: int | None = None) -> NDArray[Any]:
+    """Return RGB samples as YBR_FULL, of the same shape and dtype, rounded to the nearest value.
 
     Parameters
     ----------
     pixels : ndarray
         Of shape (..., 3), unsigned.
-    bits : int
-        Of a sample.
+    bits : int, optional
+        Of a sample; all bits of the dtype when not given.
 
     Standard
     --------
@@ -126,6 +126,7 @@ def ybr_full(pixels: NDArray[Any], bits: int) -> NDArray[Any]:
     """
     red, blue = pixels[..., 0].astype(np.float64), pixels[..., 2].astype(np.float64)
     luminance = _luminance(pixels)
+    bits = bits or pixels.dtype.itemsize * 8
     middle = 1 << (bits - 1)
     blue_difference = (blue - luminance) / _BLUE + middle
     red_difference = (red - luminance) / _RED + middle

@@ -20,10 +20,9 @@ Facts kept here:
 """
 
 import io
-import logging
 import zlib
 from collections.abc import Callable, Mapping
-from functools import cache
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import imagecodecs
@@ -35,10 +34,8 @@ from storage.codestream import transfer_syntax_of
 from storage.errors import ArchiveError
 from storage.image_header import ADOBE, FRAME_HEADERS, JP2_SIGNATURE, ImageHeader, codestream_place, image_header
 from storage.image_header import _segments as jpeg_segments
-from storage.layout import PIXEL_DATA_TAGS, PixelLayout
+from storage.layout import PIXEL_DATA_TAGS, PixelLayout, subsampled_bits
 from storage.transfer_syntax import HTJ2K_LOSSLESS
-
-logger = logging.getLogger(__name__)
 
 _JFIF: Final = 0xE0
 _END: Final = b"\xff\xd9"
@@ -118,11 +115,22 @@ def deflate(frame: bytes, pixel: PixelLayout) -> Samples:
     return native(zlib.decompressobj(-zlib.MAX_WBITS).decompress(frame, length), pixel)
 
 
-def run_length(frame: bytes, pixel: PixelLayout) -> Samples:
-    """Decode RLE (PS3.5 Annex G)."""
+def uncompressed(frame: bytes, pixel: PixelLayout) -> Samples:
+    """Take samples that are not compressed, but lie in a fragment (PS3.5 A.4.11); one byte may pad them."""
+    rows, columns, samples = shape_of(pixel)
+    full_bits = rows * columns * samples * pixel.bits_allocated
+    bits = subsampled_bits(full_bits, pixel.photometric_interpretation, len(frame) * 8, 1)
+    length = (bits + 7) // 8
+    if len(frame) not in (length, length + length % 2):
+        raise UndecodablePixelData(f"The frame has {len(frame)} bytes instead of {length}.")
+    return native(frame, replace(pixel, encapsulated=False, frame_bits=bits))
+
+
+def run_length(frame: bytes, pixel: PixelLayout, *, missing: int = 0) -> Samples:
+    """Decode RLE (PS3.5 Annex G); of each segment so many bytes at its end may be missing."""
     if pixel.bits_allocated not in (1, 8, 16, 32):
         raise UndecodablePixelData(f"RLE with {pixel.bits_allocated} bits allocated cannot be read.")
-    pixels = rle.decode(frame, shape_of(pixel), pixel.bits_allocated)
+    pixels = rle.decode(frame, shape_of(pixel), pixel.bits_allocated, missing=missing)
     return Samples(pixels, pixel.bits_allocated, full_sampling(pixel.photometric_interpretation))
 
 
@@ -131,14 +139,13 @@ def full_sampling(photometric_interpretation: str) -> str:
     return _ONCE_DECODED.get(photometric_interpretation, photometric_interpretation)
 
 
-def _checked_header(stream: bytes, pixel: PixelLayout, *, may_have_alpha: bool = False) -> ImageHeader:
+def _checked_header(stream: bytes, pixel: PixelLayout) -> ImageHeader:
     """Read the header of the stream and compare it with the data set, before memory is spent on it."""
     header = image_header(stream)
     if header is None:
         raise UndecodablePixelData("The compressed frame has no header that can be read.")
     found = header.rows, header.columns, header.samples
-    has_more = may_have_alpha and pixel.samples < header.samples <= 2 * pixel.samples
-    if found != shape_of(pixel) and not (has_more and found[:2] == shape_of(pixel)[:2]):
+    if found != shape_of(pixel):
         raise UndecodablePixelData(
             "The compressed frame has {} rows, {} columns and {} samples a pixel, ".format(*found)
             + "the data set says {}, {} and {}.".format(*shape_of(pixel))
@@ -203,9 +210,9 @@ def jpeg_ls(frame: bytes, pixel: PixelLayout) -> Samples:
 
 
 def jpeg_2000(frame: bytes, pixel: PixelLayout) -> Samples:
-    """Decode JPEG 2000 or High-Throughput JPEG 2000 (PS3.5 8.2.4, 8.2.14), without alpha."""
+    """Decode JPEG 2000 or High-Throughput JPEG 2000 (PS3.5 8.2.4, 8.2.14)."""
     stream = codestream(frame)
-    header = _checked_header(stream, pixel, may_have_alpha=True)
+    header = _checked_header(stream, pixel)
     if _is_subsampled(header):
         _check_sampling(stream, header)
     whole = _has_end(stream)
@@ -213,17 +220,7 @@ def jpeg_2000(frame: bytes, pixel: PixelLayout) -> Samples:
     pixels = _openjph(stream, header) if by_openjph else None
     if pixels is None:  # without the end marker, OpenJPEG takes a whole image for one that is cut short
         pixels = np.asarray(imagecodecs.jpeg2k_decode(stream if whole else stream + _END))
-    if header.samples > pixel.samples:
-        _warn_of_alpha(header.samples, pixel.samples)
-        pixels = np.ascontiguousarray(pixels[..., : pixel.samples])
     return _in_named_colors(pixels, header, pixel.photometric_interpretation)
-
-
-@cache
-def _warn_of_alpha(components: int, samples: int) -> None:
-    """Say what is left out, once and not for each frame of a slide that has thousands."""
-    text = "JPEG 2000 frames have %d components where the data set says %d samples a pixel; the others are left out"
-    logger.warning(text, components, samples)
 
 
 def _is_subsampled(header: ImageHeader) -> bool:
@@ -293,6 +290,7 @@ def jpeg_xl(frame: bytes, pixel: PixelLayout) -> Samples:
 
 DECODERS: Final[Mapping[str, Decoder]] = {
     "native": native,
+    "uncompressed": uncompressed,
     "deflate": deflate,
     "rle": run_length,
     "jpeg": jpeg,

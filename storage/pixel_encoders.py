@@ -40,10 +40,11 @@ class UnencodablePixelData(ArchiveError):
 
 
 class Encoded(NamedTuple):
-    """One frame, and what its samples are now called (Photometric Interpretation)."""
+    """One frame, what its samples are now called (Photometric Interpretation), and what was mended to decode it."""
 
     data: bytes
     photometric_interpretation: str
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ from storage.transfer_syntax import (
     JPEG_BASELINE,
     JPEG_EXTENDED,
     JPEG_LS_NEAR_LOSSLESS,
+    JPEG_RETIRED,
     RLE_LOSSLESS,
     TRANSFER_SYNTAXES,
 )
@@ -54,6 +55,7 @@ _LOSSY_RATIO, _LOSSY_METHOD = tag_of("LossyImageCompressionRatio"), tag_of("Loss
 _METHODS: Final = {
     JPEG_BASELINE: "ISO_10918_1",
     JPEG_EXTENDED: "ISO_10918_1",
+    **dict.fromkeys(JPEG_RETIRED, "ISO_10918_1"),
     JPEG_LS_NEAR_LOSSLESS: "ISO_14495_1",
     JPEG_2000: "ISO_15444_1",
     HTJ2K: "ISO_15444_15",
@@ -72,6 +74,8 @@ class Transcoded:
         Of the file.
     length : int
         Bytes of the file, exactly.
+    warning : str
+        What was mended in the first frame; empty for nothing.
     """
 
     transfer_syntax_uid: str
@@ -79,6 +83,7 @@ class Transcoded:
     _source: Source
     _header: Header
     _close: Callable[[], None] | None = None
+    warning: str = ""
 
     def stream(self) -> Iterator[bytes]:
         """Yield the file in chunks of at most 1 MiB; it may be called again.
@@ -248,7 +253,7 @@ def _decompressed(job: _Job, executor: Executor | None) -> Transcoded:
     changes[PIXEL_DATA] = Element(PIXEL_DATA, vr, None, pixels.offset, pixels.value_length)
     changed = _changed(job, changes)
     length = explicit_little_endian_length(pixels, changed)
-    return Transcoded(EXPLICIT_LE, length, pixels, changed, pixels.close)
+    return Transcoded(EXPLICIT_LE, length, pixels, changed, pixels.close, first.warning)
 
 
 def _compressed(job: _Job, executor: Executor | None, folder: Path | None) -> Transcoded:
@@ -275,7 +280,7 @@ def _compressed(job: _Job, executor: Executor | None, folder: Path | None) -> Tr
     changes |= _compressed_description(job, photometric, pixels, first.pixels.nbytes * job.pixel.frames)
     changed = replace(_changed(job, changes), transfer_syntax_uid=job.wanted_uid)
     length = explicit_little_endian_length(pixels, changed)
-    return Transcoded(job.wanted_uid, length, pixels, changed, pixels.close)
+    return Transcoded(job.wanted_uid, length, pixels, changed, pixels.close, first.warning)
 
 
 def _allocated(frame: DecodedFrame, pixel: PixelLayout) -> int:
@@ -395,7 +400,7 @@ def _decoded_item(item: Dataset, source: Source, header: Header) -> Dataset:
     raw = frame_bytes(span, source.read(span.offset, span.length), layout_of(own, frames))
     decoded = decode_frame(raw, pixel, header.transfer_syntax_uid, max_bytes=_MOST_ICON_BYTES)
     data = encode_decoded(decoded, pixel, EXPLICIT_LE).data
-    if not header.encoding.little_endian and _allocated(decoded, pixel) > 8:
+    if header.encoding.has_big_endian and _allocated(decoded, pixel) > 8:
         raise UndecodablePixelData("Compressed pixel data does not exist in big endian.")
     vr = "OW" if _allocated(decoded, pixel) > 8 else "OB"
     changes = _native_description(own, pixel, decoded) | {PIXEL_DATA: Element(PIXEL_DATA, vr, data, 0, len(data))}

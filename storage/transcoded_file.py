@@ -36,6 +36,8 @@ class TranscodedFile:
         Bytes of the whole file.
     transfer_syntax_uid : str
         Of the bytes sent.
+    warning : str
+        What was mended in the first frame; empty for nothing.
     """
 
     def __init__(self, transcoded: Transcoded, threads: PixelThreads) -> None:
@@ -43,6 +45,7 @@ class TranscodedFile:
         self._threads = threads
         self.length = transcoded.length
         self.transfer_syntax_uid = transcoded.transfer_syntax_uid
+        self.warning = transcoded.warning
 
     @classmethod
     async def open(

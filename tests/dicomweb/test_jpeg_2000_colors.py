@@ -27,7 +27,7 @@ from tests.builders import encapsulated, new_uid
 from tests.dicomweb.gateway.retrieving import ask_get, concluded
 from tests.dicomweb.gateway.serving import listening
 from tests.dicomweb.test_wado_instances import stored
-from tests.jpeg_2000 import FORMS, LABELS, PICTURE, Pixels, colored, named, rgb
+from tests.jpeg_2000 import FORMS, LABELS, PICTURE, Pixels, colored, encoded, named, rgb
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 DESCRIPTION = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "Rows": PICTURE.shape[0], "Columns": PICTURE.shape[1]}
@@ -128,6 +128,24 @@ async def test_colors_are_right_by_every_door(
             found[f"{label}, {door}"] = wrong(*result)
     assert {name: text for name, text in found.items() if text} == {}
     assert len(found) == 9 * len(LABELS)
+
+
+@pytest.mark.parametrize("high_throughput", [False, True], ids=["JPEG 2000", "HTJ2K"])
+async def test_a_picture_with_alpha(archive: Any, client: httpx2.AsyncClient, high_throughput: bool) -> None:
+    """Frames, files and pictures come without alpha, and a `Warning` header says so; what is stored stays as it is."""
+    stream = encoded(np.dstack([PICTURE, PICTURE[..., 0]]), high_throughput=high_throughput)
+    syntax = HTJ2K_LOSSLESS if high_throughput else JPEG_2000_LOSSLESS
+    file = encapsulated([stream], transfer_syntax=syntax, **DESCRIPTION, PhotometricInterpretation="RGB")
+    (path,) = await stored(archive, file)
+    frame = await client.get(f"{path}/frames/1", headers={"Accept": "application/octet-stream"})
+    assert (frame.status_code, frame.content) == (200, PICTURE.tobytes())
+    rendered = await client.get(f"{path}/rendered", headers={"Accept": "image/png"})
+    assert np.array_equal(picture(rendered.content), PICTURE)
+    explicit = await client.get(path, headers={"Accept": f"application/dicom; transfer-syntax={EXPLICIT_LE}"})
+    assert np.array_equal(native(pydicom.dcmread(io.BytesIO(explicit.content))), PICTURE)
+    for answer in (frame, rendered, explicit):
+        assert "such as alpha; they were left out" in answer.headers["warning"]
+    assert (await client.get(path)).content == file
 
 
 async def test_colors_are_right_over_dimse(archive: Any) -> None:
