@@ -11,7 +11,6 @@ Facts this module keeps:
 - Parameters of pictures are read for pictures only; for others they mean nothing (D-115).
 """
 
-import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -38,7 +37,7 @@ from dicomweb.rendering.report_values import kind_of
 from dicomweb.text_charset import charsets
 from dicomweb.urls import base_url, instance_url
 from dicomweb.version import program_version
-from dicomweb.wado_body import Headers, InMemory, Item, multipart, not_modified, one_item, single_part
+from dicomweb.wado_body import Headers, InMemory, Item, multipart, not_modified, one_item, single_part, warning_headers
 from dicomweb.wado_forms import VIDEO
 from dicomweb.wado_frames import frame_numbers
 from dicomweb.wado_request import accept_key, accepted, cache_control, target_uids
@@ -51,7 +50,6 @@ if TYPE_CHECKING:
 
 _PIXEL_DATA = {key_of(keyword) for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")}
 _NOT_RENDERED = frozenset((DICOM, DICOM_JSON, DICOM_XML, OCTET_STREAM))
-_UNQUOTABLE = re.compile(r"[^ !#-\[\]-~]")
 _INSTANCE = "/studies/{study}/series/{series}/instances/{instance}"
 
 
@@ -242,11 +240,12 @@ async def answer_pictures(
     look = Look(offer.media_type, parameters, pictures.state)
     instance, number = pictures.first
     if several and offer.media_type == GIF and len(pictures.rows) == 1:
-        body = await renderer.animation(request, instance, pictures.rows[0][1], look)
+        made = await renderer.animation(request, instance, pictures.rows[0][1], look)
     else:
-        body = await renderer.picture(request, instance, number, look)
-    item = Item(offer.media_type, pictures.location, len(body), InMemory(body))
-    return single_part(request, item, etag, cache, _warnings(request, parameters))
+        made = await renderer.picture(request, instance, number, look)
+    warnings = (*parameters.warnings, *made.warnings)
+    item = Item(offer.media_type, pictures.location, len(made.body), InMemory(made.body), warnings)
+    return single_part(request, item, etag, cache)
 
 
 async def presented(request: Request, instance: "InstanceFile", location: str) -> Pictures:
@@ -368,7 +367,7 @@ def _many(request: Request, pictures: Pictures, offer: Offer, parameters: Render
         return unchanged
     look = Look(offer.media_type, parameters, pictures.state)
     answer = multipart(offer.media_type, _items(request, pictures, look), etag, cache)
-    answer.raw_headers += _warnings(request, parameters)
+    answer.raw_headers += warning_headers(request, parameters.warnings)
     return answer
 
 
@@ -379,7 +378,7 @@ async def _items(request: Request, pictures: Pictures, look: Look) -> AsyncItera
     async def made(given: "tuple[int, InstanceFile, int]") -> Item:
         place, instance, number = given
         # Whether the first can be made decides whether there is an answer; one that has begun is finished.
-        body = await renderer.picture(request, instance, number, look, patient=place > 0)
+        body = (await renderer.picture(request, instance, number, look, patient=place > 0)).body
         url = f"{instance_url(base, *uids_of(instance))}/frames/{number}/rendered"
         return Item(look.media_type, url, len(body), InMemory(body))
 
@@ -388,12 +387,6 @@ async def _items(request: Request, pictures: Pictures, look: Look) -> AsyncItera
     async with aclosing(read_ahead(made, given, renderer.pool.threads + 1)) as items:
         async for item in items:
             yield item
-
-
-def _warnings(request: Request, parameters: RenderingParameters) -> Headers:
-    """Return a Warning header for each parameter that was ignored (PS3.18 8.3.5.1.1; A-112)."""
-    base = base_url(request)
-    return [(b"warning", f'299 {base} "{_UNQUOTABLE.sub("?", text)}"'.encode()) for text in parameters.warnings]
 
 
 ROUTES: list[Route] = [

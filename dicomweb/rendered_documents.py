@@ -87,7 +87,7 @@ async def video_item(archive: "Archive", instance: "InstanceFile", location: str
     value = await archive.bulk_data(
         instance.study_instance_uid, instance.series_instance_uid, instance.sop_instance_uid, f"{pixel.tag:08X}"
     )
-    video = await VideoStream.open(value)
+    video = await VideoStream.open(archive, value)
     return Item(media_type_of(instance.transfer_syntax_uid), location, video.length, video.stream)
 
 

@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 from starlette.requests import Request
@@ -108,7 +108,15 @@ class EncodedFrame:
             found = decode_frame(self.data, self.pixel, self.transfer_syntax_uid, max_bytes=MOST_FRAME_BYTES)
         except LimitExceeded as error:
             raise UndecodablePixelData("The frame is too large to be made a picture of.") from error
-        return Frame(found.pixels, found.photometric_interpretation, self.attributes, self.number, self.bulk)
+        described = self.attributes, self.number, self.bulk
+        return Frame(found.pixels, found.photometric_interpretation, *described, found.warning)
+
+
+class Made(NamedTuple):
+    """An encoded picture, and what a client must know of it."""
+
+    body: bytes
+    warnings: tuple[str, ...] = ()
 
 
 class Renderer:
@@ -127,7 +135,7 @@ class Renderer:
     def __init__(self, archive: Archive, *, threads: int, queue: int, cache_bytes: int) -> None:
         self.pool = RenderPool(threads, queue)
         self._archive = archive
-        self._pictures: ByteCache[bytes] = ByteCache(cache_bytes)
+        self._pictures: ByteCache[Made] = ByteCache(cache_bytes)
         self._attributes: ByteCache[Attributes] = ByteCache(_ATTRIBUTES_BYTES)
 
     async def attributes(self, instance: InstanceFile) -> Attributes:
@@ -171,7 +179,7 @@ class Renderer:
 
     async def picture(
         self, request: Request, instance: InstanceFile, number: int, look: Look, *, patient: bool = False
-    ) -> bytes:
+    ) -> Made:
         """Return the encoded picture of a frame.
 
         Parameters
@@ -197,13 +205,13 @@ class Renderer:
             Too many wait already.
         """
 
-        async def make() -> bytes:
+        async def make() -> Made:
             frame = await self._encoded(instance, number, overlays=_has_overlays(look))
             return await self.pool.run(lambda: _encoded_picture(frame, look))
 
         return await self._remembered(request, (*_of(instance), number, *look.key), make, patient=patient)
 
-    async def animation(self, request: Request, instance: InstanceFile, numbers: Sequence[int], look: Look) -> bytes:
+    async def animation(self, request: Request, instance: InstanceFile, numbers: Sequence[int], look: Look) -> Made:
         """Return frames as an animated GIF.
 
         Raises
@@ -215,7 +223,7 @@ class Renderer:
         assert pixel is not None
         _check_animation(pixel, len(numbers), look.parameters.viewport)
 
-        async def make() -> bytes:
+        async def make() -> Made:
             attributes = await self.attributes(instance)
             frames = await self.frames(instance, numbers)
             bulk = await self._bulk_of(instance, attributes, numbers[0], overlays=_has_overlays(look))
@@ -255,22 +263,22 @@ class Renderer:
             Width and height at most.
         """
 
-        async def make() -> bytes:
+        async def make() -> Made:
             if number:
                 try:
                     frame = await self._encoded(instance, number, overlays=False)
                     return await self.pool.run(
-                        lambda: encode(thumbnail(frame.decoded(), viewport), media_type, QUALITY)
+                        lambda: Made(encode(thumbnail(frame.decoded(), viewport), media_type, QUALITY))
                     )
                 except ArchiveError as error:
                     logger.info("an icon stands for a frame: %s", error)
                 except Exception:  # whatever a sender wrote into the attributes, there is a thumbnail
                     logger.exception("an icon stands for a frame that could not be rendered")
             label = text(await self.attributes(instance), "Modality")
-            return await self.pool.run(lambda: encode(icon(label, viewport), media_type, QUALITY))
+            return await self.pool.run(lambda: Made(encode(icon(label, viewport), media_type, QUALITY)))
 
         key = (*_of(instance), number, "thumbnail", media_type, viewport)
-        return await self._remembered(request, key, make)
+        return (await self._remembered(request, key, make)).body
 
     async def _encoded(self, instance: InstanceFile, number: int, *, overlays: bool) -> EncodedFrame:
         attributes = await self.attributes(instance)
@@ -284,14 +292,14 @@ class Renderer:
     ) -> dict[str, bytes]:
         return await self.bulk(instance, needed_bulk_data(attributes, number, overlays=overlays))
 
-    async def _remembered(self, request: Request, key: Key, make: Callable[[], Any], *, patient: bool = False) -> bytes:
+    async def _remembered(self, request: Request, key: Key, make: Callable[[], Any], *, patient: bool = False) -> Made:
         held = self._pictures.get(key)
         if held is None:
             async with self.pool.place(request, patient=patient):
                 held = self._pictures.get(key)  # the same may have been waited for
                 if held is None:
-                    made: bytes = await make()
-                    self._pictures.put(key, made, len(made))
+                    made: Made = await make()
+                    self._pictures.put(key, made, len(made.body))
                     return made
         return held
 
@@ -309,17 +317,27 @@ def _has_overlays(look: Look) -> bool:
     return bool(look.parameters.annotation) or look.state is not None
 
 
-def _encoded_picture(frame: EncodedFrame, look: Look) -> bytes:
-    return encode(look.pictured(frame.decoded()), look.media_type, look.parameters.quality)
+def _encoded_picture(encoded: EncodedFrame, look: Look) -> Made:
+    frame = encoded.decoded()
+    body = encode(look.pictured(frame), look.media_type, look.parameters.quality)
+    return Made(body, (frame.warning,) if frame.warning else ())
 
 
 def _animated(
     decoded: Callable[[], Iterator[Frame]], attributes: Attributes, numbers: Sequence[int], look: Look
-) -> bytes:
+) -> Made:
     limits = None
     if look.parameters.window is None and look.state is None:
         limits = shared_range(decoded())
-    return animated_gif((look.pictured(frame, limits) for frame in decoded()), frame_durations(attributes, numbers))
+    warnings: dict[str, None] = {}
+
+    def pictures() -> Iterator[Picture]:
+        for frame in decoded():
+            warnings.update(dict.fromkeys([frame.warning] if frame.warning else ()))
+            yield look.pictured(frame, limits)
+
+    body = animated_gif(pictures(), frame_durations(attributes, numbers))
+    return Made(body, tuple(warnings))
 
 
 def _check_animation(pixel: PixelLayout, frames: int, viewport: Viewport | None) -> None:

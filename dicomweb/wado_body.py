@@ -11,7 +11,8 @@ Facts this module keeps:
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from starlette.types import Receive, Scope, Send
 from dicomweb.conditional import RangeBeyondEndError, is_unchanged, requested_range
 from dicomweb.failures import RequestRefused
 from dicomweb.multipart import PART_END, closing, part_head
+from dicomweb.urls import base_url
 
 CHUNK = 512 * 1024
 """Bytes that are gathered before they are sent."""
@@ -30,6 +32,8 @@ FIRST_CHUNK = 32 * 1024
 """Bytes that are gathered before the first are sent."""
 
 Headers = list[tuple[bytes, bytes]]
+
+_UNQUOTABLE = re.compile(r"[^ !#-\[\]-~]")
 
 
 class WholeBody(Response):
@@ -129,12 +133,15 @@ class Item:
         In bytes; None when it is not known before it has been read.
     stream : callable
         `stream(offset, length)` yields those bytes.
+    warnings : sequence of str
+        What a client must know of it.
     """
 
     content_type: str
     location: str
     length: int | None
     stream: Callable[[int, int | None], AsyncIterator[bytes]]
+    warnings: Sequence[str] = ()
 
 
 class InMemory:
@@ -157,6 +164,12 @@ def not_modified(request: Request, etag: str, cache: str) -> Response | None:
     return None
 
 
+def warning_headers(request: Request, texts: Iterable[str]) -> Headers:
+    """Return a Warning header for each text (PS3.18 8.3.4, 8.3.5; A-112)."""
+    base = base_url(request) if texts else ""
+    return [(b"warning", f'299 {base} "{_UNQUOTABLE.sub("?", text)}"'.encode()) for text in texts]
+
+
 def single_part(request: Request, item: Item, etag: str, cache: str, extra: Headers | None = None) -> Response:
     """Answer with one item, or the range of it that was asked for.
 
@@ -175,6 +188,7 @@ def single_part(request: Request, item: Item, etag: str, cache: str, extra: Head
         (b"etag", etag.encode()),
         (b"cache-control", cache.encode()),
         *(extra or []),
+        *warning_headers(request, item.warnings),
     ]
     if item.length is None:
         return StreamedBody(200, headers, item.stream(0, None))

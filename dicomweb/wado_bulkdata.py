@@ -15,7 +15,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -24,12 +23,11 @@ from dicomweb.encapsulated_document import ENCAPSULATED_DOCUMENT, PDF, SANDBOX, 
 from dicomweb.failures import NotAcceptable
 from dicomweb.media_types import EXPLICIT_VR_LITTLE_ENDIAN, OCTET_STREAM, MediaRange, Offer, available
 from dicomweb.read_ahead import read_ahead
-from dicomweb.rendering.attribute_values import Attributes
 from dicomweb.urls import base_url, instance_url
 from dicomweb.wado_body import Headers, InMemory, Item, multipart, not_modified, one_item, single_part
 from dicomweb.wado_forms import Stored, pixel_offers, stored_form
 from dicomweb.wado_frames import AHEAD, reader_of
-from dicomweb.wado_metadata import PLACEHOLDER
+from dicomweb.wado_metadata import PLACEHOLDER, attributes_in
 from dicomweb.wado_request import (
     VIDEO,
     accept_key,
@@ -159,7 +157,7 @@ async def _pixel_items(
         yield Item(content_type, location, decoded.length, decoded.stream)
     elif is_native or stored in VIDEO:
         value = await archive.bulk_data(*_key(instance), _pixel_path(instance) or "")
-        sent = await VideoStream.open(value) if stored in VIDEO else value
+        sent = await VideoStream.open(archive, value) if stored in VIDEO else value
         yield Item(content_type, location, sent.length, sent.stream)
     else:
         async for body in _frames(archive, instance, offer, patient=patient):
@@ -183,9 +181,7 @@ async def _frames(archive: "Archive", instance: "InstanceFile", offer: Offer, *,
 
 async def _document(archive: "Archive", value: "BulkValue") -> tuple[str, int]:
     """Return the media type of an Encapsulated Document, "" when it does not tell, and its true length in bytes."""
-    attributes: Attributes = {}
-    async for metadata in await archive.metadata(*_key(value.instance)):
-        attributes = orjson.loads(metadata.json)
+    attributes = await attributes_in(archive, value.instance)
     return document_type(attributes) or "", await document_length(attributes, value)
 
 

@@ -38,6 +38,7 @@ from dicomweb.wado_body import (
     not_modified,
     one_item,
     single_part,
+    warning_headers,
 )
 from dicomweb.wado_forms import Stored, pixel_offers, stored_form
 from dicomweb.wado_request import (
@@ -104,8 +105,8 @@ async def retrieve_instance_frames(request: Request) -> Response:
         return multipart(content_type.partition(";")[0], items, etag, cache)
     body = await read(numbers[0])
     if offer.multipart:
-        return _one_part(content_type, location + named, etag, cache, body)
-    return _bare(request, content_type, location + named, etag, cache, body)
+        return _one_part(content_type, location + named, etag, cache, body, warning_headers(request, frames.warnings))
+    return _bare(request, content_type, location + named, etag, cache, body, warning_headers(request, frames.warnings))
 
 
 def reader_of(frames: "FrameSet", form: Stored, offer: Offer, *, single: bool) -> ReadFrame:
@@ -174,7 +175,7 @@ async def _video(
         instance.sop_instance_uid,
         f"{frames.pixel_data.tag:08X}",
     )
-    video = await VideoStream.open(value)
+    video = await VideoStream.open(archive, value)
     item = Item(pixel_content_type(offer), location, video.length, video.stream)
     if offer.multipart:
         return multipart(offer.media_type, one_item(item), etag, cache)
@@ -193,22 +194,25 @@ async def _items(
             yield made
 
 
-def _one_part(content_type: str, location: str, etag: str, cache: str, body: bytes) -> Response:
+def _one_part(content_type: str, location: str, etag: str, cache: str, body: bytes, warnings: Headers) -> Response:
     """One frame as multipart: the form viewers ask for, thousands of times."""
     boundary = boundary_of(etag)
     body = b"".join((part_head(boundary, content_type, location, len(body)), body, PART_END, closing(boundary)))
-    headers = multipart_headers(content_type.partition(";")[0], boundary, etag, cache)
+    headers = multipart_headers(content_type.partition(";")[0], boundary, etag, cache) + warnings
     headers.append((b"content-length", b"%d" % len(body)))
     return WholeBody(200, headers, body)
 
 
-def _bare(request: Request, content_type: str, location: str, etag: str, cache: str, body: bytes) -> Response:
+def _bare(
+    request: Request, content_type: str, location: str, etag: str, cache: str, body: bytes, warnings: Headers
+) -> Response:
     headers: Headers = [
         (b"content-type", content_type.encode()),
         (b"content-location", location.encode()),
         (b"etag", etag.encode()),
         (b"cache-control", cache.encode()),
         (b"accept-ranges", b"bytes"),
+        *warnings,
     ]
     status = 200
     wanted = byte_range(request, etag, len(body))

@@ -27,7 +27,16 @@ from dicomweb.failures import NotAcceptable
 from dicomweb.media_types import DICOM, OCTET_STREAM, Offer, available
 from dicomweb.read_ahead import read_ahead
 from dicomweb.urls import base_url, instance_url
-from dicomweb.wado_body import Item, boundary_of, multipart, multipart_length, not_modified, one_item, single_part
+from dicomweb.wado_body import (
+    Item,
+    boundary_of,
+    multipart,
+    multipart_length,
+    not_modified,
+    one_item,
+    single_part,
+    warning_headers,
+)
 from dicomweb.wado_bulkdata import retrieve_bulkdata
 from dicomweb.wado_forms import Stored, choose_form, file_offers, sent_in, stored_form, transcoded_to
 from dicomweb.wado_request import (
@@ -90,7 +99,9 @@ async def retrieve_instances(request: Request) -> Response:
     else:
         item = await while_waited_for(request, wanted.item(archive, files[0], base))
     if as_multipart:
-        return multipart(DICOM, one_item(item), etag, cache, multipart_length(boundary_of(etag), [item]))
+        answer = multipart(DICOM, one_item(item), etag, cache, multipart_length(boundary_of(etag), [item]))
+        answer.raw_headers += warning_headers(request, item.warnings)
+        return answer
     disposition = f'attachment; filename="{files[0].sop_instance_uid}.dcm"'
     return single_part(request, item, etag, cache, [(b"content-disposition", disposition.encode())])
 
@@ -138,7 +149,8 @@ class _Wanted:
         offers = file_offers(kind, single=self._single)
         with made_on_request(kind.transfer_syntax_uid, offers, f"The instance {file.sop_instance_uid}"):
             part = await archive.part10(file, self.transfer_syntax(file), patient=patient)
-        return Item(self.content_type(file), _location(file, base), part.length, part.stream)
+        warnings = (part.warning,) if part.warning else ()
+        return Item(self.content_type(file), _location(file, base), part.length, part.stream, warnings)
 
     def content_type(self, file: "InstanceFile") -> str:
         """Name the transfer syntax that the file meta information of what is sent names (8.7.9)."""

@@ -20,6 +20,7 @@ from starlette.responses import Response
 from dicomweb.conditional import entity_tag
 from dicomweb.failures import NotAcceptable
 from dicomweb.media_types import DICOM_JSON, DICOM_XML, Offer, available
+from dicomweb.rendering.attribute_values import Attributes
 from dicomweb.urls import base_url, instance_url
 from dicomweb.wado_body import InMemory, Item, StreamedBody, multipart, not_modified
 from dicomweb.wado_request import accept_key, accepted, cache_control, choose, target_uids
@@ -27,12 +28,22 @@ from storage import dicomxml
 
 if TYPE_CHECKING:
     from storage.archive import Archive
+    from storage.instance_file import InstanceFile
     from storage.metadata_set import MetadataSet
 
 PLACEHOLDER = b'"BulkDataURI":"'
 """What stands in stored metadata before the path of a bulk data value."""
 
 OFFERS = (Offer(DICOM_JSON), Offer(DICOM_XML, multipart=True))
+
+
+async def attributes_in(archive: "Archive", instance: "InstanceFile") -> Attributes:
+    """Return the attributes of an instance; a BulkDataURI among them is the path of the value."""
+    attributes: Attributes = {}
+    uids = instance.study_instance_uid, instance.series_instance_uid, instance.sop_instance_uid
+    async for metadata in await archive.metadata(*uids):
+        attributes = orjson.loads(metadata.json)
+    return attributes
 
 
 async def retrieve_metadata(request: Request) -> Response:

@@ -4,9 +4,12 @@ import struct
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Self
 
+from dicomweb.rendering.attribute_values import integer
+from dicomweb.wado_metadata import attributes_in
 from storage.errors import InvalidDicom
 
 if TYPE_CHECKING:
+    from storage.archive import Archive
     from storage.bulk_value import BulkValue
 
 _ITEM = struct.Struct("<HHL")
@@ -22,16 +25,19 @@ class VideoStream:
         Pixel Data as it lies in the file, items and all.
     fragments : list of (int, int)
         Offset in `value` and length of each fragment, in bytes.
+    stated_length : int
+        Of the stream, by Encapsulated Pixel Data Value Total Length; it tells whether the last byte is padding.
     """
 
-    def __init__(self, value: "BulkValue", fragments: list[tuple[int, int]]) -> None:
+    def __init__(self, value: "BulkValue", fragments: list[tuple[int, int]], stated_length: int = -1) -> None:
         self._value = value
         self._fragments = fragments
-        self.length = sum(length for _, length in fragments)
+        whole = sum(length for _, length in fragments)
+        self.length = stated_length if stated_length == whole - 1 else whole
 
     @classmethod
-    async def open(cls, value: "BulkValue") -> Self:
-        """Find the fragments of `value`; the first item is the offset table and is left out (PS3.5 A.4).
+    async def open(cls, archive: "Archive", value: "BulkValue") -> Self:
+        """Find the fragments of `value`; the first item is the offset table and is left out (PS3.5 A.4, C.7.6.3).
 
         Raises
         ------
@@ -53,7 +59,8 @@ class VideoStream:
             offset += length
         if not fragments:
             raise InvalidDicom("The encapsulated pixel data has no fragment.")
-        return cls(value, fragments)
+        attributes = await attributes_in(archive, value.instance)
+        return cls(value, fragments, integer(attributes, "EncapsulatedPixelDataValueTotalLength", -1))
 
     async def stream(self, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """Yield `length` bytes from `offset`, all of them by default."""

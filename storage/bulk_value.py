@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 from storage.blobs import LocalBlobs
 from storage.instance_file import InstanceFile, reader_of
-from storage.vr import WORD_BYTES, swapped_words
+from storage.vr import big_endian_bytes, swapped_words
 
 
 class BulkValue:
@@ -46,8 +46,6 @@ class BulkValue:
     def _bytes_of_a_word(self) -> int:
         """Return how many bytes must be reversed at a time to get little endian; 1 for none."""
         layout = self.instance.layout
-        if layout.encoding.little_endian:
-            return 1
         if layout.pixel_data is not None and layout.pixel_data.offset == self._offset:
             return layout.pixel_data.word_bytes
-        return WORD_BYTES.get(self.vr, 1)
+        return big_endian_bytes(layout.encoding, self.vr)

@@ -27,8 +27,8 @@ import numpy as np
 import orjson
 
 from storage.charset import MANY_VALUES, ONE_VALUE, PERSON_NAMES, UNDECLARED, CharacterSet, character_set
-from storage.elements import Dataset, Element, Header
-from storage.vr import WORD_BYTES, tag_of
+from storage.elements import Dataset, Element, Encoding, Header
+from storage.vr import WORD_BYTES, big_endian_bytes, tag_of
 
 ENCODING_VERSION: Final = 1
 """One more whenever the JSON of some file comes out differently than before: entity tags of metadata depend on it."""
@@ -108,7 +108,7 @@ def encode(header: Header, *, bulk_threshold: int = 4096) -> Encoded:
     --------
     PS3.18 F.2.
     """
-    walk = _Walk(header.encoding.little_endian, bulk_threshold)
+    walk = _Walk(header.encoding, bulk_threshold)
     dataset = _dataset(header.dataset, walk, UNDECLARED, "")
     key = key_of(SPECIFIC_CHARACTER_SET)
     if walk.beyond_ascii and key not in dataset:
@@ -120,7 +120,7 @@ def encode(header: Header, *, bulk_threshold: int = 4096) -> Encoded:
 class _Walk:
     """What is the same, or collected, over the whole data set."""
 
-    little_endian: bool
+    encoding: Encoding
     bulk_threshold: int
     order: str = "<"
     charset: CharacterSet = UNDECLARED  # of the data set or item being encoded
@@ -130,7 +130,7 @@ class _Walk:
     warnings: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.order = "<" if self.little_endian else ">"
+        self.order = "<" if self.encoding.little_endian else ">"
 
 
 class _NotInJsonError(Exception):
@@ -206,7 +206,7 @@ def _base64(raw: bytes, vr: str, walk: _Walk) -> str:
     if size > 1:
         fits = len(raw) - len(raw) % size
         walk.odd = fits != len(raw)
-        if not walk.little_endian:
+        if big_endian_bytes(walk.encoding, vr) > 1:
             raw = np.frombuffer(raw, f"V{size}", count=fits // size).view(f">u{size}").byteswap().tobytes() + raw[fits:]
     return base64.b64encode(raw).decode("ascii")
 

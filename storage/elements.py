@@ -33,11 +33,20 @@ Dataset = dict[Tag, Element]
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How the data set (not the file meta information) is written (PS3.5 Annex A)."""
+    """How the data set (not the file meta information) is written (PS3.5 Annex A).
+
+    `big_endian_words` says that values of VR OW are big endian though all else is little endian.
+    """
 
     explicit_vr: bool = True
     little_endian: bool = True
     deflated: bool = False
+    big_endian_words: bool = False
+
+    @property
+    def has_big_endian(self) -> bool:
+        """Whether some values have to be turned round to be little endian."""
+        return self.big_endian_words or not self.little_endian
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ class FrameSet:
         As asked for, counted from 1.
     patient : bool
         Whether to wait for threads however much is waiting: for an answer that has begun.
+    warnings : list of str
+        What was mended in the frames that were transcoded.
 
     Raises
     ------
@@ -53,6 +55,7 @@ class FrameSet:
         self._reader = reader_of(blobs, instance)
         self._threads = threads
         self.patient = False
+        self.warnings: list[str] = []
 
     async def read(self, frame_number: int) -> bytes:
         """Return one frame: the compressed stream, or native samples in little endian, from a byte boundary.
@@ -88,4 +91,6 @@ class FrameSet:
         patient, self.patient = self.patient, True
         work = (transcode_frame, frame, self.pixel_data, stored, transfer_syntax_uid)
         encoded = await self._threads.run(*work, patient=patient)
+        if encoded.warning and encoded.warning not in self.warnings:
+            self.warnings.append(encoded.warning)
         return encoded.data

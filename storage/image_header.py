@@ -3,7 +3,8 @@
 Facts kept here:
 
 * JPEG (ITU-T T.81 B.2), and JPEG-LS (ITU-T T.87 C.2) like it: SOFn gives precision, lines, samples a line, components.
-* JPEG 2000 (ITU-T T.800 A.5, A.6): SIZ gives the size and the depth, COD the component and the wavelet transformation.
+* JPEG 2000 (ITU-T T.800 A.5, A.6): SIZ gives the size, and the depth and the sampling of each component; COD the
+  component and the wavelet transformation. Components of which two have fewer samples cannot be transformed (G.2).
 * DICOM takes the codestream alone (PS3.5 8.2.4): of a JP2 file that is the content of its jp2c box.
 """
 
@@ -138,4 +139,6 @@ def _jpeg_2000_header(start: bytes) -> ImageHeader:
     if samples >= 3:
         transformed = "YBR_RCT" if reversible else "YBR_ICT"
         photometric = transformed if multiple_components else "RGB"
+        if start[43:45] != start[46:48]:  # the distances between samples, across and down, of the first two components
+            photometric = "YBR_FULL_422"
     return ImageHeader(bottom - top, right - left, samples, (depth & 0x7F) + 1, depth > 0x7F, photometric)

@@ -78,6 +78,8 @@ class PartFile:
         The transfer syntax of the bytes sent, which may differ from the stored one.
     """
 
+    warning = ""
+
     def __init__(self, blobs: LocalBlobs, instance: InstanceFile) -> None:
         self._blobs = blobs
         self._instance = instance

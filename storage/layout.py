@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from storage.elements import Dataset, Element, Encoding, Header, Tag
 from storage.errors import NotFound
 from storage.fragments import ITEM_HEAD
-from storage.vr import PIXEL_DATA, first_word, swapped_words, tag_of
+from storage.vr import PIXEL_DATA, big_endian_bytes, first_word, swapped_words, tag_of
 
 if TYPE_CHECKING:
     from storage.frame_table import FrameTable
@@ -185,7 +185,7 @@ def pixel_layout(header: Header, frames: int) -> PixelLayout | None:
     photometric_interpretation = _text(header.dataset.get(_PHOTOMETRIC_INTERPRETATION))
     frame_bits = words["rows"] * words["columns"] * words["samples"] * words["bits_allocated"]
     if not element.encapsulated and words["samples"] == 3:
-        frame_bits = _subsampled(frame_bits, photometric_interpretation, element.length * 8, frames)
+        frame_bits = subsampled_bits(frame_bits, photometric_interpretation, element.length * 8, frames)
     return PixelLayout(
         element.tag,
         element.offset,
@@ -199,7 +199,7 @@ def pixel_layout(header: Header, frames: int) -> PixelLayout | None:
     )
 
 
-def _subsampled(frame_bits: int, photometric_interpretation: str, available_bits: int, frames: int) -> int:
+def subsampled_bits(frame_bits: int, photometric_interpretation: str, available_bits: int, frames: int) -> int:
     """Return the bits of a frame whose chrominance has fewer samples, unless the value is long enough for all.
 
     Some writers decompress to full samples and leave the Photometric Interpretation as it was.
@@ -212,8 +212,10 @@ def _subsampled(frame_bits: int, photometric_interpretation: str, available_bits
 
 
 def _word_bytes(element: Element, bits_allocated: int, encoding: Encoding) -> int:
-    if encoding.little_endian or element.encapsulated:
+    if element.encapsulated:
         return 1
+    if encoding.little_endian:
+        return big_endian_bytes(encoding, element.vr)
     if element.tag != PIXEL_DATA:
         return bits_allocated // 8
     if bits_allocated in (16, 32, 64):

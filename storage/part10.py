@@ -17,6 +17,7 @@ from storage.errors import InvalidDicom
 from storage.fragments import fragments
 from storage.loss import Loss
 from storage.source import BytesSource, FileSource, Source, inflated
+from storage.transfer_syntax import GE_BIG_ENDIAN_WORDS
 from storage.vr import PIXEL_DATA, SHORT_VR, explicit_element, first_word, standard_vr, tag_of
 
 __all__ = ["BytesSource", "FileSource", "Source", "encoding_of", "file_meta_bytes", "is_encapsulated", "read_header"]
@@ -30,15 +31,18 @@ IMPLEMENTATION_CLASS_UID: Final = "2.25.123875425177368352425912684582065112765"
 IMPLEMENTATION_VERSION_NAME: Final = "DICOMWEB_0_1"
 
 _EXPLICIT = Encoding()
+_STANDARD = "1.2.840.10008."
+"""Root of the transfer syntaxes of the Standard (PS3.6 Annex A)."""
 _ENCODINGS = {
     IMPLICIT_LE: Encoding(explicit_vr=False),
     EXPLICIT_BE: Encoding(little_endian=False),
     DEFLATED: Encoding(deflated=True),
+    GE_BIG_ENDIAN_WORDS: Encoding(explicit_vr=False, big_endian_words=True),
     "1.2.840.10008.1.2.4.95": Encoding(deflated=True),  # JPIP Referenced Deflate
     "1.2.840.10008.1.2.4.205": Encoding(deflated=True),  # JPIP HTJ2K Referenced Deflate
 }
 _REFERENCED = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (94, 95, 204, 205))
-_ENCAPSULATED_PREFIXES = ("1.2.840.10008.1.2.4.", "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.8.")
+_ENCAPSULATED_PREFIXES = tuple(f"{_STANDARD}1.2.{suffix}" for suffix in ("1.98", "4.", "5", "8."))
 
 _GROUP_LENGTH = tag_of("FileMetaInformationGroupLength")
 _TRANSFER_SYNTAX_UID = tag_of("TransferSyntaxUID")
@@ -103,8 +107,12 @@ def read_header(source: Source, limits: Limits = Limits(), *, keep: int = 65536)
         parser = ElementParser(source, limits, keep, little_endian=encoding.little_endian)
     dataset, _ = parser.data_set(position, source.length, explicit=encoding.explicit_vr)
     _check_is_dicom(dataset, start, file_meta, damaged=parser.overran)
+    if encoding.big_endian_words:
+        _label_bytes(dataset)
     found = _transfer_syntax(stated, encoding, dataset, source)
-    if stated and found != stated:
+    if stated in _REFERENCED:
+        parser.warn(f"The pixels of transfer syntax {stated} (JPIP) are not in the file, and not fetched.")
+    elif stated and found != stated:
         parser.warn(f"The transfer syntax is stated as {stated}, but the data set is in {found}.")
     told_truth = found == stated and encoding == encoding_of(stated)
     warnings = list(dict.fromkeys([*warnings, *parser.warnings]))
@@ -152,7 +160,8 @@ def _encoding(first: bytes, stated: str, remaining: int) -> Encoding:
     if expected.deflated and not (code in SHORT_VR and (low == 0) != (high == 0)):
         return expected
     little = expected.little_endian if (low == 0) == (high == 0) else high == 0
-    return Encoding(_is_vr(code), little)
+    explicit = _is_vr(code)
+    return Encoding(explicit, little, big_endian_words=expected.big_endian_words and little and not explicit)
 
 
 def _check_is_dicom(dataset: Dataset, start: bytes, file_meta: Dataset, *, damaged: bool) -> None:
@@ -165,31 +174,45 @@ def _check_is_dicom(dataset: Dataset, start: bytes, file_meta: Dataset, *, damag
         raise InvalidDicom("The data set after the file meta information cannot be read; is the file damaged?")
 
 
+def _label_bytes(dataset: Dataset) -> None:
+    """Label samples of 8 bits and less as bytes at any depth: where only words are big endian, they are none."""
+    for tag, element in dataset.items():
+        if isinstance(element.value, list):
+            for item in element.value:
+                _label_bytes(item)
+        elif tag == PIXEL_DATA and (first_word(dataset, _BITS, "little") or 0) <= 8:
+            dataset[tag] = element._replace(vr="OB")
+
+
 def _transfer_syntax(stated: str, encoding: Encoding, dataset: Dataset, source: Source) -> str:
-    """Return the transfer syntax of what was found: the stated one wherever that can be true."""
+    """Return the transfer syntax of what was found: the stated one wherever that can be true.
+
+    What the Standard has beside those of files (JPIP, MIME, XML, SMPTE) says nothing about how a data set is written.
+    """
     pixels = dataset.get(PIXEL_DATA)
+    is_private = stated != "" and not stated.startswith(_STANDARD)
     if pixels is not None and pixels.encapsulated:
-        if is_encapsulated(stated) or (stated and stated != EXPLICIT_LE and stated not in _ENCODINGS):
+        if is_encapsulated(stated) or is_private:
             return stated
-        return _compressed_syntax(source, pixels) or stated or EXPLICIT_LE
+        return compressed_syntax(source, pixels) or stated or EXPLICIT_LE
     if encoding.deflated:
-        return stated
+        return DEFLATED
     if not encoding.little_endian:
         return EXPLICIT_BE
     if not encoding.explicit_vr:
-        return IMPLICIT_LE
-    if not stated or stated in _ENCODINGS:
+        return stated if encoding.big_endian_words else IMPLICIT_LE
+    if not is_private and not is_encapsulated(stated):
         return EXPLICIT_LE
     if is_encapsulated(stated) and pixels is not None and _could_be_native(pixels, dataset):
         return EXPLICIT_LE
     return stated
 
 
-def _compressed_syntax(source: Source, pixels: Element) -> str | None:
-    """Look into the first fragments for a codestream (the first is the Basic Offset Table)."""
+def compressed_syntax(source: Source, pixels: Element) -> str | None:
+    """Return the transfer syntax of the first codestream of encapsulated pixel data, None when none can be told."""
     for number, (offset, length) in enumerate(fragments(source, pixels.offset, pixels.offset + pixels.length)):
         found = transfer_syntax_of(source.read(offset, min(length, 65536)))
-        if found or number == 2:
+        if found or number == 2:  # the first is the Basic Offset Table
             return found
     return None
 

@@ -12,14 +12,16 @@ Facts kept here:
 
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from numpy.typing import NDArray
 
+from storage import color_space
 from storage.codestream import transfer_syntax_of
 from storage.errors import LimitExceeded
 from storage.layout import PIXEL_DATA_TAGS, PixelLayout
+from storage.mended_frame import mended
 from storage.pixel_decoders import DECODERS, Samples, UndecodablePixelData, full_sampling, shape_of
 from storage.pixel_encoders import (
     DEFAULT_QUALITY,
@@ -37,6 +39,7 @@ __all__ = [
     "Encoded",
     "UndecodablePixelData",
     "UnencodablePixelData",
+    "as_stated",
     "decode_frame",
     "encode_frame",
     "native_bytes",
@@ -68,6 +71,8 @@ class DecodedFrame:
         How many bits of each sample the stream holds; Bits Stored may be fewer.
     lossy : bool
         Whether the stream itself shows that information was lost by it.
+    warning : str
+        What had to be mended before it could be decoded; empty for nothing.
     """
 
     pixels: NDArray[Any]
@@ -75,6 +80,7 @@ class DecodedFrame:
     transfer_syntax_uid: str
     bits: int
     lossy: bool = False
+    warning: str = ""
 
 
 def decode_frame(
@@ -106,16 +112,34 @@ def decode_frame(
     """
     _check_size(pixel, max_bytes)
     syntax, found = _syntax(frame, pixel, transfer_syntax_uid)
+    samples, warning = _decoded(frame, pixel, syntax)
     try:
-        samples = DECODERS[syntax.decode or ""](frame, pixel)
         pixels = _understood(samples, pixel)
     except _CODEC_ERRORS as error:
-        raise UndecodablePixelData(f"The frame cannot be decoded; it should be {_named(syntax)}.") from error
+        raise _undecodable(syntax) from error
     photometric = full_sampling(samples.photometric_interpretation)
     if not photometric:
         photometric = "RGB" if pixel.samples == 3 else "MONOCHROME2"
-    lossy = found is not None and TRANSFER_SYNTAXES[found].lossy
-    return DecodedFrame(pixels, photometric, syntax.uid, samples.bits, lossy)
+    lossy = TRANSFER_SYNTAXES[found].lossy if found is not None else syntax.decode == "jpeg"
+    return DecodedFrame(pixels, photometric, syntax.uid, samples.bits, lossy, warning)
+
+
+def _decoded(frame: bytes, pixel: PixelLayout, syntax: TransferSyntax) -> tuple[Samples, str]:
+    """Return the samples of a frame, and what had to be mended for them after its codec had refused it."""
+    decoder = syntax.decode or ""
+    try:
+        return DECODERS[decoder](frame, pixel), ""
+    except (*_CODEC_ERRORS, UndecodablePixelData) as error:
+        found = mended(frame, pixel, decoder, (*_CODEC_ERRORS, UndecodablePixelData))
+        if found is None and isinstance(error, UndecodablePixelData):
+            raise
+        if found is None:
+            raise _undecodable(syntax) from error
+        return found
+
+
+def _undecodable(syntax: TransferSyntax) -> UndecodablePixelData:
+    return UndecodablePixelData(f"The frame cannot be decoded; it should be {_named(syntax)}.")
 
 
 def _check_size(pixel: PixelLayout, max_bytes: int) -> None:
@@ -131,7 +155,7 @@ def _syntax(frame: bytes, pixel: PixelLayout, stated_uid: str) -> tuple[Transfer
     if not pixel.encapsulated:
         return TRANSFER_SYNTAXES[EXPLICIT_LE], None
     stated = TRANSFER_SYNTAXES.get(stated_uid)
-    if stated is not None and stated.decode == "deflate":
+    if stated is not None and stated.decode in ("deflate", "uncompressed"):
         return stated, None
     found = transfer_syntax_of(frame)
     if found is not None and (stated is None or found not in {stated.uid, *stated.covers}):
@@ -298,7 +322,7 @@ def transcode_frame(
     """Return one frame in another transfer syntax.
 
     Native samples keep the Planar Configuration and Bits Allocated of the data set (checklist D-053), so that its
-    metadata describes them, but for the color space that a lossy codec was decoded from.
+    metadata describes them; so do color samples, but those of YBR_FULL_422 that a codec made RGB of.
 
     Raises
     ------
@@ -307,7 +331,24 @@ def transcode_frame(
     """
     if stored_uid == wanted_uid or (not pixel.encapsulated and _wanted(wanted_uid).native):
         return Encoded(frame, pixel.photometric_interpretation)
-    return encode_decoded(decode_frame(frame, pixel, stored_uid), pixel, wanted_uid, quality=quality)
+    decoded = as_stated(decode_frame(frame, pixel, stored_uid), pixel)
+    return encode_decoded(decoded, pixel, wanted_uid, quality=quality)._replace(warning=decoded.warning)
+
+
+def as_stated(decoded: DecodedFrame, pixel: PixelLayout) -> DecodedFrame:
+    """Return samples that go without a header of their own in YBR_FULL, where the data set says so and they are not.
+
+    A codec, or a contradiction in the data set, may have made RGB of them. What is stated with fewer samples of
+    chrominance cannot be meant where all are given: readers take that for what it is.
+
+    Standard
+    --------
+    PS3.5 8.2.4: what is stated suggests the form of uncompressed samples.
+    """
+    if (pixel.photometric_interpretation, decoded.photometric_interpretation) != ("YBR_FULL", "RGB"):
+        return decoded
+    samples = color_space.ybr_full(decoded.pixels, decoded.bits)
+    return replace(decoded, pixels=samples, photometric_interpretation="YBR_FULL")
 
 
 def encode_decoded(

@@ -9,6 +9,9 @@ Facts kept here:
 - libjpeg fills a stream that is cut short with gray and OpenJPH with whatever it has, silently; CharLS counts zeros for
   seconds behind its end. A stream without its end marker is therefore decoded in a way that notices.
 - OpenJPH gets reversible streams only: it wraps the white of others to black. OpenJPEG decodes those.
+- imagecodecs makes RGB of three components whose chrominance has fewer samples (4:2:2, 4:2:0), by the formula of
+  YBR_FULL, whatever they are; of OpenJPH it refuses them. In an image that starts at an odd column or row it knows no
+  chrominance for these. `color_space.of_components` says what components are.
 - imagecodecs drops an error in the middle of OpenJPH's work and leaves zeros behind. The sign of the stream is turned
   over before, so that a last row of zeros is no black but a rare gray; OpenJPEG, which is strict, has to confirm it.
 - Only CharLS, OpenJPEG, OpenJPH, libjpeg-turbo and libjxl are called. imagecodecs' `ljpeg_decode`, `jpegsof3_decode`
@@ -19,26 +22,30 @@ Facts kept here:
 import io
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
-from storage import rle
+from storage import color_space, rle
 from storage.codestream import transfer_syntax_of
 from storage.errors import ArchiveError
 from storage.image_header import ADOBE, FRAME_HEADERS, JP2_SIGNATURE, ImageHeader, codestream_place, image_header
 from storage.image_header import _segments as jpeg_segments
-from storage.layout import PIXEL_DATA_TAGS, PixelLayout
+from storage.layout import PIXEL_DATA_TAGS, PixelLayout, subsampled_bits
 from storage.transfer_syntax import HTJ2K_LOSSLESS
 
 _JFIF: Final = 0xE0
 _END: Final = b"\xff\xd9"
 SIZ_DEPTH: Final = 42
 """Where the depth of the first component is in a JPEG 2000 codestream; three bytes a component (T.800 A.5.1)."""
-_SUBSAMPLED: Final = {"YBR_FULL_422": "YBR_FULL"}
-_TRANSFORMED: Final = ("YBR_RCT", "YBR_ICT")
+_SIZ_FIRST_PLACE: Final = (19, 23)
+"""Where the lowest bytes of the first column and row are in it."""
+_SUBSAMPLED: Final = (b"\1\1\2\1\2\1", b"\1\1\2\2\2\2")
+"""The distances between samples, across and down, of three components: 4:2:2 and 4:2:0."""
+_ONCE_DECODED: Final = {"YBR_FULL_422": "YBR_FULL", "YBR_FULL_420": "YBR_FULL", "YBR_RCT": "RGB", "YBR_ICT": "RGB"}
 
 
 class UndecodablePixelData(ArchiveError):
@@ -108,17 +115,28 @@ def deflate(frame: bytes, pixel: PixelLayout) -> Samples:
     return native(zlib.decompressobj(-zlib.MAX_WBITS).decompress(frame, length), pixel)
 
 
-def run_length(frame: bytes, pixel: PixelLayout) -> Samples:
-    """Decode RLE (PS3.5 Annex G)."""
+def uncompressed(frame: bytes, pixel: PixelLayout) -> Samples:
+    """Take samples that are not compressed, but lie in a fragment (PS3.5 A.4.11); one byte may pad them."""
+    rows, columns, samples = shape_of(pixel)
+    full_bits = rows * columns * samples * pixel.bits_allocated
+    bits = subsampled_bits(full_bits, pixel.photometric_interpretation, len(frame) * 8, 1)
+    length = (bits + 7) // 8
+    if len(frame) not in (length, length + length % 2):
+        raise UndecodablePixelData(f"The frame has {len(frame)} bytes instead of {length}.")
+    return native(frame, replace(pixel, encapsulated=False, frame_bits=bits))
+
+
+def run_length(frame: bytes, pixel: PixelLayout, *, missing: int = 0) -> Samples:
+    """Decode RLE (PS3.5 Annex G); of each segment so many bytes at its end may be missing."""
     if pixel.bits_allocated not in (1, 8, 16, 32):
         raise UndecodablePixelData(f"RLE with {pixel.bits_allocated} bits allocated cannot be read.")
-    pixels = rle.decode(frame, shape_of(pixel), pixel.bits_allocated)
+    pixels = rle.decode(frame, shape_of(pixel), pixel.bits_allocated, missing=missing)
     return Samples(pixels, pixel.bits_allocated, full_sampling(pixel.photometric_interpretation))
 
 
 def full_sampling(photometric_interpretation: str) -> str:
-    """Return the photometric interpretation once every pixel has its own chrominance."""
-    return _SUBSAMPLED.get(photometric_interpretation, photometric_interpretation)
+    """Return the photometric interpretation once every pixel has its own chrominance and nothing is transformed."""
+    return _ONCE_DECODED.get(photometric_interpretation, photometric_interpretation)
 
 
 def _checked_header(stream: bytes, pixel: PixelLayout) -> ImageHeader:
@@ -195,11 +213,40 @@ def jpeg_2000(frame: bytes, pixel: PixelLayout) -> Samples:
     """Decode JPEG 2000 or High-Throughput JPEG 2000 (PS3.5 8.2.4, 8.2.14)."""
     stream = codestream(frame)
     header = _checked_header(stream, pixel)
+    if _is_subsampled(header):
+        _check_sampling(stream, header)
     whole = _has_end(stream)
-    pixels = _openjph(stream, header) if whole and transfer_syntax_of(stream) == HTJ2K_LOSSLESS else None
+    by_openjph = whole and not _is_subsampled(header) and transfer_syntax_of(stream) == HTJ2K_LOSSLESS
+    pixels = _openjph(stream, header) if by_openjph else None
     if pixels is None:  # without the end marker, OpenJPEG takes a whole image for one that is cut short
         pixels = np.asarray(imagecodecs.jpeg2k_decode(stream if whole else stream + _END))
-    return Samples(pixels, header.bits_stored, _untransformed(header, pixel.photometric_interpretation))
+    return _in_named_colors(pixels, header, pixel.photometric_interpretation)
+
+
+def _is_subsampled(header: ImageHeader) -> bool:
+    return header.photometric_interpretation == "YBR_FULL_422"
+
+
+def _check_sampling(stream: bytes, header: ImageHeader) -> None:
+    """Refuse chrominance that the codec cannot give to every pixel."""
+    components = range(SIZ_DEPTH, SIZ_DEPTH + 3 * header.samples, 3)
+    sampling = b"".join(stream[at + 1 : at + 3] for at in components)
+    if sampling not in _SUBSAMPLED or any(stream[at] & 1 for at in _SIZ_FIRST_PLACE):
+        raise UndecodablePixelData("Chrominance with fewer samples can be read in 4:2:2 and 4:2:0 only.")
+
+
+def _in_named_colors(pixels: NDArray[Any], header: ImageHeader, stated: str) -> Samples:
+    """Name the color space of what OpenJPEG and OpenJPH give; what a data set calls transformed is RGB then."""
+    bits = header.bits_stored
+    if header.samples < 3:
+        return Samples(pixels, bits, stated)
+    components = color_space.of_components(header.photometric_interpretation, stated)
+    if _is_subsampled(header):
+        partial = color_space.is_partial(components)
+        return Samples(color_space.rgb_of_partial(pixels, bits) if partial else pixels, bits, "RGB")
+    if stated in color_space.TRANSFORMED:
+        return Samples(color_space.rgb(pixels, components, bits), bits, "RGB")
+    return Samples(pixels, bits, full_sampling(components))
 
 
 def _openjph(stream: bytes, header: ImageHeader) -> NDArray[Any] | None:
@@ -230,15 +277,6 @@ def codestream(frame: bytes) -> bytes:
     return frame[place.offset : place.offset + place.length]
 
 
-def _untransformed(header: ImageHeader, stated: str) -> str:
-    """Return what samples are once the decoder has undone the multiple component transformation."""
-    if header.samples == 1:
-        return stated
-    if stated in _TRANSFORMED or not stated:
-        return "RGB"
-    return full_sampling(stated)
-
-
 def jpeg_xl(frame: bytes, pixel: PixelLayout) -> Samples:
     """Decode JPEG XL (PS3.5 8.2.15), color to RGB."""
     rows, columns, samples = shape_of(pixel)
@@ -252,6 +290,7 @@ def jpeg_xl(frame: bytes, pixel: PixelLayout) -> Samples:
 
 DECODERS: Final[Mapping[str, Decoder]] = {
     "native": native,
+    "uncompressed": uncompressed,
     "deflate": deflate,
     "rle": run_length,
     "jpeg": jpeg,

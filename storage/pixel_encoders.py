@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage import rle
-from storage.color_space import is_ybr, rgb
+from storage.color_space import is_partial, is_ybr, rgb
 from storage.errors import ArchiveError
 from storage.pixel_decoders import SIZ_DEPTH
 
@@ -40,10 +40,11 @@ class UnencodablePixelData(ArchiveError):
 
 
 class Encoded(NamedTuple):
-    """One frame, and what its samples are now called (Photometric Interpretation)."""
+    """One frame, what its samples are now called (Photometric Interpretation), and what was mended to decode it."""
 
     data: bytes
     photometric_interpretation: str
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +104,13 @@ def _jpeg(pixels: NDArray[Any], kind: SampleKind, quality: int) -> Encoded:
     """Baseline: color as YCbCr with half the chrominance, which is what PS3.5 8.2.1 calls YBR_FULL_422."""
     if kind.samples == 1:
         return Encoded(bytes(imagecodecs.jpeg8_encode(pixels, level=quality)), kind.photometric_interpretation)
-    if kind.bits_stored < 8 or _is_partial(kind):
+    if kind.bits_stored < 8 or is_partial(kind.photometric_interpretation):
         pixels, kind = _as_rgb(pixels, kind)
     given = "YCBCR" if is_ybr(kind.photometric_interpretation) else "RGB"
     data = imagecodecs.jpeg8_encode(
         pixels, level=quality, colorspace=given, outcolorspace="YCBCR", subsampling="422", bitspersample=8
     )
     return Encoded(bytes(data), "YBR_FULL_422")
-
-
-def _is_partial(kind: SampleKind) -> bool:
-    return kind.photometric_interpretation.startswith("YBR_PARTIAL_")
 
 
 def _as_rgb(pixels: NDArray[Any], kind: SampleKind) -> tuple[NDArray[Any], SampleKind]:
@@ -149,7 +146,7 @@ def _jpeg_2000(pixels: NDArray[Any], kind: SampleKind, _quality: int) -> Encoded
 
 
 def _jpeg_2000_lossy(pixels: NDArray[Any], kind: SampleKind, quality: int) -> Encoded:
-    if _is_partial(kind):
+    if is_partial(kind.photometric_interpretation):
         pixels, kind = _as_rgb(pixels, kind)
     decibels = 32 + quality / 5 + 3 * (kind.bits_stored - 8)  # 8 bits: 52 for the best, an error of half a gray level
     return _openjpeg(pixels, kind, kind.bits_stored, "YBR_ICT", level=decibels, reversible=False)

@@ -12,7 +12,7 @@ import errno
 import itertools
 import struct
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Final, cast
 
 import imagecodecs
@@ -24,7 +24,7 @@ from storage.bulk_parts import BulkPart, Piece, Span, length_of
 from storage.codestream import transfer_syntax_of
 from storage.dicomjson import Attribute, key_of
 from storage.errors import InvalidDicom, LimitExceeded, OutOfSpace
-from storage.image_header import HEADER_BYTES, ImageHeader, codestream_place, image_header
+from storage.image_header import HEADER_BYTES, START_OF_CODESTREAM, ImageHeader, codestream_place, image_header
 from storage.part10 import EXPLICIT_BE, EXPLICIT_LE, is_encapsulated
 from storage.vr import standard_vr, tag_of
 
@@ -143,12 +143,19 @@ def _encapsulated(parts: list[BulkPart], essence: str) -> PixelValue:
             raise InvalidDicom("a part of compressed pixel data is empty")
         frames.append(Span(part.path, offset, length))
     header = image_header(start)
-    description = _describe(header) if header else {}
+    description = _describe(_without_alpha(header, start)) if header else {}
     pieces, table = _fragments(frames)
     syntax = parts[0].transfer_syntax or _syntax(essence, start, header)
     if not is_encapsulated(syntax) and not (UID(syntax).is_valid and UID(syntax).is_private):
         raise InvalidDicom(f"the transfer syntax of an {essence} part is none for compressed frames")
     return PixelValue(pieces, True, syntax, description | table)
+
+
+def _without_alpha(header: ImageHeader, start: bytes) -> ImageHeader:
+    """Return the header without the transparency that components of JPEG 2000 may have, which DICOM does not know."""
+    if header.samples in (2, 4) and start.startswith(START_OF_CODESTREAM):
+        return replace(header, samples=header.samples - 1)
+    return header
 
 
 def _syntax(essence: str, start: bytes, header: ImageHeader | None) -> str:

@@ -7,12 +7,14 @@ from typing import Any
 from storage import attributes, dicomjson
 from storage.elements import Header
 from storage.errors import InvalidDicom, MissingIdentifier, SopClassRefused, TransferSyntaxRefused
-from storage.frame_table import frame_table
+from storage.frame_table import frame_table, is_video
 from storage.layout import layout_of
 from storage.loss import has_loss
 from storage.matching import Level
-from storage.part10 import Source, read_header
+from storage.part10 import Source, compressed_syntax, read_header
 from storage.policy import Policy
+from storage.transfer_syntax import decodable
+from storage.vr import PIXEL_DATA
 
 UID = re.compile(r"(?!\.+\Z)[0-9.]{1,64}")
 """Any UID the archive can keep; PS3.5 9.1 is stricter (see `STRICT_UID`). Dots alone would climb in a URL."""
@@ -86,6 +88,7 @@ def read_record(source: Source, policy: Policy) -> Record:
     table = frame_table(source, header)
     warnings = [*header.warnings, *encoded.warnings, *(table.warnings if table else [])]
     warnings += _form_warnings(header, sop_class, instance_uid, study_uid, series_uid)
+    warnings += _decoder_warnings(header, source)
     return Record(
         sop_class,
         instance_uid,
@@ -118,6 +121,16 @@ def _identifier(dataset: dict[str, Any], keyword: str, tag: str, policy: Policy)
     if policy.strict_uids and not STRICT_UID.fullmatch(uid):
         raise MissingIdentifier(f"{keyword} ({tag[:4]},{tag[4:]}) breaks the rules of PS3.5 9.1.")
     return uid
+
+
+def _decoder_warnings(header: Header, source: Source) -> list[str]:
+    """Warn of pixel data that can be had as it came, and in no other way."""
+    uid, pixels = header.transfer_syntax_uid, header.dataset.get(PIXEL_DATA)
+    if pixels is None or not pixels.encapsulated or decodable(uid) or is_video(uid):
+        return []
+    if compressed_syntax(source, pixels) is not None:  # what is really there is decoded
+        return []
+    return [f"There is no decoder for transfer syntax {uid}: the pixel data is kept, and given out as it came only."]
 
 
 def _form_warnings(header: Header, sop_class: str, instance_uid: str, *others: str) -> list[str]:

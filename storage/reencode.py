@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from storage.elements import Dataset, Element, Header
+from storage.elements import Dataset, Element, Encoding, Header
 from storage.fragments import UNDEFINED, fragments
 from storage.layout import PIXEL_DATA_TAGS
 from storage.part10 import EXPLICIT_LE, file_meta_bytes
 from storage.source import CHUNK_BYTES, Source, chunks
-from storage.vr import WORD_BYTES, explicit_head, first_word, implicit_head, padding, swapped_words, tag_of
+from storage.vr import big_endian_bytes, explicit_head, first_word, implicit_head, padding, swapped_words, tag_of
 
 _SOP_CLASS_UID, _SOP_INSTANCE_UID = tag_of("SOPClassUID"), tag_of("SOPInstanceUID")
 _MEDIA_SOP_CLASS_UID, _MEDIA_SOP_INSTANCE_UID = tag_of("MediaStorageSOPClassUID"), tag_of("MediaStorageSOPInstanceUID")
@@ -157,7 +157,7 @@ def _file_meta(header: Header) -> bytes:
 
 def _data_set(source: Source, header: Header, head: _Head) -> list[bytes | _Run]:
     pieces: list[bytes | _Run] = []
-    _write(header.dataset, pieces, source, head, swap=not header.encoding.little_endian)
+    _write(header.dataset, pieces, source, head, header.encoding)
     return pieces
 
 
@@ -166,7 +166,7 @@ def _uid(element: Element | None) -> str:
     return value.decode("latin-1").split("\\")[0].strip(" \0") if isinstance(value, bytes) else ""
 
 
-def _write(dataset: Dataset, pieces: list[bytes | _Run], source: Source, head: _Head, *, swap: bool) -> None:
+def _write(dataset: Dataset, pieces: list[bytes | _Run], source: Source, head: _Head, encoding: Encoding) -> None:
     """Append the elements of a data set, depth first; depth was limited when it was read."""
     for tag, element in dataset.items():
         if tag < _FIRST_TAG or not tag & 0xFFFF:
@@ -176,7 +176,7 @@ def _write(dataset: Dataset, pieces: list[bytes | _Run], source: Source, head: _
             pieces.append(head(tag, "SQ", UNDEFINED))
             for item in value:
                 pieces.append(_ITEM)
-                _write(item, pieces, source, head, swap=swap)
+                _write(item, pieces, source, head, encoding)
                 pieces.append(_ITEM_DELIMITER)
             pieces.append(_SEQUENCE_DELIMITER)
             continue
@@ -185,7 +185,7 @@ def _write(dataset: Dataset, pieces: list[bytes | _Run], source: Source, head: _
             pieces.extend(_fragments(source, element))
             pieces.append(_SEQUENCE_DELIMITER)
             continue
-        word_bytes = _word_bytes(dataset, element) if swap else 1
+        word_bytes = _word_bytes(dataset, element, encoding) if encoding.has_big_endian else 1
         odd = element.length & 1
         pieces.append(head(tag, element.vr, element.length + odd))
         if value is None:
@@ -212,10 +212,10 @@ def _fragments(source: Source, element: Element) -> list[bytes | _Run]:
     return [_Run(offset, start - 8 - offset, 1), head, _Run(start, length, 1), bytes(length & 1)]
 
 
-def _word_bytes(dataset: Dataset, element: Element) -> int:
+def _word_bytes(dataset: Dataset, element: Element, encoding: Encoding) -> int:
     """Return the size of the words of a big endian value; samples of 32 and 64 bits are words whatever the VR says."""
-    if element.tag in PIXEL_DATA_TAGS and element.vr == "OW":
+    if element.tag in PIXEL_DATA_TAGS and element.vr == "OW" and not encoding.little_endian:
         bits = first_word(dataset, _BITS_ALLOCATED, "big")
         if bits in (32, 64):
             return bits // 8
-    return WORD_BYTES.get(element.vr, 1)
+    return big_endian_bytes(encoding, element.vr)

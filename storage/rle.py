@@ -24,7 +24,7 @@ _HEAD: Final = struct.Struct("<16L")
 MAX_SEGMENTS: Final = 15
 
 
-def decode_planes(frame: bytes, count: int, length: int) -> list[NDArray[np.uint8]]:
+def decode_planes(frame: bytes, count: int, length: int, *, missing: int = 0) -> list[NDArray[np.uint8]]:
     """Return the byte planes of a frame.
 
     Parameters
@@ -35,6 +35,8 @@ def decode_planes(frame: bytes, count: int, length: int) -> list[NDArray[np.uint
         How many segments there must be.
     length : int
         Bytes of each plane.
+    missing : int
+        How many bytes a segment may lack at its end; its last one is repeated.
 
     Raises
     ------
@@ -53,17 +55,18 @@ def decode_planes(frame: bytes, count: int, length: int) -> list[NDArray[np.uint
     bounds = [*offsets[:count], len(frame)]
     if bounds[0] < _HEAD.size or bounds != sorted(bounds):
         raise ValueError("the RLE offsets do not ascend within the frame")
-    return [_unpack(frame[start:end], length) for start, end in itertools.pairwise(bounds)]
+    return [_unpack(frame[start:end], length, missing) for start, end in itertools.pairwise(bounds)]
 
 
-def _unpack(segment: bytes, length: int) -> NDArray[np.uint8]:
+def _unpack(segment: bytes, length: int, missing: int) -> NDArray[np.uint8]:
     plane = np.empty(length + 128, np.uint8)  # room for a last run that is longer than it should be
     try:
         filled = len(imagecodecs.packbits_decode(segment, out=plane.data))
     except RuntimeError:  # more than fits, or cut short in a run: what comes after the plane is not wanted
         filled = _unpack_slowly(segment, plane)
-    if filled < length:
+    if filled < max(length - missing, 1):
         raise ValueError(f"an RLE segment holds {filled} bytes instead of {length}")
+    plane[filled:length] = plane[filled - 1]
     return plane[:length]
 
 
@@ -105,7 +108,7 @@ def _padded(segment: bytes) -> bytes:
     return segment + b"\0" if len(segment) % 2 else segment
 
 
-def decode(frame: bytes, shape: tuple[int, int, int], bits_allocated: int) -> NDArray[Any]:
+def decode(frame: bytes, shape: tuple[int, int, int], bits_allocated: int, *, missing: int = 0) -> NDArray[Any]:
     """Return the samples of a frame.
 
     Parameters
@@ -116,6 +119,8 @@ def decode(frame: bytes, shape: tuple[int, int, int], bits_allocated: int) -> ND
         (rows, columns, samples).
     bits_allocated : int
         1, 8, 16 or 32.
+    missing : int
+        As for `decode_planes`.
 
     Returns
     -------
@@ -130,10 +135,10 @@ def decode(frame: bytes, shape: tuple[int, int, int], bits_allocated: int) -> ND
     rows, columns, samples = shape
     pixels = rows * columns
     if bits_allocated == 1:
-        (packed,) = decode_planes(frame, 1, (pixels * samples + 7) // 8)
+        (packed,) = decode_planes(frame, 1, (pixels * samples + 7) // 8, missing=missing)
         return np.unpackbits(packed, count=pixels * samples, bitorder="little").reshape(shape)
     size = bits_allocated // 8
-    planes = decode_planes(frame, samples * size, pixels)
+    planes = decode_planes(frame, samples * size, pixels, missing=missing)
     if len(planes) == 1:
         return planes[0].reshape(shape)
     cells = np.empty((pixels, samples, size), np.uint8)

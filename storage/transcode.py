@@ -25,7 +25,7 @@ from storage.elements import Dataset, Element, Header, Tag
 from storage.errors import ArchiveError
 from storage.frame_table import FrameTable, frame_table
 from storage.layout import PIXEL_DATA_TAGS, Layout, PixelLayout, frame_bytes, frame_span, layout_of
-from storage.pixel_data import DecodedFrame, decode_frame, encode_decoded, why_not_transcodable
+from storage.pixel_data import DecodedFrame, as_stated, decode_frame, encode_decoded, why_not_transcodable
 from storage.pixel_decoders import UndecodablePixelData
 from storage.pixel_encoders import DEFAULT_QUALITY, UnencodablePixelData, native_bytes
 from storage.reencode import Rewritten, explicit_little_endian, explicit_little_endian_length, rewritten_data_set
@@ -38,6 +38,7 @@ from storage.transfer_syntax import (
     JPEG_BASELINE,
     JPEG_EXTENDED,
     JPEG_LS_NEAR_LOSSLESS,
+    JPEG_RETIRED,
     RLE_LOSSLESS,
     TRANSFER_SYNTAXES,
 )
@@ -54,6 +55,7 @@ _LOSSY_RATIO, _LOSSY_METHOD = tag_of("LossyImageCompressionRatio"), tag_of("Loss
 _METHODS: Final = {
     JPEG_BASELINE: "ISO_10918_1",
     JPEG_EXTENDED: "ISO_10918_1",
+    **dict.fromkeys(JPEG_RETIRED, "ISO_10918_1"),
     JPEG_LS_NEAR_LOSSLESS: "ISO_14495_1",
     JPEG_2000: "ISO_15444_1",
     HTJ2K: "ISO_15444_15",
@@ -72,6 +74,8 @@ class Transcoded:
         Of the file.
     length : int
         Bytes of the file, exactly.
+    warning : str
+        What was mended in the first frame; empty for nothing.
     """
 
     transfer_syntax_uid: str
@@ -79,6 +83,7 @@ class Transcoded:
     _source: Source
     _header: Header
     _close: Callable[[], None] | None = None
+    warning: str = ""
 
     def stream(self) -> Iterator[bytes]:
         """Yield the file in chunks of at most 1 MiB; it may be called again.
@@ -139,6 +144,7 @@ class _Job:
     wanted_uid: str
     quality: int
     on_frame: Callable[[int], None] | None
+    samples_as_stated: bool
 
     def decoded(self, index: int) -> DecodedFrame:
         """Read and decode one frame."""
@@ -147,7 +153,8 @@ class _Job:
         entry = self.table[16 * index : 16 * index + 16] if self.table is not None else None
         span = frame_span(self.pixel, index, entry)
         frame = frame_bytes(span, self.source.read(span.offset, span.length), self.layout)
-        return decode_frame(frame, self.pixel, self.header.transfer_syntax_uid)
+        decoded = decode_frame(frame, self.pixel, self.header.transfer_syntax_uid)
+        return as_stated(decoded, self.pixel) if self.samples_as_stated else decoded
 
     def decoded_like(self, index: int, first: DecodedFrame) -> DecodedFrame:
         """Decode one frame, which must be of the kind of the first, since one header describes all."""
@@ -171,6 +178,7 @@ def transcode(
     executor: Executor | None = None,
     folder: Path | None = None,
     on_frame: Callable[[int], None] | None = None,
+    samples_as_stated: bool = False,
 ) -> Transcoded:
     """Write an instance in another transfer syntax.
 
@@ -193,6 +201,8 @@ def transcode(
         Where the temporary file of a compressed syntax is made.
     on_frame : callable, optional
         Called with the index of each frame before it is decoded, in any thread; what it raises ends the work.
+    samples_as_stated : bool
+        Whether the samples will go without the header that is written here, see `pixel_data.as_stated`.
 
     Raises
     ------
@@ -221,7 +231,7 @@ def transcode(
     if reason is not None:
         raise UnencodablePixelData(reason)
     table = frames.table if frames else None
-    job = _Job(source, header, layout, pixel, table, wanted_uid, quality, on_frame)
+    job = _Job(source, header, layout, pixel, table, wanted_uid, quality, on_frame, samples_as_stated)
     return _decompressed(job, executor) if wanted_uid == EXPLICIT_LE else _compressed(job, executor, folder)
 
 
@@ -243,7 +253,7 @@ def _decompressed(job: _Job, executor: Executor | None) -> Transcoded:
     changes[PIXEL_DATA] = Element(PIXEL_DATA, vr, None, pixels.offset, pixels.value_length)
     changed = _changed(job, changes)
     length = explicit_little_endian_length(pixels, changed)
-    return Transcoded(EXPLICIT_LE, length, pixels, changed, pixels.close)
+    return Transcoded(EXPLICIT_LE, length, pixels, changed, pixels.close, first.warning)
 
 
 def _compressed(job: _Job, executor: Executor | None, folder: Path | None) -> Transcoded:
@@ -270,7 +280,7 @@ def _compressed(job: _Job, executor: Executor | None, folder: Path | None) -> Tr
     changes |= _compressed_description(job, photometric, pixels, first.pixels.nbytes * job.pixel.frames)
     changed = replace(_changed(job, changes), transfer_syntax_uid=job.wanted_uid)
     length = explicit_little_endian_length(pixels, changed)
-    return Transcoded(job.wanted_uid, length, pixels, changed, pixels.close)
+    return Transcoded(job.wanted_uid, length, pixels, changed, pixels.close, first.warning)
 
 
 def _allocated(frame: DecodedFrame, pixel: PixelLayout) -> int:
@@ -390,7 +400,7 @@ def _decoded_item(item: Dataset, source: Source, header: Header) -> Dataset:
     raw = frame_bytes(span, source.read(span.offset, span.length), layout_of(own, frames))
     decoded = decode_frame(raw, pixel, header.transfer_syntax_uid, max_bytes=_MOST_ICON_BYTES)
     data = encode_decoded(decoded, pixel, EXPLICIT_LE).data
-    if not header.encoding.little_endian and _allocated(decoded, pixel) > 8:
+    if header.encoding.has_big_endian and _allocated(decoded, pixel) > 8:
         raise UndecodablePixelData("Compressed pixel data does not exist in big endian.")
     vr = "OW" if _allocated(decoded, pixel) > 8 else "OB"
     changes = _native_description(own, pixel, decoded) | {PIXEL_DATA: Element(PIXEL_DATA, vr, data, 0, len(data))}

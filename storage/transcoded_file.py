@@ -36,6 +36,8 @@ class TranscodedFile:
         Bytes of the whole file.
     transfer_syntax_uid : str
         Of the bytes sent.
+    warning : str
+        What was mended in the first frame; empty for nothing.
     """
 
     def __init__(self, transcoded: Transcoded, threads: PixelThreads) -> None:
@@ -43,6 +45,7 @@ class TranscodedFile:
         self._threads = threads
         self.length = transcoded.length
         self.transfer_syntax_uid = transcoded.transfer_syntax_uid
+        self.warning = transcoded.warning
 
     @classmethod
     async def open(
@@ -93,7 +96,7 @@ class TranscodedFile:
 
 
 class DecodedPixelData:
-    """The pixel data of an instance as one uncompressed value in little endian.
+    """The pixel data of an instance as one uncompressed value in little endian, as the metadata describes it.
 
     Attributes
     ----------
@@ -111,7 +114,8 @@ class DecodedPixelData:
         cls, blobs: LocalBlobs, instance: InstanceFile, threads: PixelThreads, *, patient: bool = False
     ) -> "DecodedPixelData":
         """Prepare the value; raises as `TranscodedFile.open` does."""
-        return cls(await _prepared(blobs, instance, threads, EXPLICIT_LE, patient), threads)
+        prepared = await _prepared(blobs, instance, threads, EXPLICIT_LE, patient, samples_as_stated=True)
+        return cls(prepared, threads)
 
     async def stream(self, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
         """Yield `length` bytes from `offset` (all by default), once; frames before `offset` are not decoded."""
@@ -132,12 +136,25 @@ class _CallerGoneError(Exception):
 
 
 async def _prepared(
-    blobs: LocalBlobs, instance: InstanceFile, threads: PixelThreads, transfer_syntax_uid: str, patient: bool
+    blobs: LocalBlobs,
+    instance: InstanceFile,
+    threads: PixelThreads,
+    transfer_syntax_uid: str,
+    patient: bool,
+    *,
+    samples_as_stated: bool = False,
 ) -> Transcoded:
     def prepare(check: Check) -> Transcoded:
         header, source = read_header(FileSource(blobs.path(instance.blob)), Limits())
-        folder = blobs.root / ".staging"
-        return transcode(source, header, transfer_syntax_uid, executor=threads.frames, folder=folder, on_frame=check)
+        return transcode(
+            source,
+            header,
+            transfer_syntax_uid,
+            executor=threads.frames,
+            folder=blobs.root / ".staging",
+            on_frame=check,
+            samples_as_stated=samples_as_stated,
+        )
 
     return await while_wanted(threads, prepare, patient=patient)
 

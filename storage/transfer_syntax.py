@@ -18,13 +18,18 @@ from typing import Final
 IMPLICIT_LE: Final = "1.2.840.10008.1.2"
 EXPLICIT_LE: Final = "1.2.840.10008.1.2.1"
 EXPLICIT_BE: Final = "1.2.840.10008.1.2.2"
+ENCAPSULATED_UNCOMPRESSED: Final = "1.2.840.10008.1.2.1.98"
 DEFLATED_LE: Final = "1.2.840.10008.1.2.1.99"
 RLE_LOSSLESS: Final = "1.2.840.10008.1.2.5"
+GE_BIG_ENDIAN_WORDS: Final = "1.2.840.113619.5.2"
+"""Private: Implicit VR Little Endian, but samples of 16 bits, overlays and lookup tables are big endian words."""
 DEFLATED_IMAGE_FRAME: Final = "1.2.840.10008.1.2.8.1"
 
 _4 = "1.2.840.10008.1.2.4."
 JPEG_BASELINE: Final = _4 + "50"
 JPEG_EXTENDED: Final = _4 + "51"
+JPEG_RETIRED: Final = tuple(_4 + suffix for suffix in ("52", "53", "54", "55", "56"))
+"""Progressive, or with arithmetic coding, but not hierarchical: libjpeg-turbo decodes these."""
 JPEG_LOSSLESS: Final = _4 + "57"
 JPEG_LOSSLESS_SV1: Final = _4 + "70"
 JPEG_LS_LOSSLESS: Final = _4 + "80"
@@ -104,12 +109,15 @@ _ROWS: Final = (
     _row(IMPLICIT_LE, OCTET_STREAM, "native", encapsulated=False),
     _row(EXPLICIT_BE, OCTET_STREAM, "native", encapsulated=False),
     _row(DEFLATED_LE, OCTET_STREAM, "native", encapsulated=False),
-    # The Standard gives deflated frames no media type of their own.
+    _row(GE_BIG_ENDIAN_WORDS, OCTET_STREAM, "native", encapsulated=False),
+    # The Standard gives uncompressed and deflated frames in fragments no media type of their own.
+    _row(ENCAPSULATED_UNCOMPRESSED, OCTET_STREAM, "uncompressed", "native"),
     _row(DEFLATED_IMAGE_FRAME, OCTET_STREAM, "deflate", "deflate"),
     _row(JPEG_LOSSLESS_SV1, "image/jpeg", "jpeg_lossless", "jpeg_lossless", default=True),
     _row(JPEG_BASELINE, "image/jpeg", "jpeg", "jpeg", lossy=True),
     _row(JPEG_EXTENDED, "image/jpeg", "jpeg", "jpeg_12", lossy=True, covers=(JPEG_BASELINE,)),
     _row(JPEG_LOSSLESS, "image/jpeg", "jpeg_lossless", covers=(JPEG_LOSSLESS_SV1,)),
+    *(_row(uid, "image/jpeg", "jpeg", lossy=True) for uid in JPEG_RETIRED),
     _row(RLE_LOSSLESS, "image/dicom-rle", "rle", "rle", default=True),
     _row(JPEG_LS_LOSSLESS, "image/jls", "jpeg_ls", "jpeg_ls", default=True),
     _row(JPEG_LS_NEAR_LOSSLESS, "image/jls", "jpeg_ls", lossy=True, covers=(JPEG_LS_LOSSLESS,)),

@@ -13,7 +13,7 @@ from pydicom._dicom_dict import DicomDictionary
 from pydicom.datadict import dictionary_VR, private_dictionary_VR, tag_for_keyword
 from pydicom.valuerep import AMBIGUOUS_VR, EXPLICIT_VR_LENGTH_16, STANDARD_VR
 
-from storage.elements import Dataset, Tag
+from storage.elements import Dataset, Encoding, Tag
 
 SHORT_VR: dict[bytes, str] = {vr.value.encode(): vr.value for vr in EXPLICIT_VR_LENGTH_16}
 """The VRs with a 16-bit length field, by their two bytes; none of them is SQ or UN."""
@@ -164,6 +164,13 @@ def explicit_element(tag: Tag, vr: str, value: bytes) -> bytes:
     if len(value) & 1:
         value += padding(vr)
     return explicit_head(tag, vr, len(value)) + value
+
+
+def big_endian_bytes(encoding: Encoding, vr: str) -> int:
+    """Return how many bytes of a value must be reversed at a time to get little endian; 1 for none."""
+    if not encoding.has_big_endian or (encoding.little_endian and vr != "OW"):
+        return 1
+    return WORD_BYTES.get(vr, 1)
 
 
 def swapped(vr: str, value: bytes) -> bytes:

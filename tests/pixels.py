@@ -22,6 +22,7 @@ from storage.pixel_data import (
 from storage.source import Source
 from storage.transfer_syntax import (
     DEFLATED_IMAGE_FRAME,
+    ENCAPSULATED_UNCOMPRESSED,
     HTJ2K_LOSSLESS,
     HTJ2K_LOSSLESS_RPCL,
     JPEG_2000,
@@ -39,6 +40,7 @@ Pixels = NDArray[Any]
 RawFrames = tuple[FrameTable, PixelLayout, tuple[bytes, ...]]
 
 LOSSLESS = [
+    ENCAPSULATED_UNCOMPRESSED,
     RLE_LOSSLESS,
     DEFLATED_IMAGE_FRAME,
     JPEG_LOSSLESS_SV1,

@@ -32,7 +32,14 @@ from dicomweb.gateway import (
 from dicomweb.gateway.call import Call
 from dicomweb.gateway.storage_classes import is_storage
 from dicomweb.settings import Settings
-from storage.transfer_syntax import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, TRANSFER_SYNTAXES
+from storage.transfer_syntax import (
+    DEFLATED_LE,
+    EXPLICIT_BE,
+    EXPLICIT_LE,
+    GE_BIG_ENDIAN_WORDS,
+    IMPLICIT_LE,
+    TRANSFER_SYNTAXES,
+)
 
 Handler = Callable[[Call], Awaitable[None]]
 
@@ -151,6 +158,8 @@ class Services:
 
 
 def _rank(transfer_syntax_uid: str) -> int:
-    if transfer_syntax_uid in (IMPLICIT_LE, EXPLICIT_BE):
-        return 1 if transfer_syntax_uid == IMPLICIT_LE else 2
+    if transfer_syntax_uid == IMPLICIT_LE:
+        return 1
+    if transfer_syntax_uid in (EXPLICIT_BE, GE_BIG_ENDIAN_WORDS):
+        return 2
     return 3 if TRANSFER_SYNTAXES[transfer_syntax_uid].lossy else 0

@@ -146,12 +146,22 @@ def _for_display(attributes: Attributes) -> bool:
 
 
 def _range_of_kind(attributes: Attributes) -> Window | None:
-    """Return the range of values whose meaning does not depend on the frame: of 1 bit, and of fractions."""
+    """Return the range of values whose meaning does not depend on the frame: 1 bit, fractions, labels of segments."""
     if integer(attributes, "BitsStored") == 1:
         return window_of_range((0, 1))
-    if text(attributes, "SegmentationType") == "FRACTIONAL":
+    kind = text(attributes, "SegmentationType")
+    if kind == "FRACTIONAL":
         return window_of_range((0, integer(attributes, "MaximumFractionalValue", 255)))
+    if kind == "LABELMAP":
+        return window_of_range((0, _greatest_label(attributes)))
     return None
+
+
+def _greatest_label(attributes: Attributes) -> int:
+    """Return the greatest value that stands for a segment, so that each looks the same in all frames (C.8.20.2)."""
+    segments = items(attributes, "SegmentSequence")
+    numbers = [integer(segment, "SegmentNumber") for segment in segments]
+    return max(numbers, default=0) or (1 << integer(attributes, "BitsStored", 16)) - 1
 
 
 def _padding(attributes: Attributes, stored: Grayscale) -> Padding | None:

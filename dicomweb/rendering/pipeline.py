@@ -67,6 +67,8 @@ class Frame:
         Of the frame, from 1.
     bulk : mapping of str to bytes
         The values `needed_bulk_data` names, by path; those that are missing are done without.
+    warning : str
+        What was mended before it could be decoded; empty for nothing.
     """
 
     samples: Samples
@@ -74,6 +76,7 @@ class Frame:
     attributes: Attributes
     number: int = 1
     bulk: Mapping[str, bytes] = field(default_factory=dict)
+    warning: str = ""
 
     @property
     def plane(self) -> Samples:

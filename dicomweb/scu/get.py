@@ -26,12 +26,28 @@ from storage.archive import Archive
 from storage.ingest import Outcome
 from storage.peers import Peer
 from storage.record import UID
-from storage.transfer_syntax import DEFLATED_IMAGE_FRAME, EXPLICIT_BE, TRANSFER_SYNTAXES
+from storage.transfer_syntax import (
+    DEFLATED_IMAGE_FRAME,
+    ENCAPSULATED_UNCOMPRESSED,
+    EXPLICIT_BE,
+    GE_BIG_ENDIAN_WORDS,
+    TRANSFER_SYNTAXES,
+)
 
 ROOTS: Final = (STUDY_ROOT_GET, PATIENT_ROOT_GET)
 MOST_CONTEXTS: Final = 128 - len(ROOTS)
 COMPRESSED: Final = tuple(
-    uid for uid in TRANSFER_SYNTAXES if uid not in (EXPLICIT_LE, IMPLICIT_LE, EXPLICIT_BE, DEFLATED_IMAGE_FRAME)
+    uid
+    for uid in TRANSFER_SYNTAXES
+    if uid
+    not in (
+        EXPLICIT_LE,
+        IMPLICIT_LE,
+        EXPLICIT_BE,
+        GE_BIG_ENDIAN_WORDS,
+        ENCAPSULATED_UNCOMPRESSED,
+        DEFLATED_IMAGE_FRAME,
+    )
 )
 MOST_CLASSES: Final = MOST_CONTEXTS // 2
 """SOP classes of one C-GET: each needs a context for what is compressed, and one for what is not."""

@@ -202,6 +202,26 @@ async def test_a_video_comes_whole(archive: Any, client: httpx2.AsyncClient) -> 
         assert whole.body == movie
 
 
+@pytest.mark.parametrize(
+    ("length", "stated", "sent"),
+    [(1057, 1057, 1057), (1056, 1056, 1056), (1057, None, 1058), (1057, 9, 1058), (1056, 1055, 1055)],
+)
+async def test_a_video_comes_without_its_padding(
+    archive: Any, client: httpx2.AsyncClient, length: int, stated: int | None, sent: int
+) -> None:
+    """Encapsulated Pixel Data Value Total Length tells if the last byte is one; else all are sent (C.7.6.3.1.9)."""
+    movie = bytes(range(256)) * 4 + b"Z" * (length - 1024)
+    told = {} if stated is None else {"EncapsulatedPixelDataValueTotalLength": stated}
+    file = encapsulated([[movie[:600], movie[600:]]], transfer_syntax=MPEG4, offset_table="empty", **told)
+    (path,) = await stored(archive, file)
+    for target in ("/frames/1", "/bulkdata/7FE00010", "/rendered"):
+        answer = await client.get(path + target, headers={"Accept": "video/mp4"})
+        assert answer.content == (movie + b"\0")[:sent]
+        part = await client.get(path + target, headers={"Accept": "video/mp4", "Range": "bytes=1050-"})
+        assert part.content == (movie + b"\0")[1050:sent]
+        assert part.headers["content-range"] == f"bytes 1050-{sent - 1}/{sent}"
+
+
 async def test_many_frames_over_a_socket(archive: Any, app: Any) -> None:
     """500 frames in one request arrive complete and in order; HEAD costs nothing (user pain 15)."""
     (path,) = await stored(archive, multi_frame(500, rows=32, columns=32))

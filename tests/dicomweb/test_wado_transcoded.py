@@ -18,6 +18,7 @@ from storage.frame_set import FrameSet
 from storage.pixel_data import decode_frame, encode_frame
 from storage.pixel_threads import PixelThreads
 from storage.transfer_syntax import (
+    ENCAPSULATED_UNCOMPRESSED,
     EXPLICIT_LE,
     HTJ2K_LOSSLESS,
     JPEG_2000,
@@ -332,3 +333,45 @@ async def test_dcmtk_reads_what_was_transcoded(
         subprocess.run([decoder, str(made), str(plain)], capture_output=True, check=True)
         made = plain
     assert pydicom.dcmread(made).PixelData == b"".join(image.tobytes() for image in pictures)
+
+
+async def test_uncompressed_fragments_come_in_every_form(archive: Any, client: httpx2.AsyncClient) -> None:
+    """Encapsulated Uncompressed Explicit VR Little Endian: frames, pictures, files and its own form (PS3.5 A.4.11)."""
+    pictures = [np.roll(picture((5, 7), bits=16), index, axis=1) for index in range(3)]
+    described = {"Rows": 5, "Columns": 7, "BitsAllocated": 16, "BitsStored": 16, "HighBit": 15}
+    fragments = [image.tobytes() for image in pictures]
+    file = encapsulated(fragments, transfer_syntax=ENCAPSULATED_UNCOMPRESSED, **described)
+    (path,) = await stored(archive, file)
+    answer = await client.get(f"{path}/frames/2", headers={"Accept": "application/octet-stream"})
+    assert (answer.content, answer.headers["content-type"]) == (fragments[1], OCTETS)
+    assert (await client.get(f"{path}/rendered", headers={"Accept": "image/png"})).status_code == 200
+    assert dataset_of(await client.get(path, headers=NATIVE)).PixelData == b"".join(fragments)
+    asked = {"Accept": f"application/dicom; transfer-syntax={ENCAPSULATED_UNCOMPRESSED}"}
+    assert (await client.get(path, headers=asked)).content == file
+    (native,) = await stored(archive, multi_frame(3, rows=5, columns=7))
+    made = dataset_of(await client.get(native, headers=asked))
+    assert made.file_meta.TransferSyntaxUID == ENCAPSULATED_UNCOMPRESSED
+    whole = dataset_of(await client.get(native, headers=NATIVE)).PixelData
+    found = pydicom.encaps.generate_frames(made.PixelData, number_of_frames=3)
+    assert b"".join(found) == whole
+
+
+async def test_whoever_gets_a_mended_frame_is_told(archive: Any, client: httpx2.AsyncClient) -> None:
+    """A Warning header says what was done; the stored bytes stay as they are (PS3.18 8.5)."""
+    image = picture(SHAPE, bits=12)
+    stream = encode_frame(image, JPEG_LS_LOSSLESS, photometric_interpretation="MONOCHROME2", bits_stored=12).data
+    odd = stream[:-2] + bytes(4) + stream[-2:]
+    described = {"Rows": 40, "Columns": 48, "BitsAllocated": 16, "BitsStored": 12, "HighBit": 11}
+    (path,) = await stored(archive, encapsulated([odd], transfer_syntax=JPEG_LS_LOSSLESS, **described))
+    frame = await client.get(f"{path}/frames/1", headers={"Accept": "application/octet-stream"})
+    part = await client.get(f"{path}/frames/1", headers=MULTIPART)
+    file = await client.get(path, headers=NATIVE)
+    pictures = [await client.get(f"{path}/rendered", headers={"Accept": "image/png"}) for _ in range(2)]
+    for answer in (frame, part, file, *pictures):
+        assert answer.status_code == 200
+        assert answer.headers["warning"].startswith('299 http://archive.test/dicom-web "There are zeros before the end')
+    assert frame.content == image.tobytes()
+    assert parts_of(part)[0].body == dataset_of(file).PixelData == image.tobytes()
+    as_stored = await client.get(f"{path}/frames/1", headers={"Accept": "image/jls"})
+    assert "warning" not in as_stored.headers
+    assert as_stored.content.rstrip(b"\0") == odd

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydicom.pixels import convert_color_space
 
-from storage.color_space import rgb
+from storage.color_space import rgb, rgb_of_partial, ybr_full
 from tests.corpus import wheel_file
 from tests.pixels import corpus_file, decoded
 
@@ -84,3 +84,20 @@ def test_subsampled_jpeg_is_ycbcr_even_when_the_data_set_says_rgb() -> None:
     wrong = decoded(corpus_file("transfer-syntaxes/pylibjpeg-data/SC_rgb_jpeg_lossy_gdcm.dcm"))
     right = decoded(wheel_file("SC_rgb_jpeg_lossy_gdcm.dcm"))
     assert np.array_equal(wrong.pixels, right.pixels)
+
+
+def test_rgb_becomes_ybr_and_comes_back() -> None:
+    """YBR_FULL of the primary colors is that of the Standard's equations, in 8 and in 12 bits (PS3.3 C.7.6.3.1.2)."""
+    pixels = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [0, 0, 0]], np.uint8)
+    expected = [[76, 85, 255], [150, 44, 21], [29, 255, 107], [255, 128, 128], [0, 128, 128]]
+    assert ybr_full(pixels, 8).tolist() == expected
+    deep = np.array([[4095, 0, 0], [4095, 4095, 4095]], np.uint16)
+    assert ybr_full(deep, 12).tolist() == [[1224, 1357, 4095], [4095, 2048, 2048]]
+    assert np.abs(rgb(ybr_full(pixels, 8), "YBR_FULL").astype(int) - pixels).max() <= 2
+
+
+def test_the_partial_range_is_found_again_behind_the_formula_of_the_full_one() -> None:
+    """Black, white and red of YBR_PARTIAL are these, though somebody took them for YBR_FULL (PS3.3 C.7.6.3.1.2)."""
+    samples = np.array([[16, 128, 128], [235, 128, 128], [81, 90, 240]], np.uint8)
+    found = rgb_of_partial(rgb(samples, "YBR_FULL"), 8).astype(int)
+    assert np.abs(found - [[0, 0, 0], [255, 255, 255], [255, 0, 0]]).max() <= 2

@@ -2,6 +2,7 @@
 
 import zlib
 from dataclasses import replace
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -16,6 +17,7 @@ from storage.pixel_data import (
 )
 from storage.transfer_syntax import (
     DEFLATED_IMAGE_FRAME,
+    ENCAPSULATED_UNCOMPRESSED,
     EXPLICIT_LE,
     HTJ2K,
     HTJ2K_LOSSLESS,
@@ -175,6 +177,34 @@ def test_native_subsampled_chrominance_is_repeated() -> None:
     frame = decode_frame(bytes([1, 2, 100, 200, 3, 4, 101, 201]), pixel, EXPLICIT_LE)
     assert frame.pixels.tolist() == [[[1, 100, 200], [2, 100, 200], [3, 101, 201], [4, 101, 201]]]
     assert frame.photometric_interpretation == "YBR_FULL"
+
+
+@pytest.mark.parametrize(
+    ("shape", "bits", "options", "frame", "expected"),
+    [
+        ((2, 2), 16, {}, b"\1\0\2\0\0\3\xff\xff", [[1, 2], [768, 65535]]),
+        ((3, 3), 1, {}, b"\x55\1", [[1, 0, 1], [0, 1, 0], [1, 0, 1]]),
+        ((3, 3), 8, {}, bytes(range(10)), [[0, 1, 2], [3, 4, 5], [6, 7, 8]]),
+        ((1, 2, 3), 8, {}, b"RGBrgb", [[[82, 71, 66], [114, 103, 98]]]),
+        ((1, 2, 3), 8, {"planar": 1}, b"RrGgBb", [[[82, 71, 66], [114, 103, 98]]]),
+        ((1, 2, 3), 8, {"photometric": "YBR_FULL_422"}, b"\1\2\3\4", [[[1, 3, 4], [2, 3, 4]]]),
+        ((1, 2, 3), 8, {"photometric": "YBR_FULL_422"}, b"\1\3\4\2\3\4", [[[1, 3, 4], [2, 3, 4]]]),
+        ((1, 2), 8, {}, b"\xff\xd8", [[255, 216]]),
+    ],
+)
+def test_uncompressed_fragments_hold_native_samples(
+    shape: tuple[int, ...], bits: int, options: dict[str, Any], frame: bytes, expected: list[Any]
+) -> None:
+    """Each fragment is one frame as native Pixel Data has it, padded to even length (PS3.5 A.4.11)."""
+    found = decode_frame(frame, layout(shape, bits=bits, **options), ENCAPSULATED_UNCOMPRESSED)
+    assert found.pixels.tolist() == expected
+
+
+@pytest.mark.parametrize("length", [0, 6, 7, 9, 10, 200])
+def test_uncompressed_fragments_of_another_length_are_refused(length: int) -> None:
+    """What is no frame of samples is none: something compressed, or half of a frame."""
+    with pytest.raises(UndecodablePixelData, match=f"{length} bytes instead of 8"):
+        decode_frame(bytes(length), layout((2, 2), bits=16), ENCAPSULATED_UNCOMPRESSED)
 
 
 def test_float_pixels_are_read() -> None:

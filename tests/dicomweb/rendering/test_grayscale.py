@@ -196,6 +196,20 @@ def test_fractional_segmentation_has_its_own_range() -> None:
     assert levels(frame) == [0, 128, 255]
 
 
+def test_a_label_looks_the_same_in_every_frame_of_a_label_map() -> None:
+    """The greatest segment is white, whatever a frame has; without segments, the greatest value (C.8.20.2)."""
+    segments = [{"SegmentNumber": number} for number in (1, 5, 4)]
+    described = {"SegmentationType": "LABELMAP", "SegmentSequence": segments, "BitsStored": 8}
+    assert levels(grey_frame([0, 1, 4, 5], "u1", **described)) == [0, 51, 204, 255]
+    assert levels(grey_frame([0, 1, 1, 1], "u1", **described)) == [0, 51, 51, 51]
+    assert levels(grey_frame([4, 4, 4, 4], "u1", **described)) == [204] * 4
+    bare = {"SegmentationType": "LABELMAP"}
+    assert levels(grey_frame([0, 1, 51], "u1", BitsStored=8, **bare)) == [0, 1, 51]
+    assert levels(grey_frame([0, 257, 65535], "u2", BitsStored=16, **bare)) == [0, 1, 255]
+    asked = grey_frame([0, 1, 2], "u1", WindowCenter=1, WindowWidth=3, **described)
+    assert levels(asked) == [64, 191, 255]
+
+
 def test_functional_groups_of_the_frame() -> None:
     """Rescale and window come from the per-frame item, else from the shared one (D-110; C.7.6.16)."""
     frame = grey_frame(

@@ -90,6 +90,26 @@ def test_animation(picture: Picture) -> None:
     assert opened(animated_gif([picture], [100])).format == "GIF"
 
 
+@pytest.mark.parametrize("picture", [GREY, COLOUR])
+def test_frames_that_look_alike_are_all_in_an_animation(picture: Picture) -> None:
+    """A heart that stands still keeps its frames and their times (D-092; GIF89a 20 and 23)."""
+    other = Picture(picture.pixels[::-1].copy())
+    animated = animated_gif([picture, picture, other, other, other, picture], [40, 50, 60, 70, 80, 90])
+    image = Image.open(io.BytesIO(animated))
+    assert image.n_frames == 6  # type: ignore[attr-defined]
+    shown, durations = [], []
+    for index in range(6):
+        image.seek(index)
+        durations.append(image.info["duration"])
+        shown.append(np.asarray(image.convert("RGB")))
+    assert durations == [40, 50, 60, 70, 80, 90]
+    alone = [opened(encode(each, GIF)).convert("RGB") for each in (picture, other)]
+    assert [0 if np.array_equal(each, alone[0]) else 1 for each in shown] == [0, 0, 1, 1, 1, 0]
+    assert np.array_equal(shown[2], alone[1])
+    still = Image.open(io.BytesIO(animated_gif([picture] * 3, [100] * 3)))
+    assert still.n_frames == 3  # type: ignore[attr-defined]
+
+
 def test_durations_of_frames() -> None:
     """Frame Time Vector tells the time since the frame before; then Frame Time and rates (C.7.6.5)."""
     assert frame_durations(attributes_of(FrameTimeVector=[0, 10, 30]), [1, 2, 3]) == [10, 30, 100]
