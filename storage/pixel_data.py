@@ -10,6 +10,7 @@ Facts kept here:
 - YBR_FULL of codecs that lose nothing stays YBR_FULL; `color_space.rgb` is for who wants a picture.
 """
 
+import logging
 import struct
 import zlib
 from dataclasses import dataclass, replace
@@ -47,6 +48,8 @@ __all__ = [
     "transcode_frame",
     "why_not_transcodable",
 ]
+
+logger = logging.getLogger(__name__)
 
 MAX_FRAME_BYTES: Final = 1 << 29
 """The most bytes one decoded frame may have, unless another limit is given."""
@@ -135,6 +138,7 @@ def _decoded(frame: bytes, pixel: PixelLayout, syntax: TransferSyntax) -> tuple[
             raise
         if found is None:
             raise _undecodable(syntax) from error
+        logger.debug("a frame was mended before it was decoded: %s", found[1])
         return found
 
 
