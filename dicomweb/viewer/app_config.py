@@ -6,9 +6,12 @@ Facts this module keeps:
   which only the browser knows for sure; else the page came straight from the server, where the mount is the path.
 - `omitQuotationForMultipartRequest` spares viewers on other origins a preflight a frame; it is harmless on our own.
 - With `fuzzymatching` a name is found as the list shows it ("Doe, John"), which no key with wildcards says.
+- What OHIF gets wrong by itself is mended by an extension of ours (`extension.js`), which is part of this script: the
+  page runs the scripts of its own origin, none that is written into it.
 - Nothing of it names another host.
 """
 
+from pathlib import Path
 from string import Template
 from urllib.parse import urlsplit
 
@@ -18,16 +21,19 @@ from dicomweb.urls import MOUNT
 
 DATA_SOURCE = "dicomweb"
 
+_EXTENSION = Path(__file__).with_name("extension.js").read_text(encoding="utf-8")
+
 _SCRIPT = Template(
     """\
 (() => {
+$extension
   const publicRoot = new URL($root);
   const root = publicRoot.host === location.host ? publicRoot.pathname : $mount;
   const outside = root.replace(/\\/[^/]*$$/, '');
   window.config = {
     name: 'dicomweb',
     routerBasename: null,
-    extensions: [],
+    extensions: [archiveExtension],
     modes: [],
     customizationService: {},
     showStudyList: true,
@@ -95,7 +101,8 @@ def app_config(root: str, additions: bytes = b"") -> bytes:
     """
     values = {"root": root, "mount": MOUNT, "source": DATA_SOURCE}
     # "<" and the line ends of Unicode are legal in JSON and trouble in scripts; a root has neither.
-    script = _SCRIPT.substitute({name: orjson.dumps(value).decode() for name, value in values.items()})
+    written = {name: orjson.dumps(value).decode() for name, value in values.items()}
+    script = _SCRIPT.substitute(written, extension=_EXTENSION)
     return script.encode() + additions
 
 
