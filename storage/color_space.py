@@ -1,4 +1,4 @@
-"""YBR color spaces -> RGB, where somebody wants to see a picture (PS3.3 C.7.6.3.1.2).
+"""YBR color spaces <-> RGB, where somebody wants to see a picture (PS3.3 C.7.6.3.1.2).
 
 Facts kept here:
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 _FULL: Final = ("YBR_FULL", "YBR_FULL_422")
 _PARTIAL: Final = ("YBR_PARTIAL_422", "YBR_PARTIAL_420")
 _SHIFT: Final = 16
+_LUMA_RED, _LUMA_BLUE = 0.299, 0.114
 _RED, _GREEN_BLUE, _GREEN_RED, _BLUE = 1.402, 0.344136, 0.714136, 1.772
 
 
@@ -62,6 +63,26 @@ def rgb(pixels: NDArray[Any], photometric_interpretation: str, bits_stored: int 
     np.clip(luminance - green, 0, most, out=result[..., 1], casting="unsafe")
     np.clip(luminance + _times(_BLUE * scale, blue), 0, most, out=result[..., 2], casting="unsafe")
     return result
+
+
+def ybr_full(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return RGB samples as YBR_FULL, of the same shape and dtype, rounded to the nearest value.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        Of shape (..., 3), unsigned.
+
+    Standard
+    --------
+    PS3.3 C.7.6.3.1.2.
+    """
+    most = np.iinfo(pixels.dtype).max
+    red, green, blue = (pixels[..., color].astype(float) for color in range(3))
+    luminance = _LUMA_RED * red + (1 - _LUMA_RED - _LUMA_BLUE) * green + _LUMA_BLUE * blue
+    middle = most // 2 + 1
+    parts = (luminance, (blue - luminance) / _BLUE + middle, (red - luminance) / _RED + middle)
+    return np.stack([np.clip(np.rint(part), 0, most) for part in parts], axis=-1).astype(pixels.dtype)
 
 
 def _times(factor: float, values: NDArray[Any]) -> NDArray[Any]:

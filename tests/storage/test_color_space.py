@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydicom.pixels import convert_color_space
 
-from storage.color_space import rgb
+from storage.color_space import rgb, ybr_full
 from tests.corpus import wheel_file
 from tests.pixels import corpus_file, decoded
 
@@ -27,6 +27,23 @@ def test_partial_range_ybr_spans_black_to_white() -> None:
     assert rgb(pixels, "RGB") is pixels
     deep = np.array([[[4095, 2048, 2048], [0, 2048, 2048]]], np.uint16)
     assert rgb(deep, "YBR_FULL", 12).tolist() == [[[4095] * 3, [0] * 3]]
+
+
+def test_rgb_as_ybr_full() -> None:
+    """PS3.3 C.7.6.3.1.2, and back to within rounding."""
+    pixels = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [10, 200, 90], [77, 77, 77]]], np.uint8)
+    red, green, blue = (pixels[0, :, color].astype(float) for color in range(3))
+    expected = np.stack(
+        [
+            0.299 * red + 0.587 * green + 0.114 * blue,
+            -0.1687 * red - 0.3313 * green + 0.5 * blue + 128,
+            0.5 * red - 0.4187 * green - 0.0813 * blue + 128,
+        ],
+        -1,
+    )
+    found = ybr_full(pixels)
+    assert np.abs(found[0] - np.clip(expected, 0, 255)).max() <= 0.55
+    assert np.abs(rgb(found, "YBR_FULL").astype(int) - pixels).max() <= 2
 
 
 CHART = "photometric/pm5644/PM5644-960x540_"
