@@ -28,7 +28,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Page, sync_playwright
 
 from dicomweb.viewer import installation
 from scripts.bench.server import bench_server
@@ -116,7 +116,27 @@ def pixels_of(dataset: pydicom.Dataset) -> str:
     return f"{label} {word or bits}{signed}{planar}{palette}"
 
 
-def looked_at(browser: Browser, url: str, client: httpx2.Client, name: str, data: bytes, keep_in: Path | None) -> Look:
+class Pages:
+    """Pages of one context, which has the viewer in its cache; of a new one where an instance comes again."""
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._context: BrowserContext | None = None
+        self._seen: set[str] = set()
+
+    def new(self, sop_instance_uid: str) -> Page:
+        """Return a page that has no frames of an instance in its cache."""
+        if self._context is None or sop_instance_uid in self._seen:
+            if self._context is not None:
+                self._context.close()
+            self._context = self._browser.new_context(viewport=DESKTOP)
+            self._context.add_init_script(WATCH)
+            self._seen.clear()
+        self._seen.add(sop_instance_uid)
+        return self._context.new_page()
+
+
+def looked_at(pages: Pages, url: str, client: httpx2.Client, name: str, data: bytes, keep_in: Path | None) -> Look:
     """Store one file, look at it in OHIF, compare, and delete it."""
     dataset = read(data)
     kind = name, syntax_of(data), pixels_of(dataset)
@@ -125,12 +145,11 @@ def looked_at(browser: Browser, url: str, client: httpx2.Client, name: str, data
         return Look(*kind, "refused")
     answer = client.get(f"{path_of(keys[0])}/frames/1/rendered", headers={"Accept": "image/png"})
     rendered = Image.open(io.BytesIO(answer.content)).convert("RGB") if answer.status_code == 200 else None
-    context = browser.new_context(viewport=DESKTOP)  # the caches of another know other files of the same UID
-    context.add_init_script(WATCH)
+    page = pages.new(keys[0][2])
     try:
-        shown, said = drawn(context.new_page(), f"{url}/viewer?StudyInstanceUIDs={keys[0][0]}")
+        shown, said = drawn(page, f"{url}/viewer?StudyInstanceUIDs={keys[0][0]}")
     finally:
-        context.close()
+        page.close()
         client.delete(f"studies/{keys[0][0]}")
     found = Look(*kind, *verdict(shown, rendered, said))
     if keep_in is not None:
@@ -225,10 +244,11 @@ def measured(options: argparse.Namespace) -> list[Look]:
         playwright = stack.enter_context(sync_playwright())
         browser = playwright.chromium.launch(executable_path=chromium_path(), headless=True, args=list(FLAGS))
         stack.callback(browser.close)
+        pages = Pages(browser)
         for name, data in chosen(options.names, options.every_group):
             if name in seen or time.monotonic() > until:
                 continue
-            look = looked_at(browser, live.url, client, name, data, options.pictures)
+            look = looked_at(pages, live.url, client, name, data, options.pictures)
             known.append(look)
             print(look.verdict, name, look.detail, sep="\t", file=sys.stderr, flush=True)
             if options.results:

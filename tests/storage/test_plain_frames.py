@@ -22,7 +22,7 @@ from storage.transfer_syntax import (
     RLE_LOSSLESS,
 )
 from storage.vr import tag_of
-from tests.pixels import gray_frame, layout, picture, small_frames
+from tests.pixels import gray_frame, jpeg_in_rgb, jpeg_ls_by_plane, layout, picture, small_frames
 
 SHAPE = (24, 32, 3)
 COLORS = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [10, 200, 90]]], np.uint8)
@@ -111,36 +111,15 @@ def test_a_stream_under_another_label_is_decoded() -> None:
 def test_jpeg_ls_by_plane_comes_by_pixel() -> None:
     """Three scans of one component each (T.87 C.2.3): readers of one scan see three pictures side by side."""
     image = picture(SHAPE)
-    pixel = layout(SHAPE)
-    scans = [_after_scan_header(bytes(imagecodecs.jpegls_encode(image[..., plane]))) for plane in range(3)]
-    rows, columns = (side.to_bytes(2, "big") for side in SHAPE[:2])
-    head = b"\xff\xd8\xff\xf7\x00\x11\x08" + rows + columns + b"\x03\x01\x11\x00\x02\x11\x00\x03\x11\x00"
-    frame = head + b"".join(
-        b"\xff\xda\x00\x08\x01" + bytes([plane]) + b"\x00\x00\x00\x00" + scan for plane, scan in enumerate(scans, 1)
-    )
-    frame += b"\xff\xd9"
-    assert not is_plain(frame, pixel, JPEG_LS_LOSSLESS)
-    assert plain_frame(frame, pixel, JPEG_LS_LOSSLESS) == image.tobytes()
-
-
-def _after_scan_header(stream: bytes) -> bytes:
-    """Return the coded samples of the only scan of a stream."""
-    scan = stream.index(b"\xff\xda")
-    return stream[scan + 2 + int.from_bytes(stream[scan + 2 : scan + 4], "big") : -2]
+    frame = jpeg_ls_by_plane(image)
+    assert not is_plain(frame, layout(SHAPE), JPEG_LS_LOSSLESS)
+    assert plain_frame(frame, layout(SHAPE), JPEG_LS_LOSSLESS) == image.tobytes()
 
 
 def test_jpeg_whose_color_only_the_label_tells_is_decoded() -> None:
     """RGB without Adobe marker and with numbers for names: a reader of the stream alone would take it for YCbCr."""
     image = picture(SHAPE)
-    marked = bytes(imagecodecs.jpeg8_encode(image, level=95, colorspace="RGB", outcolorspace="RGB", subsampling="444"))
-    bare = marked
-    for name, number in zip(b"RGB", (1, 2, 3), strict=True):
-        bare = bare.replace(bytes([name, 0x11, 0]), bytes([number, 0x11, 0]))
-    scan = bare.index(b"\xff\xda\x00\x0c\x03")
-    bare = bare[: scan + 5] + b"\x01\x00\x02\x00\x03\x00" + bare[scan + 11 :]
-    adobe = bare.find(b"\xff\xee")
-    if adobe >= 0:
-        bare = bare[:adobe] + bare[adobe + 2 + int.from_bytes(bare[adobe + 2 : adobe + 4], "big") :]
+    marked, bare = jpeg_in_rgb(image), jpeg_in_rgb(image, marked=False)
     assert is_plain(marked, layout(SHAPE), JPEG_BASELINE)
     assert not is_plain(bare, layout(SHAPE), JPEG_BASELINE)
     assert is_plain(bare, layout(SHAPE, photometric="YBR_FULL"), JPEG_BASELINE)
