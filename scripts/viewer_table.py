@@ -43,7 +43,7 @@ OTHER, BLACK, NOTHING = "OTHER PICTURE", "BLACK", "NOTHING"
 NOT_RENDERED = "drawn, not rendered by the archive"
 NEITHER = "cannot be decoded"
 PALETTE = "PALETTE COLOR"
-WITHIN = 40  # seconds until something is drawn
+WITHIN = 120  # seconds until something is drawn
 SETTLED = 1.5  # seconds without a change
 SIDE = 64  # pictures are compared at this size
 NEAR, ALIKE = 16.0, 0.93  # mean difference of 255, correlation
@@ -86,7 +86,10 @@ class Look:
 
 
 def chosen(names: list[str], every_group: bool) -> Iterator[tuple[str, bytes]]:
-    """Yield one file of each kind of pixels and objects, or of each in each group, with what is to be stored of it."""
+    """Yield one file of each kind of pixels and objects, or of each in each group, with what is to be stored of it.
+
+    Segmentations are no pictures of their own: they are shown over their images.
+    """
     kinds = set()
     for sample in samples():
         name = f"{sample.group}/{sample.path.name}"
@@ -95,7 +98,7 @@ def chosen(names: list[str], every_group: bool) -> Iterator[tuple[str, bytes]]:
         data = sample.path.read_bytes()
         with contextlib.suppress(Exception):  # files that cannot be read are no studies with pictures
             dataset = read(data)
-            if not any(keyword in dataset for keyword in PIXELS):
+            if not any(keyword in dataset for keyword in PIXELS) or dataset.get("Modality") == "SEG":
                 continue
             if not all(dataset.get(f"{level}InstanceUID") for level in ("Study", "Series", "SOP")):
                 data = completed(data)
