@@ -18,6 +18,7 @@ const archiveExtension = {
         voiLUTFunction: functions.filter(name => name === module.voiLUTFunction?.trim?.()),
       }),
       imagePixelModule: (module, imageId) => {
+        if (!imageId.startsWith('wadors:')) return module; // a file from the disk
         const { bitsAllocated, samplesPerPixel, photometricInterpretation } = module;
         if (bitsAllocated === 1 && metaData.get('instance', imageId)?.SOPClassUID !== SEGMENTATION) {
           return { ...module, bitsAllocated: 8, bitsStored: 8, highBit: 7 };
@@ -31,7 +32,7 @@ const archiveExtension = {
     };
     let asking = false;
     const corrected = (type, imageId) => {
-      if (asking || !(type in corrections)) return undefined;
+      if (asking || !Object.hasOwn(corrections, type)) return undefined;
       asking = true;
       try {
         const module = metaData.get(type, imageId);
