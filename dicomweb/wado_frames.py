@@ -7,6 +7,8 @@ Facts this module keeps:
   number that is none, or 0, is a 400; one beyond the last frame a 404 for the whole request (checklist D-042).
 - Stored bytes are sent as they are; native frames in little endian, labelled Explicit VR Little Endian (8.7.3.3.1).
   Frames are decompressed, or compressed otherwise, for those who ask so; off the event loop, a few ahead.
+- `samples=plain` beside application/octet-stream in Explicit VR Little Endian is an extension: whose Accept says so
+  gets native samples made of frames that simple decoders get wrong (`storage.plain_frames`), all others as without it.
 - One frame is one lookup, one read and one write; what repeats is remembered, but never a frame list: a few hundred
   long ones would fill the memory.
 """
@@ -15,14 +17,14 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from dicomweb.conditional import entity_tag
 from dicomweb.failures import RequestRefused
-from dicomweb.media_types import Offer
+from dicomweb.media_types import EXPLICIT_VR_LITTLE_ENDIAN, Offer
 from dicomweb.multipart import PART_END, closing, part_head
 from dicomweb.read_ahead import read_ahead
 from dicomweb.urls import base_url, instance_url
@@ -67,6 +69,25 @@ AHEAD = 4
 ReadFrame = Callable[[int], Awaitable[bytes]]
 """Returns one frame by its number."""
 
+ReadPart = Callable[[int], Awaitable[tuple[Offer, bytes]]]
+"""Returns the form that one frame is in, and the frame, by its number."""
+
+
+class Chosen(NamedTuple):
+    """What answers a request for frames.
+
+    Attributes
+    ----------
+    offer : Offer
+        The form of the frames.
+    plain : Offer or None
+        The form of those that are not plain in `offer`, for who asked for plain samples.
+    """
+
+    offer: Offer
+    plain: Offer | None
+
+
 _NUMBERS = re.compile(r"0*([1-9][0-9]{0,8})(?:-0*([1-9][0-9]{0,8}))?\Z")
 
 
@@ -85,25 +106,27 @@ async def retrieve_instance_frames(request: Request) -> Response:
     form = stored_form(frames.instance)
     stored = form.transfer_syntax_uid
     key = accept_key(request)
-    offer = _choose(*key, form, len(numbers) == 1)
-    if offer is None:
+    chosen = _choose(*key, form, len(numbers) == 1)
+    if chosen is None:
         what = "The frame" if len(numbers) == 1 else "The frames"
         raise refuse(stored, pixel_offers(form, single=len(numbers) == 1), what)
+    offer = chosen.offer
     location = instance_url(base_url(request), study, series, instance) + "/frames/"
     named = ",".join(map(str, numbers))
-    etag = entity_tag(frames.instance.sha256, str(offer), location if offer.multipart else "", named)
+    forms = map(str, filter(None, chosen))
+    etag = entity_tag(frames.instance.sha256, *forms, location if offer.multipart else "", named)
     cache = cache_control(request, can_change=frames.instance.layout.cut_off)
     unchanged = not_modified(request, etag, cache)
     if unchanged is not None:
         return unchanged
-    content_type = pixel_content_type(offer)
     if stored in VIDEO:
         return await _video(request, archive, frames, offer, location + named, etag, cache)
-    read = reader_of(frames, form, offer, single=len(numbers) == 1)
+    read = _part_reader(frames, form, chosen, single=len(numbers) == 1)
     if len(numbers) > 1:
-        items = _items(read, numbers, content_type, location, 1 if offer.transfer_syntax == stored else AHEAD)
-        return multipart(content_type.partition(";")[0], items, etag, cache)
-    body = await read(numbers[0])
+        items = _items(read, numbers, location, 1 if offer.transfer_syntax == stored else AHEAD)
+        return multipart(offer.media_type, items, etag, cache)
+    offer, body = await read(numbers[0])
+    content_type = pixel_content_type(offer)
     if offer.multipart:
         return _one_part(content_type, location + named, etag, cache, body, warning_headers(request, frames.warnings))
     return _bare(request, content_type, location + named, etag, cache, body, warning_headers(request, frames.warnings))
@@ -120,6 +143,21 @@ def reader_of(frames: "FrameSet", form: Stored, offer: Offer, *, single: bool) -
             return await frames.transcoded(number, uid)
 
     return transcoded
+
+
+def _part_reader(frames: "FrameSet", form: Stored, chosen: Chosen, *, single: bool) -> ReadPart:
+    """Return what reads frames with the form each is in."""
+    read = reader_of(frames, form, chosen.offer, single=single)
+
+    async def part(number: int) -> tuple[Offer, bytes]:
+        if chosen.plain is None:
+            return chosen.offer, await read(number)
+        as_stored = chosen.offer.transfer_syntax == form.transfer_syntax_uid
+        with made_on_request(form.transfer_syntax_uid, pixel_offers(form, single=single), f"Frame {number}"):
+            body, made = await frames.plain(number, as_stored=as_stored)
+        return chosen.plain if made else chosen.offer, body
+
+    return part
 
 
 def frame_numbers(text: str) -> tuple[int, ...]:
@@ -154,8 +192,13 @@ def frame_numbers(text: str) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=1024)
-def _choose(header: str | None, query: str | None, required: bool, form: Stored, single: bool) -> Offer | None:
-    return choose(accepted(header, query, required), pixel_offers(form, single=single))
+def _choose(header: str | None, query: str | None, required: bool, form: Stored, single: bool) -> Chosen | None:
+    ranges, offers = accepted(header, query, required), pixel_offers(form, single=single)
+    offer = choose(ranges, offers)
+    if offer is None:
+        return None
+    native = [other for other in offers if other.transfer_syntax == EXPLICIT_VR_LITTLE_ENDIAN]
+    return Chosen(offer, choose([entry for entry in ranges if entry.parameters.get("samples") == "plain"], native))
 
 
 async def _video(
@@ -182,12 +225,10 @@ async def _video(
     return single_part(request, item, etag, cache)
 
 
-async def _items(
-    read: ReadFrame, numbers: tuple[int, ...], content_type: str, location: str, ahead: int
-) -> AsyncIterator[Item]:
+async def _items(read: ReadPart, numbers: tuple[int, ...], location: str, ahead: int) -> AsyncIterator[Item]:
     async def item(number: int) -> Item:
-        body = await read(number)
-        return Item(content_type, f"{location}{number}", len(body), InMemory(body))
+        offer, body = await read(number)
+        return Item(pixel_content_type(offer), f"{location}{number}", len(body), InMemory(body))
 
     async with aclosing(read_ahead(item, numbers, ahead)) as items:
         async for made in items:

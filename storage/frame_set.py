@@ -3,7 +3,8 @@
 In another transfer syntax than the stored one they are decoded, and encoded anew, in threads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from storage.blobs import LocalBlobs
 from storage.errors import NotFound
@@ -11,6 +12,9 @@ from storage.instance_file import InstanceFile, reader_of
 from storage.layout import PixelLayout, frame_bytes, frame_span
 from storage.pixel_data import transcode_frame
 from storage.pixel_threads import PixelThreads
+from storage.plain_frames import is_plain, plain_frame
+
+_T = TypeVar("_T")
 
 
 class FrameSet:
@@ -86,11 +90,41 @@ class FrameSet:
         PS3.18 8.7.3.3; checklist A-049, D-043, D-053, D-058.
         """
         frame = await self.read(frame_number)
-        stored = self.instance.transfer_syntax_uid
-        # A list whose first frame was admitted is not refused in its middle.
-        patient, self.patient = self.patient, True
-        work = (transcode_frame, frame, self.pixel_data, stored, transfer_syntax_uid)
-        encoded = await self._threads.run(*work, patient=patient)
+        encoded = await self._made(transcode_frame, frame, transfer_syntax_uid)
         if encoded.warning and encoded.warning not in self.warnings:
             self.warnings.append(encoded.warning)
         return encoded.data
+
+    async def plain(self, frame_number: int, *, as_stored: bool) -> tuple[bytes, bool]:
+        """Return one frame for a reader with simple decoders, see `plain_frames`.
+
+        Parameters
+        ----------
+        frame_number : int
+            Counted from 1.
+        as_stored : bool
+            Whether the reader knows the stored transfer syntax.
+
+        Returns
+        -------
+        frame : bytes
+            As stored, or native samples in little endian.
+        made : bool
+            Whether it is the latter, made of another frame.
+
+        Raises
+        ------
+        UndecodablePixelData, LimitExceeded, Unavailable
+            As `transcoded`.
+        """
+        frame = await self.read(frame_number)
+        sop_class = self.instance.layout.sop_class_uid
+        if as_stored and is_plain(frame, self.pixel_data, self.instance.transfer_syntax_uid, sop_class):
+            return frame, False
+        return await self._made(plain_frame, frame, sop_class), True
+
+    async def _made(self, make: Callable[..., _T], frame: bytes, *arguments: str) -> _T:
+        # A list whose first frame was admitted is not refused in its middle.
+        patient, self.patient = self.patient, True
+        stored = self.instance.transfer_syntax_uid
+        return await self._threads.run(make, frame, self.pixel_data, stored, *arguments, patient=patient)

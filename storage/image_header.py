@@ -89,7 +89,7 @@ def codestream_place(file: BinaryIO, length: int) -> Place:
 def _jpeg_header(start: bytes) -> ImageHeader | None:
     frame: tuple[int, bytes] | None = None
     adobe_transform: int | None = None
-    for marker, segment in _segments(start):
+    for marker, segment in jpeg_segments(start):
         if marker in FRAME_HEADERS:
             frame = marker, segment
         elif marker == ADOBE and segment.startswith(b"Adobe") and len(segment) >= 12:
@@ -97,7 +97,7 @@ def _jpeg_header(start: bytes) -> ImageHeader | None:
     return None if frame is None else _jpeg_frame(*frame, adobe_transform)
 
 
-def _segments(start: bytes) -> Iterator[tuple[int, bytes]]:
+def jpeg_segments(start: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield the marker segments of a JPEG stream up to its first scan, without their length."""
     at = 2
     while at + 4 <= len(start) and start[at] == 0xFF:

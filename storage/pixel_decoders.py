@@ -32,8 +32,15 @@ from numpy.typing import NDArray
 from storage import color_space, rle
 from storage.codestream import transfer_syntax_of
 from storage.errors import ArchiveError
-from storage.image_header import ADOBE, FRAME_HEADERS, JP2_SIGNATURE, ImageHeader, codestream_place, image_header
-from storage.image_header import _segments as jpeg_segments
+from storage.image_header import (
+    ADOBE,
+    FRAME_HEADERS,
+    JP2_SIGNATURE,
+    ImageHeader,
+    codestream_place,
+    image_header,
+    jpeg_segments,
+)
 from storage.layout import PIXEL_DATA_TAGS, PixelLayout, subsampled_bits
 from storage.transfer_syntax import HTJ2K_LOSSLESS
 
@@ -160,7 +167,7 @@ def jpeg(frame: bytes, pixel: PixelLayout) -> Samples:
         return Samples(_libjpeg(frame, "GRAYSCALE", "GRAYSCALE"), header.bits_stored, pixel.photometric_interpretation)
     if header.samples != 3:
         raise UndecodablePixelData(f"JPEG with {header.samples} components cannot be read.")
-    stored = "YCBCR" if _is_ycbcr(frame, pixel.photometric_interpretation) else "RGB"
+    stored = "YCBCR" if is_ycbcr(frame, pixel.photometric_interpretation) else "RGB"
     return Samples(_libjpeg(frame, stored, "RGB"), header.bits_stored, "RGB")
 
 
@@ -174,7 +181,7 @@ def jpeg_lossless(frame: bytes, pixel: PixelLayout) -> Samples:
     return Samples(_libjpeg(frame, stored, stored), header.bits_stored, photometric)
 
 
-def _is_ycbcr(frame: bytes, photometric_interpretation: str) -> bool:
+def is_ycbcr(frame: bytes, photometric_interpretation: str) -> bool:
     """Tell what three components of a JPEG stream are, from the strongest sign to the weakest."""
     signs: dict[int, bytes] = {}
     for marker, segment in jpeg_segments(frame):

@@ -155,3 +155,29 @@ def small_frames() -> dict[str, bytes]:
     image = picture((32, 32), bits=12)
     made = {uid: gray_frame(image, uid, bits_stored=12) for uid in (*LOSSLESS, JPEG_EXTENDED, JPEG_2000)}
     return made | {JPEG_XL_LOSSLESS: bytes(imagecodecs.jpegxl_encode(image, lossless=True))}
+
+
+def jpeg_ls_by_plane(image: Pixels) -> bytes:
+    """Return color in JPEG-LS with a scan for each component (T.87 C.2.3, ILV 0)."""
+    rows, columns = (side.to_bytes(2, "big") for side in image.shape[:2])
+    stream = b"\xff\xd8\xff\xf7\x00\x11\x08" + rows + columns + b"\x03\x01\x11\x00\x02\x11\x00\x03\x11\x00"
+    for plane in range(3):
+        alone = bytes(imagecodecs.jpegls_encode(np.ascontiguousarray(image[..., plane])))
+        scan = alone.index(b"\xff\xda")
+        coded = alone[scan + 2 + int.from_bytes(alone[scan + 2 : scan + 4], "big") : -2]
+        stream += b"\xff\xda\x00\x08\x01" + bytes([plane + 1]) + b"\x00\x00\x00\x00" + coded
+    return stream + b"\xff\xd9"
+
+
+def jpeg_in_rgb(image: Pixels, *, marked: bool = True) -> bytes:
+    """Return JPEG whose components are red, green and blue; not `marked` when nothing in the stream says so."""
+    options = {"level": 95, "colorspace": "RGB", "outcolorspace": "RGB", "subsampling": "444"}
+    stream = bytes(imagecodecs.jpeg8_encode(image, **options))
+    if marked:
+        return stream
+    for name, number in zip(b"RGB", (1, 2, 3), strict=True):
+        stream = stream.replace(bytes([name, 0x11, 0]), bytes([number, 0x11, 0]))
+    scan = stream.index(b"\xff\xda\x00\x0c\x03") + 5
+    stream = stream[:scan] + b"\x01\x00\x02\x00\x03\x00" + stream[scan + 6 :]
+    adobe = stream.find(b"\xff\xee")
+    return stream if adobe < 0 else stream[:adobe] + stream[adobe + 16 :]

@@ -4,30 +4,45 @@ Facts this module keeps:
 
 - The archive is on the origin of the page. Its path is that of the public root when that root is on the page's host,
   which only the browser knows for sure; else the page came straight from the server, where the mount is the path.
-- `omitQuotationForMultipartRequest` spares viewers on other origins a preflight a frame; it is harmless on our own.
+- `acceptHeader` names what OHIF 3.13.2 decodes right. All else is made plain samples for it: JPEG XL, JPEG Extended (of
+  which it takes YCbCr for RGB), frames whose label is wrong, ... (`dicomweb.wado_frames`, `samples=plain`). Parts are
+  not asked for: samples of 32 bits must start at a multiple of four bytes, which after the head of a part they may not.
 - With `fuzzymatching` a name is found as the list shows it ("Doe, John"), which no key with wildcards says.
+- What OHIF gets wrong by itself is mended by an extension of ours (`extension.js`), which is part of this script: the
+  page runs the scripts of its own origin, none that is written into it.
 - Nothing of it names another host.
 """
 
+from pathlib import Path
 from string import Template
 from urllib.parse import urlsplit
 
 import orjson
 
 from dicomweb.urls import MOUNT
+from storage.transfer_syntax import EXPLICIT_LE, JPEG_BASELINE, JPEG_LOSSLESS, JPEG_LOSSLESS_SV1, OCTET_STREAM
 
 DATA_SOURCE = "dicomweb"
+FRAMES = (
+    *(f"image/{kind}; transfer-syntax=*" for kind in ("jp2", "jphc", "jls", "dicom-rle")),
+    *(f"image/jpeg; transfer-syntax={uid}" for uid in (JPEG_BASELINE, JPEG_LOSSLESS, JPEG_LOSSLESS_SV1)),
+    f"{OCTET_STREAM}; transfer-syntax={EXPLICIT_LE}; samples=plain",
+)
+"""What OHIF decodes, as an Accept header."""
+
+_EXTENSION = Path(__file__).with_name("extension.js").read_text(encoding="utf-8")
 
 _SCRIPT = Template(
     """\
 (() => {
+$extension
   const publicRoot = new URL($root);
   const root = publicRoot.host === location.host ? publicRoot.pathname : $mount;
   const outside = root.replace(/\\/[^/]*$$/, '');
   window.config = {
     name: 'dicomweb',
     routerBasename: null,
-    extensions: [],
+    extensions: [archiveExtension],
     modes: [],
     customizationService: {},
     showStudyList: true,
@@ -57,7 +72,7 @@ _SCRIPT = Template(
           dicomUploadEnabled: true,
           singlepart: 'bulkdata,video,pdf',
           bulkDataURI: { enabled: true },
-          omitQuotationForMultipartRequest: true,
+          acceptHeader: $accept,
           staticWado: false,
         },
       },
@@ -93,9 +108,10 @@ def app_config(root: str, additions: bytes = b"") -> bytes:
     additions
         A script of the administrator that changes `window.config`.
     """
-    values = {"root": root, "mount": MOUNT, "source": DATA_SOURCE}
+    values = {"root": root, "mount": MOUNT, "source": DATA_SOURCE, "accept": FRAMES}
     # "<" and the line ends of Unicode are legal in JSON and trouble in scripts; a root has neither.
-    script = _SCRIPT.substitute({name: orjson.dumps(value).decode() for name, value in values.items()})
+    written = {name: orjson.dumps(value).decode() for name, value in values.items()}
+    script = _SCRIPT.substitute(written, extension=_EXTENSION)
     return script.encode() + additions
 
 

@@ -39,6 +39,16 @@ _PICTURE = """
     return { levels: levels.size, lit: lit / pixels, coloured: coloured / pixels, hash };
   }
 """
+_COLOURS = """
+  ([columns, rows, places]) => {
+    const canvas = document.querySelector('[data-cy="viewport-pane"] canvas.cornerstone-canvas');
+    const scale = Math.min(canvas.width / columns, canvas.height / rows);
+    const across = column => canvas.width / 2 + (column + 0.5 - columns / 2) * scale;
+    const down = row => canvas.height / 2 + (row + 0.5 - rows / 2) * scale;
+    const context = canvas.getContext('2d');
+    return places.map(([row, column]) => [...context.getImageData(across(column), down(row), 1, 1).data.slice(0, 3)]);
+  }
+"""
 
 
 class Ohif:
@@ -126,6 +136,10 @@ class Ohif:
             self.page.wait_for_timeout(100)
             shown = self.picture(viewport)
         raise AssertionError(f"viewport {viewport} shows {shown}")
+
+    def colours(self, columns: int, rows: int, places: list[tuple[int, int]]) -> list[list[int]]:
+        """What the first viewport shows of an image with square pixels: red, green and blue at (row, column)."""
+        return [list(colour) for colour in self.page.evaluate(_COLOURS, [columns, rows, places])]
 
     def wait_for_paper(self) -> None:
         """Wait until a good part of the middle of the window is white, as a page of a document is."""

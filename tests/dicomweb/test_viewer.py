@@ -211,7 +211,7 @@ async def test_the_configuration_names_the_archive_as_browsers_see_it(
         answer = await opened.get("/app-config.js", headers=headers)
     assert answer.status_code == 200 and answer.headers["cache-control"] == "no-cache"
     assert f'new URL("{root}")' in answer.text
-    for said in ("supportsWildcard: true", "dicomUploadEnabled: true", "omitQuotationForMultipartRequest: true"):
+    for said in ("supportsWildcard: true", "dicomUploadEnabled: true", "extensions: [archiveExtension]"):
         assert said in answer.text
     assert answer.content != FILES["package/dist/app-config.js"]
     assert re.findall(r"https?://[^\"/]+", answer.text) == [root.removesuffix("/dicom-web").removesuffix("/a")]

@@ -22,9 +22,12 @@ from tests.builders import (
 from tests.dicomweb.loopback import listening
 from tests.dicomweb.parts import parts_of
 from tests.dicomweb.test_wado_instances import stored
+from tests.pixels import gray_frame
 
 OHIF = {"Accept": "multipart/related; type=application/octet-stream; transfer-syntax=*"}
 OCTETS = f"application/octet-stream; transfer-syntax={EXPLICIT_LE}"
+PLAIN = f"{OCTETS}; samples=plain"
+RLE = "1.2.840.10008.1.2.5"
 JPEG = "1.2.840.10008.1.2.4.50"
 JPEG_LS = "1.2.840.10008.1.2.4.80"
 MPEG4 = "1.2.840.10008.1.2.4.102"
@@ -133,6 +136,48 @@ async def test_one_frame_may_come_without_multipart(archive: Any, client: httpx2
     assert answer.headers["content-location"].endswith("/frames/1")
     several = await client.get(f"{path}/frames/1,2", headers={"Accept": "image/jpeg"})
     assert several.status_code == 406 and all("multipart" in offer for offer in several.json()["available"])
+
+
+async def test_plain_samples_are_for_who_asks_for_them(archive: Any, client: httpx2.AsyncClient) -> None:
+    """`samples=plain`, an extension: native samples in place of frames that need care, for nobody else (8.7.3.5.2)."""
+    shared = bytes([76, 100, 128, 128] * 32)  # Y1 Y2 CB CR
+    color = {"SamplesPerPixel": 3, "PlanarConfiguration": 0}
+    (path,) = await stored(archive, dicom_file(pixels=shared, PhotometricInterpretation="YBR_FULL_422", **color))
+    as_stored = await client.get(f"{path}/frames/1", headers={"Accept": OCTETS})
+    made = await client.get(f"{path}/frames/1", headers={"Accept": PLAIN})
+    assert as_stored.content == shared == parts_of(await client.get(f"{path}/frames/1", headers=OHIF))[0].body
+    assert made.content == bytes([76] * 3 + [100] * 3) * 32
+    assert as_stored.headers["content-type"] == made.headers["content-type"] == OCTETS
+    assert as_stored.headers["etag"] != made.headers["etag"]
+    unchanged = await client.get(
+        f"{path}/frames/1", headers={"Accept": PLAIN, "If-None-Match": as_stored.headers["etag"]}
+    )
+    assert unchanged.status_code == 200
+
+
+async def test_plain_frames_come_as_stored_where_the_syntax_is_accepted(
+    archive: Any, client: httpx2.AsyncClient
+) -> None:
+    """Frame 1 is what its label says, frame 2 is not; each part tells what it is."""
+    gray = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    frames = [gray_frame(gray, JPEG_LS), gray_frame(gray[::-1], RLE)]
+    (path,) = await stored(archive, encapsulated(frames, transfer_syntax=JPEG_LS))
+    both = f'multipart/related; type="image/jls", multipart/related; type={PLAIN}'
+    first, second = parts_of(await client.get(f"{path}/frames/1,2", headers={"Accept": both}))
+    assert first.body.rstrip(b"\0") == frames[0].rstrip(b"\0")
+    assert first.headers["Content-Type"] == f"image/jls; transfer-syntax={JPEG_LS}"
+    assert second.body == gray[::-1].tobytes() and second.headers["Content-Type"] == OCTETS
+    alone = await client.get(f"{path}/frames/2", headers={"Accept": f"image/jls, {PLAIN}"})
+    assert alone.content == second.body and alone.headers["content-type"] == OCTETS
+    only = await client.get(f"{path}/frames/1", headers={"Accept": PLAIN})
+    assert only.content == gray.tobytes() and only.headers["content-type"] == OCTETS
+
+
+async def test_a_frame_that_cannot_be_made_plain_says_why(archive: Any, client: httpx2.AsyncClient) -> None:
+    """A damaged stream is a 406 for who does not take it as it is (8.7.8.1)."""
+    (path,) = await stored(archive, encapsulated([b"\xff\xd8damaged\xff\xd9"], transfer_syntax=JPEG))
+    answer = await client.get(f"{path}/frames/1", headers={"Accept": PLAIN})
+    assert answer.status_code == 406 and "Frame 1" in answer.json()["detail"]
 
 
 async def test_a_frame_by_range(archive: Any, client: httpx2.AsyncClient) -> None:

@@ -29,6 +29,23 @@ def test_partial_range_ybr_spans_black_to_white() -> None:
     assert rgb(deep, "YBR_FULL", 12).tolist() == [[[4095] * 3, [0] * 3]]
 
 
+def test_rgb_as_ybr_full() -> None:
+    """PS3.3 C.7.6.3.1.2, and back to within rounding."""
+    pixels = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [10, 200, 90], [77, 77, 77]]], np.uint8)
+    red, green, blue = (pixels[0, :, color].astype(float) for color in range(3))
+    expected = np.stack(
+        [
+            0.299 * red + 0.587 * green + 0.114 * blue,
+            -0.1687 * red - 0.3313 * green + 0.5 * blue + 128,
+            0.5 * red - 0.4187 * green - 0.0813 * blue + 128,
+        ],
+        -1,
+    )
+    found = ybr_full(pixels)
+    assert np.abs(found[0] - np.clip(expected, 0, 255)).max() <= 0.55
+    assert np.abs(rgb(found, "YBR_FULL").astype(int) - pixels).max() <= 2
+
+
 CHART = "photometric/pm5644/PM5644-960x540_"
 
 

@@ -1,0 +1,129 @@
+"""Frames for readers with simple decoders: what is not plain is made so.
+
+Facts kept here:
+
+- Plain native samples fill cells of 8, 16 or 32 bits from the lowest bit on, and every pixel has its own chrominance.
+  Single bits (but those of segmentations, whose readers want them), sub-sampled chrominance, doubles and values that
+  start above bit 0 (PS3.5 8.1.1) are not plain.
+- A plain compressed frame is what its transfer syntax says, not another encoding under its label. What its reader makes
+  of the stream alone is what the data set says of it: sign, color space, the samples of a pixel together.
+- Made of others are native samples as the metadata describe them, but: a single bit takes a byte, a double a float of
+  32 bits, and color whose label is of a codec or of sub-sampling (YBR_FULL_422, YBR_RCT, ...) is RGB by pixel.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from pydicom.uid import SegmentationStorage
+
+from storage.codestream import transfer_syntax_of
+from storage.color_space import TRANSFORMED, rgb
+from storage.image_header import START_OF_SCAN, image_header, jpeg_segments
+from storage.layout import PixelLayout
+from storage.pixel_data import as_stated, decode_frame, stored_values
+from storage.pixel_decoders import UndecodablePixelData, codestream, is_ycbcr
+from storage.pixel_encoders import native_bytes
+from storage.transfer_syntax import TRANSFER_SYNTAXES
+
+_CELLS: Final = (8, 16, 32)
+_OF_SAMPLES: Final = ("RGB", "YBR_FULL")
+"""What samples of color may be called that any reader understands."""
+_SEGMENTATION: Final = str(SegmentationStorage)
+_START: Final = 2
+"""Bytes of the marker a JPEG stream starts with."""
+
+
+def is_plain(frame: bytes, pixel: PixelLayout, transfer_syntax_uid: str, sop_class_uid: str = "") -> bool:
+    """Whether a frame needs nothing done to it for a reader that knows its transfer syntax.
+
+    Parameters
+    ----------
+    frame : bytes
+        As it is stored, see `FrameSet.read`.
+    pixel : PixelLayout
+        What the data set says of its pixels.
+    transfer_syntax_uid, sop_class_uid : str
+        Of the data set.
+    """
+    if not pixel.encapsulated:
+        samples = pixel.rows * pixel.columns * pixel.samples
+        shifted = 0 < pixel.bits_stored < pixel.bits_allocated and pixel.high_bit + 1 != pixel.bits_stored
+        cells = _CELLS if sop_class_uid != _SEGMENTATION else (1, *_CELLS)
+        return pixel.bits_allocated in cells and pixel.frame_bits == samples * pixel.bits_allocated and not shifted
+    stated = TRANSFER_SYNTAXES.get(transfer_syntax_uid)
+    if stated is None or stated.decode is None:
+        return True  # what nobody here can decode is passed on
+    found = transfer_syntax_of(frame)
+    if found not in {None, stated.uid, *stated.covers}:
+        return False
+    agrees = _AGREES.get(stated.decode)
+    if found is None or agrees is None:
+        return stated.decode != "deflate"
+    try:
+        return agrees(frame, pixel)
+    except (UndecodablePixelData, IndexError):
+        return True  # damaged: its reader says so
+
+
+def plain_frame(frame: bytes, pixel: PixelLayout, transfer_syntax_uid: str, sop_class_uid: str = "") -> bytes:
+    """Return a frame as plain native samples in little endian; the parameters are those of `is_plain`.
+
+    Raises
+    ------
+    UndecodablePixelData, LimitExceeded
+        As `decode_frame`.
+    """
+    decoded = as_stated(decode_frame(frame, pixel, transfer_syntax_uid), pixel)
+    pixels = stored_values(decoded.pixels, pixel)
+    planar = pixel.planar_configuration
+    label = pixel.photometric_interpretation
+    if pixels.ndim == 3 and pixels.dtype.kind == "u" and label != "YBR_FULL":
+        pixels = rgb(pixels, decoded.photometric_interpretation)
+        planar = planar if label == "RGB" else 0
+    if pixels.dtype == np.float64:
+        pixels = pixels.astype(np.float32)
+    packed = pixel.bits_allocated == 1 and sop_class_uid == _SEGMENTATION
+    return native_bytes(pixels, 1 if packed else pixels.dtype.itemsize * 8, planar_configuration=planar)
+
+
+def _jpeg_agrees(stream: bytes, pixel: PixelLayout) -> bool:
+    """Whether the color space can be told without the label of the data set."""
+    if pixel.samples != 3:
+        return True
+    return is_ycbcr(stream, pixel.photometric_interpretation) == is_ycbcr(stream, "")
+
+
+def _jpeg_ls_agrees(stream: bytes, pixel: PixelLayout) -> bool:
+    """Whether the samples of a pixel are together: the first scan has all components (T.87 C.2.3)."""
+    scan = _START + sum(4 + len(segment) for _, segment in jpeg_segments(stream))
+    by_plane = stream[scan : scan + 2] == bytes((0xFF, START_OF_SCAN)) and stream[scan + 4 : scan + 5] == b"\x01"
+    return _label_agrees(stream, pixel) and not (by_plane and pixel.samples > 1)
+
+
+def _jpeg_2000_agrees(stream: bytes, pixel: PixelLayout) -> bool:
+    """Whether sign, number of samples, sampling and color transformation are what the data set says."""
+    header = image_header(codestream(stream))
+    if header is None:
+        return True
+    subsampled = header.photometric_interpretation == "YBR_FULL_422"
+    if subsampled or header.samples != pixel.samples or header.signed != (pixel.pixel_representation == 1):
+        return False
+    if pixel.samples == 3 and header.photometric_interpretation in TRANSFORMED:
+        return pixel.photometric_interpretation != "YBR_FULL"
+    return _label_agrees(stream, pixel)
+
+
+def _label_agrees(_: bytes, pixel: PixelLayout) -> bool:
+    """Whether color that no codec transforms is called so."""
+    return pixel.samples != 3 or pixel.photometric_interpretation in _OF_SAMPLES
+
+
+_AGREES: Final[dict[str, Callable[[bytes, PixelLayout], bool]]] = {
+    "jpeg": _jpeg_agrees,
+    "jpeg_lossless": _label_agrees,
+    "jpeg_ls": _jpeg_ls_agrees,
+    "jpeg_2000": _jpeg_2000_agrees,
+    "rle": _label_agrees,
+}
+"""By decoder, whether a reader of the stream alone sees what the data set says."""
