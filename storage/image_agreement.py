@@ -17,7 +17,7 @@ from typing import Any, Final
 from pydicom.datadict import dictionary_description
 
 from storage.dicomjson import Attribute, integer_string, key_of
-from storage.errors import InvalidDicom
+from storage.errors import ContradictoryPixelData
 from storage.image_header import ImageHeader
 from storage.json_attribute import shown
 from storage.pixel_parts import PixelValue
@@ -39,7 +39,7 @@ def disagreements(stated: Mapping[str, Attribute], pixels: PixelValue) -> list[s
 
     Raises
     ------
-    InvalidDicom
+    ContradictoryPixelData
         A frame is not the image that the metadata describes, or the frames differ.
     """
     if pixels.certain:
@@ -58,10 +58,10 @@ def _compare(described: Mapping[str, Attribute], header: ImageHeader, frame: int
     for keyword, name in _NAMES.items():
         found: int = getattr(header, name)
         if told[keyword] not in (None, found) and found and not (alpha and keyword == "SamplesPerPixel"):
-            raise InvalidDicom(_said(keyword, told[keyword], str(found), frame))
+            raise ContradictoryPixelData(_said(keyword, told[keyword], str(found), frame))
     stored, allocated, bits = told["BitsStored"], told["BitsAllocated"], header.bits_stored
     if allocated is not None and bits > allocated:
-        raise InvalidDicom(_said("BitsAllocated", allocated, f"samples of {bits} bits", frame))
+        raise ContradictoryPixelData(_said("BitsAllocated", allocated, f"samples of {bits} bits", frame))
     if stored is not None and bits < stored:
         return _said("BitsStored", stored, f"samples of {bits} bits", frame) + "."
     return _ALPHA if alpha else ""
@@ -71,7 +71,7 @@ def _check_segments(described: Mapping[str, Attribute], count: int, frame: int) 
     samples, allocated = _number(described, "SamplesPerPixel"), _number(described, "BitsAllocated")
     if samples is not None and allocated is not None and count != samples * (allocated // 8):
         told = f"{samples} samples of {allocated} bits"
-        raise InvalidDicom(
+        raise ContradictoryPixelData(
             f"the metadata says {told}, but {_place(frame)} has {count} RLE segments, one a byte (PS3.5 G)"
         )
 

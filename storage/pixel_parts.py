@@ -23,7 +23,7 @@ from pydicom.uid import UID
 from storage.bulk_parts import BulkPart, Piece, Span, length_of, start_of
 from storage.codestream import family, rle_segments, transfer_syntax_of
 from storage.dicomjson import Attribute, key_of
-from storage.errors import InvalidDicom, LimitExceeded, OutOfSpace
+from storage.errors import ContradictoryPixelData, InvalidDicom, LimitExceeded, OutOfSpace
 from storage.image_header import HEADER_BYTES, ImageHeader, codestream_place, image_header
 from storage.part10 import EXPLICIT_BE, EXPLICIT_LE, is_encapsulated
 from storage.vr import standard_vr, tag_of
@@ -102,7 +102,9 @@ def pixel_value(parts: list[BulkPart], number_of_frames: int | None) -> PixelVal
     Raises
     ------
     InvalidDicom
-        When the parts do not belong together, are of a media type that is no pixel data, or are too few or too many.
+        When the parts do not belong together, or are of a media type that is no pixel data.
+    ContradictoryPixelData
+        When they are too few or too many, or not what their media type says.
     LimitExceeded
         When a PNG or GIF has too many pixels.
     OutOfSpace
@@ -130,13 +132,13 @@ def pixel_value(parts: list[BulkPart], number_of_frames: int | None) -> PixelVal
 
 
 def _check_count(parts: int, essence: str, frames: int | None) -> None:
-    """Raise InvalidDicom unless a video is one part, and any other image one part a frame."""
+    """Raise unless a video is one part, and any other image one part a frame."""
     if essence.startswith("video/"):
         if parts > 1:
             raise InvalidDicom("a video is one part (PS3.18 10.5.1.4)")
     elif parts != (1 if frames is None else frames):
         stated = "Number of Frames is absent, so 1" if frames is None else f"Number of Frames is {frames}"
-        raise InvalidDicom(f"{stated}, but the parts of Pixel Data, one a frame, are {parts}")
+        raise ContradictoryPixelData(f"{stated}, but the parts of Pixel Data, one a frame, are {parts}")
 
 
 def _encapsulated(parts: list[BulkPart], essence: str) -> PixelValue:
@@ -150,7 +152,7 @@ def _encapsulated(parts: list[BulkPart], essence: str) -> PixelValue:
             raise InvalidDicom("a part of compressed pixel data is empty")
         start = start_of(frames[-1:], _NEAR)
         if (kind := family(start)) is None and essence in _STREAMS:
-            raise InvalidDicom(f"a part is {essence}, but its bytes are no such stream")
+            raise ContradictoryPixelData(f"a part is {essence}, but its bytes are no such stream")
         if kind == "rle":
             segments.setdefault(rle_segments(start), len(frames))
         elif (found := image_header(start) or image_header(start_of(frames[-1:], HEADER_BYTES))) is not None:

@@ -193,10 +193,10 @@ async def test_one_bad_part_costs_only_itself(client: httpx2.AsyncClient) -> Non
     assert "C000" in answer.headers["warning"]
 
 
-async def test_nothing_stored_is_a_conflict(client: httpx2.AsyncClient) -> None:
-    """A well-formed message of which nothing could be stored: 409 with the reasons (B-060)."""
+async def test_nothing_that_is_dicom_is_bad_syntax(client: httpx2.AsyncClient) -> None:
+    """A message of which nothing could be read: 400 with the reasons (B-061)."""
     answer = await post(client, message(b"x", b"y"))
-    assert answer.status_code == 409
+    assert answer.status_code == 400
     assert others(answer) == [0xC000, 0xC000]
     assert "00081199" not in answer.json()
     assert "00081198" not in answer.json()
@@ -217,7 +217,7 @@ async def test_a_study_in_the_path_binds(client: httpx2.AsyncClient) -> None:
 async def test_a_missing_uid_fails(client: httpx2.AsyncClient) -> None:
     """An instance without Series Instance UID cannot be stored (B-030)."""
     answer = await post(client, message(dicom_file(SeriesInstanceUID=ABSENT)))
-    assert answer.status_code == 409
+    assert answer.status_code == 400
     reasons = others(answer) or [reason for _, reason in failed(answer)]
     assert reasons == [0xA900]
 

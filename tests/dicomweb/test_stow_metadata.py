@@ -239,7 +239,7 @@ async def test_instances_do_not_share_the_frames_of_one_location(
         dataset |= {"00280008": {"vr": "IS", "Value": [frames]}} if frames else {}
     bulk = [("pixels", b"1" * 16), ("pixels", b"2" * 16)]
     answer = await post(client, *with_bulk([json.dumps(datasets).encode()], bulk))
-    assert (answer.status_code, stored(answer)) == (409, [])
+    assert (answer.status_code, stored(answer)) == (400, [])
     assert [reason for _, reason in failed(answer)] == [0xC000, 0xC000]
 
 
@@ -279,7 +279,7 @@ async def test_metadata_that_is_no_json_is_a_bad_request(client: httpx2.AsyncCli
 async def test_metadata_that_is_no_data_set_fails(client: httpx2.AsyncClient, document: bytes) -> None:
     """JSON that is no data set is a failure, never an error of the server (B-060)."""
     answer = await post(client, *with_bulk([document], []))
-    assert answer.status_code == 409
+    assert answer.status_code == 400
     assert others(answer)
 
 
