@@ -49,6 +49,7 @@ PROCESSING_FAILURE = Failure(500, 0x0110, 0x0110)
 
 FAILURES: Mapping[type[Exception], Failure] = {
     errors.InvalidDicom: Failure(400, 0xC000, 0xC000),
+    errors.ContradictoryPixelData: Failure(409, 0xC000, 0xC000),
     errors.MissingIdentifier: Failure(400, 0xA900, 0xA900),
     errors.LimitExceeded: Failure(413, 0xA700, 0xA700),
     errors.ConflictingInstance: Failure(409, 0x0111, 0x0111),

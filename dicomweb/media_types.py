@@ -9,6 +9,8 @@ Facts and clauses this module keeps:
 * PS3.18 8.7.3.5.2: `transfer-syntax` stands beside `type`; old clients put it inside the quotes of `type`.
 * PS3.18 8.7.8.1: what the `accept` query parameter names goes before the header, and must be covered by the
   header.
+* RFC 2046 5.1.1: an apostrophe is a character of a boundary, so quotes of that kind belong to it. Around the value of
+  any other parameter they are taken for quotes.
 * A header is never refused as a whole: an entry that cannot be understood is left out.
 * Pure: no I/O.
 """
@@ -61,6 +63,7 @@ _ALIASES = {
 _GENERIC = {DICOM_JSON: "application/json"}
 
 _LONGEST_HEADER = 16384
+_LONGEST_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +180,12 @@ def parse_content_type(value: str | None) -> MediaType | None:
     if not value:
         return None
     return _entry(value[:_LONGEST_HEADER])
+
+
+def named_type(content_type: str) -> str:
+    """Return a media type as its sender wrote it, without parameters, fit to be shown."""
+    text = content_type.partition(";")[0].strip()[:_LONGEST_SHOWN]
+    return "".join(character if " " <= character <= "~" else "?" for character in text)
 
 
 def parse_accept(header: str | None, query: str | None = None, *, required: bool = False) -> list[MediaRange]:
@@ -351,17 +360,17 @@ def _add_parameter(parameters: dict[str, str], text: str) -> None:
     name, equals, value = text.partition("=")
     name = name.strip().lower()
     if equals and name:
-        parameters.setdefault(name, _unquote(value.strip()))
+        parameters.setdefault(name, _unquote(value.strip(), '"' if name == "boundary" else "\"'"))
 
 
-def _unquote(value: str) -> str:
+def _unquote(value: str, quotes: str) -> str:
     if len(value) >= 2 and value[0] == value[-1] == '"':
         value = value[1:-1]
         if "\\" in value:
             characters = iter(value)
             value = "".join(next(characters, "") if c == "\\" else c for c in characters)
         return value.strip()
-    return value.strip("\"' ")
+    return value.strip(quotes + " ")
 
 
 def _standard_name(name: str) -> str:

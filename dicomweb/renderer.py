@@ -5,6 +5,8 @@ Facts this module keeps:
 - A picture is remembered by what it is made of: blob and version of the instance, and of the presentation state if
   there is one, frame, parameters and media type.
 - Parsed attributes are remembered too: those of an enhanced object are the same for all of its frames.
+- Long texts and numbers are in them (`Archive.whole_metadata`), long binary values are got by path (`Renderer.bulk`);
+  both are bounded, and what is done without is said on the picture or the page.
 - A frame that would take more than `MOST_FRAME_BYTES` when decoded is refused before it is decoded.
 - An animation is made one frame at a time, and not at all when it would have more than `MOST_ANIMATED_PIXELS`.
 """
@@ -21,7 +23,7 @@ from starlette.requests import Request
 from dicomweb.byte_cache import ByteCache
 from dicomweb.failures import RequestRefused
 from dicomweb.render_pool import CLIENT_CLOSED_REQUEST, RenderPool, until_disconnected
-from dicomweb.rendering.attribute_values import Attributes, text
+from dicomweb.rendering.attribute_values import Attributes, absent_values, name_of, text
 from dicomweb.rendering.encoders import GIF, Picture, animated_gif, encode
 from dicomweb.rendering.pipeline import Frame, frame_durations, needed_bulk_data, render, shared_range
 from dicomweb.rendering.presentation_state import PresentationState, render_presentation
@@ -34,6 +36,7 @@ from storage.frame_set import FrameSet
 from storage.instance_file import InstanceFile
 from storage.layout import PixelLayout
 from storage.pixel_data import UndecodablePixelData, decode_frame
+from storage.whole_metadata import has_long_values
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +47,7 @@ MOST_ANIMATED_PIXELS: Final = 1 << 27
 """The most pixels all frames of an animation may have together."""
 
 _ATTRIBUTES_BYTES: Final = 8 << 20  # of JSON; parsed, it takes some ten times that
+_MOST_LONG_BYTES: Final = 1 << 23  # of texts and numbers together; made to lists, they take some twenty times that
 _MOST_BULK_BYTES: Final = 1 << 26
 _PARSED_AT_ONCE: Final = 1 << 18
 _READING_SECONDS: Final = 60
@@ -101,6 +105,7 @@ class EncodedFrame:
     attributes: Attributes
     number: int
     bulk: dict[str, bytes]
+    absent: tuple[str, ...]
 
     def decoded(self) -> Frame:
         """Decode it; raises UndecodablePixelData, also for one that is too large."""
@@ -108,8 +113,15 @@ class EncodedFrame:
             found = decode_frame(self.data, self.pixel, self.transfer_syntax_uid, max_bytes=MOST_FRAME_BYTES)
         except LimitExceeded as error:
             raise UndecodablePixelData("The frame is too large to be made a picture of.") from error
-        described = self.attributes, self.number, self.bulk
-        return Frame(found.pixels, found.photometric_interpretation, *described, found.warning)
+        return Frame(
+            found.pixels,
+            found.photometric_interpretation,
+            self.attributes,
+            self.number,
+            self.bulk,
+            found.warning,
+            self.absent,
+        )
 
 
 class Made(NamedTuple):
@@ -139,19 +151,30 @@ class Renderer:
         self._attributes: ByteCache[Attributes] = ByteCache(_ATTRIBUTES_BYTES)
 
     async def attributes(self, instance: InstanceFile) -> Attributes:
-        """Return the attributes of an instance; a BulkDataURI among them is the path of the value."""
+        """Return the attributes of an instance, with its long texts and numbers in place.
+
+        A BulkDataURI that is left is the path of a binary value, or of one that is too long or cannot be read.
+        """
         key = instance.blob, instance.version
         held = self._attributes.get(key)
         if held is not None:
             return held
         async for metadata in await self._archive.metadata(*uids_of(instance)):
-            large = len(metadata.json) > _PARSED_AT_ONCE
-            parsed: dict[str, Any] = (
-                await asyncio.to_thread(orjson.loads, metadata.json) if large else orjson.loads(metadata.json)
-            )
-            self._attributes.put(key, parsed, len(metadata.json))
+            json = metadata.json
+            if has_long_values(json):
+                json = await self._whole(instance, json)
+            large = len(json) > _PARSED_AT_ONCE
+            parsed: dict[str, Any] = await asyncio.to_thread(orjson.loads, json) if large else orjson.loads(json)
+            self._attributes.put(key, parsed, len(json))
             return parsed
         raise NotFound("There is no such instance in the archive.")
+
+    async def _whole(self, instance: InstanceFile, metadata: bytes) -> bytes:
+        try:
+            return await self._archive.whole_metadata(instance, _MOST_LONG_BYTES)
+        except ArchiveError as error:
+            logger.warning("long values of an instance cannot be read: %s", error)
+            return metadata
 
     async def bulk(self, instance: InstanceFile, paths: Sequence[str]) -> dict[str, bytes]:
         """Return large values by path, as far as they are there and not too large."""
@@ -170,8 +193,8 @@ class Renderer:
     async def state(self, instance: InstanceFile) -> StoredState:
         """Read a presentation state."""
         attributes = await self.attributes(instance)
-        bulk = await self.bulk(instance, needed_bulk_data(attributes, overlays=True))
-        return StoredState(instance, PresentationState(attributes, bulk))
+        bulk, absent = await self._bulk_of(instance, attributes, 1, overlays=True)
+        return StoredState(instance, PresentationState(attributes, bulk, (*absent_values(attributes), *absent)))
 
     async def frames(self, instance: InstanceFile, numbers: Sequence[int]) -> FrameSet:
         """Find frames of an instance; raises NotFound."""
@@ -226,7 +249,8 @@ class Renderer:
         async def make() -> Made:
             attributes = await self.attributes(instance)
             frames = await self.frames(instance, numbers)
-            bulk = await self._bulk_of(instance, attributes, numbers[0], overlays=_has_overlays(look))
+            bulk, absent = await self._bulk_of(instance, attributes, numbers[0], overlays=_has_overlays(look))
+            syntax = instance.transfer_syntax_uid
             loop = asyncio.get_running_loop()
             gone = asyncio.ensure_future(until_disconnected(request))
 
@@ -235,7 +259,7 @@ class Renderer:
                     if gone.done():
                         raise RequestRefused(CLIENT_CLOSED_REQUEST, "The client went away.")
                     data = asyncio.run_coroutine_threadsafe(frames.read(number), loop).result(_READING_SECONDS)
-                    yield EncodedFrame(data, pixel, instance.transfer_syntax_uid, attributes, number, bulk).decoded()
+                    yield EncodedFrame(data, pixel, syntax, attributes, number, bulk, absent).decoded()
 
             try:
                 return await self.pool.run(lambda: _animated(decoded, attributes, numbers, look))
@@ -283,14 +307,17 @@ class Renderer:
     async def _encoded(self, instance: InstanceFile, number: int, *, overlays: bool) -> EncodedFrame:
         attributes = await self.attributes(instance)
         frames = await self.frames(instance, [number])
-        bulk = await self._bulk_of(instance, attributes, number, overlays=overlays)
+        bulk, absent = await self._bulk_of(instance, attributes, number, overlays=overlays)
         data = await frames.read(number)
-        return EncodedFrame(data, frames.pixel_data, instance.transfer_syntax_uid, attributes, number, bulk)
+        return EncodedFrame(data, frames.pixel_data, instance.transfer_syntax_uid, attributes, number, bulk, absent)
 
     async def _bulk_of(
         self, instance: InstanceFile, attributes: Attributes, number: int, *, overlays: bool
-    ) -> dict[str, bytes]:
-        return await self.bulk(instance, needed_bulk_data(attributes, number, overlays=overlays))
+    ) -> tuple[dict[str, bytes], tuple[str, ...]]:
+        """Return the large values a frame needs by path, and the names of those that could not be had."""
+        needed = needed_bulk_data(attributes, number, overlays=overlays)
+        found = await self.bulk(instance, needed)
+        return found, tuple(name_of(path) for path in needed if path not in found)
 
     async def _remembered(self, request: Request, key: Key, make: Callable[[], Any], *, patient: bool = False) -> Made:
         held = self._pictures.get(key)

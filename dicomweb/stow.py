@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from dicomweb.failures import RequestRefused
-from dicomweb.media_types import DICOM, DICOM_JSON, DICOM_XML, OCTET_STREAM, MediaType, parse_content_type
+from dicomweb.media_types import DICOM, DICOM_JSON, DICOM_XML, OCTET_STREAM, MediaType, named_type, parse_content_type
 from dicomweb.multipart import MultipartError, Part, TooManyPartsError, parts
 from dicomweb.spool import spool_folder
 from dicomweb.stow_body import BodyError, read_body
@@ -120,7 +120,8 @@ async def _store_files(ingest: "Ingest", message: AsyncIterator[Part]) -> None:
         if media_type is None or media_type.essence in _FILE_TYPES:
             await ingest.add(part.body)
         else:
-            ingest.fail(InvalidDicom(f"A part is {_shown(media_type)}, not application/dicom as the message says."))
+            sent = named_type(part.content_type or "")
+            ingest.fail(InvalidDicom(f"A part is {sent}, not application/dicom as the message says."))
 
 
 def _media_type(request: Request) -> MediaType:
@@ -131,16 +132,18 @@ def _media_type(request: Request) -> MediaType:
     RequestRefused
         415 for a type that cannot be stored, 400 for a multipart message without boundary.
     """
-    media_type = parse_content_type(request.headers.get("content-type"))
+    sent = request.headers.get("content-type", "")
+    media_type = parse_content_type(sent)
     if media_type is None:
-        raise _refused(request, 415, "The request has no Content-Type.")
+        wrong = f"{named_type(sent)} is no media type" if sent.strip() else "The request has no Content-Type"
+        raise _refused(request, 415, f"{wrong}.")
     if media_type.essence == "multipart/related":
         if media_type.content not in (DICOM, *_METADATA_TYPES, "*/*"):
-            raise _refused(request, 415, f"Parts of type {_shown(media_type)} cannot be stored.")
+            raise _refused(request, 415, f"Parts of type {named_type(media_type.parameters['type'])} cannot be stored.")
         if not media_type.parameters.get("boundary"):
             raise _refused(request, 400, "The Content-Type of the request has no boundary.")
     elif media_type.essence not in (DICOM, *_METADATA_TYPES, *_ZIP_TYPES):
-        raise _refused(request, 415, f"A body of type {_shown(media_type)} cannot be stored.")
+        raise _refused(request, 415, f"A body of type {named_type(sent)} cannot be stored.")
     return media_type
 
 
@@ -162,11 +165,6 @@ def _nothing_to_store(media_type: MediaType) -> str:
     if media_type.essence in _ZIP_TYPES:
         return "The ZIP archive holds no DICOM file."
     return "The message has no part."
-
-
-def _shown(media_type: MediaType) -> str:
-    text = media_type.content
-    return text if len(text) < 80 and text.isprintable() and text.isascii() else "that"
 
 
 async def _one(part: Part) -> AsyncIterator[Part]:

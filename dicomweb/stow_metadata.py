@@ -13,7 +13,8 @@ Facts and clauses this module keeps:
   mean one location, it is found by the one that is equal to it only; so no instance gets another's pixels.
 * Several parts of one location are the frames of one image, in their order, and so for one reference only.
 * All metadata is read before any of it is stored, so that the order of instances is of no matter.
-* A part nobody refers to, and a reference to no part, are failures.
+* A part nobody refers to, and a reference to no part, are failures. So is a value under a name that the model does not
+  know; what can be left out without loss is a warning (`compose`).
 """
 
 import asyncio
@@ -240,7 +241,7 @@ async def _store(ingest: "Ingest", datasets: list[Any], bulk: BulkParts) -> None
             ingest.fail(error, sop_class_uid=sop_class, sop_instance_uid=sop_instance)
             continue
         try:
-            await ingest.add(_chunks(composed))
+            await ingest.add(_chunks(composed), warnings=composed.warnings)
         finally:
             composed.close()
 

@@ -4,8 +4,9 @@ Facts and clauses this module keeps:
 
 * PS3.18 Table I.1-1: (0008,1199) lists what is stored, (0008,1198) what failed, (0008,119A) the parts that
   no instance could be told from; a sequence that would be empty is left out.
-* PS3.18 10.5.3.1: 200 all stored, 202 with warnings or some failures, 409 none stored. OHIF looks at
-  nothing but the status. A request that broke off keeps its 400 or 413 and lists what was stored before.
+* PS3.18 10.5.3.1: 200 all stored, 202 with warnings or some failures. None stored: 400 when all of it is bad
+  syntax, 409 when it is sound and in conflict, or for a mixture of reasons. OHIF looks at nothing but the
+  status. A request that broke off keeps its 400 or 413 and lists what was stored before.
 * PS3.18 10.5.3.3: one data set: a JSON object, not an array; XML when asked for. What is stored is stored,
   so an Accept header that fits neither gets JSON.
 * Each failed item says in words what is wrong: Error Comment (0000,0902), as much as fits its 64
@@ -40,6 +41,7 @@ _UNREADABLE = 0xC000
 _OUT_OF_RESOURCES = 0xA700
 _LONGEST_LO = 64
 _MOST_WARNING_HEADERS = 4
+_SAID_OF_ALL = frozenset((400, 413, 503, 507))
 
 _OFFERS = (
     Offer(DICOM_JSON),
@@ -91,7 +93,7 @@ def store_response(
     Returns
     -------
     Response
-        200, 202, 409, or the status of the interruption.
+        See `status_of`, or the status of the interruption.
 
     Standard
     --------
@@ -114,13 +116,14 @@ def store_response(
 def status_of(outcomes: Sequence["Outcome"]) -> int:
     """Give the status of a request whose body was read to its end (PS3.18 10.5.3.1).
 
-    When nothing was stored only because the archive cannot store now, it is 503 or 507 rather than 409, so
-    that a client knows to come again.
+    When nothing was stored it is what all the failures mean (see `failures`): 400 when nothing could be read as
+    an instance, 413 when all was too large, 503 or 507 when the archive cannot store now, so that a client
+    knows to come again. It is 409 for conflicts, for a mixture, and for what nobody foresaw.
     """
     failed = [_error(outcome) for outcome in outcomes if outcome.status == "failed"]
     if len(failed) == len(outcomes):
         statuses = {failure_of(error).http_status for error in failed}
-        return statuses.pop() if statuses in ({503}, {507}) else 409
+        return statuses.pop() if len(statuses) == 1 and statuses <= _SAID_OF_ALL else 409
     return 202 if failed or any(_warning_reason(outcome) for outcome in outcomes) else 200
 
 

@@ -25,7 +25,9 @@ from storage.pixel_threads import PixelThreads
 from storage.policy import Policy
 from storage.search import Page
 from storage.selection import Chosen, UniqueKeys
+from storage.source import FileSource
 from storage.transcoded_file import DecodedPixelData, TranscodedFile
+from storage.whole_metadata import whole_metadata
 
 _ROWS_AT_ONCE = 500
 _ORDER = " ORDER BY series_number, series_instance_uid, instance_number, sop_instance_uid"
@@ -267,6 +269,34 @@ class Archive:
     async def metadata(self, study: str, series: str | None = None, instance: str | None = None) -> MetadataSet:
         """Return the metadata of a study, a series or an instance; raises NotFound."""
         return MetadataSet(self.pool, await self._rows("metadata_list", study, series, instance))
+
+    async def whole_metadata(self, instance: InstanceFile, room: int) -> bytes:
+        """Return the metadata of an instance with its texts and numbers in place, however long, read from its file.
+
+        To be asked for when `has_long_values` says so of the stored metadata. A BulkDataURI that is left is a path.
+
+        Parameters
+        ----------
+        instance : InstanceFile
+            Which.
+        room : int
+            Bytes that long values may have together; what is beyond stays a path.
+
+        Raises
+        ------
+        InvalidDicom, LimitExceeded
+            The stored file is not what was stored.
+        NotFound
+            The stored file is missing.
+        """
+        return await self.blobs.run(self._read_whole, instance, room)
+
+    def _read_whole(self, instance: InstanceFile, room: int) -> bytes:
+        try:
+            with FileSource(self.blobs.path(instance.blob)) as source:
+                return whole_metadata(source, self.policy, room)
+        except OSError as error:
+            raise NotFound("The stored file of this instance cannot be read.") from error
 
     async def frames(self, study: str, series: str, instance: str, frame_numbers: Sequence[int]) -> FrameSet:
         """Return frames, counted from 1, of an instance.

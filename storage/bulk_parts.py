@@ -54,6 +54,15 @@ def length_of(pieces: Iterable[Piece]) -> int:
     return sum(piece.length if isinstance(piece, Span) else len(piece) for piece in pieces)
 
 
+def start_of(pieces: Iterable[Piece], length: int) -> bytes:
+    """Return the first bytes of the pieces together, at most `length`; raises as `stream` does."""
+    cut: list[Piece] = []
+    for piece in pieces:
+        cut.append(piece._replace(length=min(piece.length, length)) if isinstance(piece, Span) else piece[:length])
+        length -= length_of(cut[-1:])
+    return b"".join(stream(cut))
+
+
 def stream(pieces: Iterable[Piece]) -> Iterator[bytes]:
     """Yield the bytes of all pieces in chunks of at most 1 MiB.
 

@@ -35,6 +35,11 @@ def family(head: bytes) -> Family | None:
     return "rle" if _is_rle_header(head) else None
 
 
+def rle_segments(head: bytes) -> int:
+    """Return how many segments an RLE frame says it has (PS3.5 G.5)."""
+    return int.from_bytes(head[:4], "little")
+
+
 def _is_rle_header(head: bytes) -> bool:
     if len(head) < 64:
         return False

@@ -6,6 +6,7 @@ Facts kept here:
 * All text is written as ISO_IR 192. Sequences are written with undefined length.
 * A value of 64 KiB and more in a VR with 16 bit length is written as UN (PS3.5 6.2.2).
 * Parts are files: nothing here holds a whole one in memory.
+* Nothing is left out in silence: what the model does not know is refused, or named in a warning when nothing is lost.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -16,10 +17,12 @@ from typing import Any, BinaryIO, Final
 import orjson
 
 from storage.bulk_parts import BulkPart, Piece, Span, length_of, stream
+from storage.data_fragments import fragmented
 from storage.dicomjson import SPECIFIC_CHARACTER_SET, UTF_8, Attribute, integer_string, key_of
 from storage.elements import Limits
 from storage.errors import InvalidDicom, LimitExceeded, MissingIdentifier
-from storage.json_attribute import normalised, shown, stated_value
+from storage.image_agreement import disagreements
+from storage.json_attribute import FRAGMENTS, ignored_members, normalised, shown, stated_value, tag_of_key
 from storage.part10 import EXPLICIT_LE, file_meta_bytes
 from storage.pixel_parts import OCTET_STREAM, PixelValue, pixel_value
 from storage.value_field import inline_binary, value_field
@@ -37,6 +40,7 @@ DOCUMENT_TYPE: Final = key_of(tag_of("MIMETypeOfEncapsulatedDocument"))
 DOCUMENT_LENGTH: Final = key_of(tag_of("EncapsulatedDocumentLength"))
 BITS_ALLOCATED: Final = key_of(tag_of("BitsAllocated"))
 NUMBER_OF_FRAMES: Final = key_of(tag_of("NumberOfFrames"))
+TRANSFER_SYNTAX: Final = (key_of(tag_of("TransferSyntaxUID")), key_of(tag_of("AvailableTransferSyntaxUID")))
 SOP_CLASS: Final = key_of(tag_of("SOPClassUID"))
 SOP_INSTANCE: Final = key_of(tag_of("SOPInstanceUID"))
 CHARACTER_SET: Final = key_of(SPECIFIC_CHARACTER_SET)
@@ -45,6 +49,7 @@ MAX_SHORT: Final = 0xFFFE
 ITEM: Final = bytes.fromhex("feff00e0ffffffff")
 ITEM_END: Final = bytes.fromhex("feff0de000000000")
 SEQUENCE_END: Final = bytes.fromhex("feffdde000000000")
+_MOST_NAMES: Final = 20
 MAX_DEPTH: Final = Limits().max_depth
 
 
@@ -60,11 +65,14 @@ class Composed:
         Its bytes, at most 1 MiB at a time; the files of the parts must stay until it is exhausted.
     transfer_syntax_uid : str
         As its File Meta Information states it.
+    warnings : list of str
+        What of the metadata was left out or differs from the parts; safe to show.
     """
 
     length: int
     chunks: Iterator[bytes]
     transfer_syntax_uid: str
+    warnings: list[str] = field(default_factory=list)
     _temporary: list[BinaryIO] = field(default_factory=list)
 
     def close(self) -> None:
@@ -79,7 +87,8 @@ def compose(dataset: Mapping[str, Any], resolve: Resolve) -> Composed:
     Parameters
     ----------
     dataset : mapping of str to Attribute
-        The metadata of one instance; group 0002 and group lengths in it are ignored.
+        The metadata of one instance; group lengths in it are ignored, and group 0002 but for Transfer Syntax UID, which
+        says what a DataFragment is.
     resolve : callable
         Finds the parts of a BulkDataURI.
 
@@ -91,8 +100,8 @@ def compose(dataset: Mapping[str, Any], resolve: Resolve) -> Composed:
     Raises
     ------
     InvalidDicom
-        When the object breaks the DICOM JSON Model, a value is not of its VR, a reference has no part, or the parts
-        do not fit; the message names the attribute.
+        When the object breaks the DICOM JSON Model, has a value under a name the model does not know, a value is not of
+        its VR, a reference has no part, or the parts do not fit; the message names the attribute.
     MissingIdentifier
         When SOP Class UID or SOP Instance UID are missing.
     LimitExceeded
@@ -105,7 +114,7 @@ def compose(dataset: Mapping[str, Any], resolve: Resolve) -> Composed:
     attributes = normalised(dataset)
     if CHARACTER_SET in attributes or _beyond_ascii(attributes):
         attributes[CHARACTER_SET] = UTF_8
-    writer = _Writer(resolve)
+    writer = _Writer(resolve, _stated_syntaxes(dataset))
     try:
         body = writer.dataset(attributes, 0)
         syntax = writer.transfer_syntax_uid
@@ -119,7 +128,13 @@ def compose(dataset: Mapping[str, Any], resolve: Resolve) -> Composed:
             file.close()
         raise
     pieces: list[Piece] = [meta, *body]
-    return Composed(length_of(pieces), stream(pieces), syntax, writer.temporary)
+    return Composed(length_of(pieces), stream(pieces), syntax, writer.all_warnings(), writer.temporary)
+
+
+def _stated_syntaxes(dataset: Mapping[str, Any]) -> list[str]:
+    """Return the transfer syntaxes that metadata states, that of the file first."""
+    stated = {key_of(tag_of_key(name)): attribute for name, attribute in dataset.items()}
+    return [str(uid).strip() for key in TRANSFER_SYNTAX if (uid := _first(stated, key)) is not None]
 
 
 def _beyond_ascii(attributes: dict[str, Attribute]) -> bool:
@@ -144,15 +159,28 @@ def _first(attributes: dict[str, Attribute], key: str) -> Any:
 class _Writer:
     """Writes data sets in Explicit VR Little Endian as pieces of a stream."""
 
-    def __init__(self, resolve: Resolve) -> None:
+    def __init__(self, resolve: Resolve, stated_syntaxes: list[str]) -> None:
         self._resolve = resolve
+        self._stated_syntaxes = stated_syntaxes
+        self._warnings: list[str] = []
+        self._ignored: dict[str, list[str]] = {}
         self.transfer_syntax_uid = EXPLICIT_LE
         self.temporary: list[BinaryIO] = []
 
+    def all_warnings(self) -> list[str]:
+        """Return what is to be said of the data sets written; a member that many attributes have is named once."""
+        left_out = [
+            f'"{member[:40]}" of {shown(keys[0])}{f" and {len(keys) - 1} more" if len(keys) > 1 else ""} was left out.'
+            for member, keys in list(self._ignored.items())[:_MOST_NAMES]
+        ]
+        return [*dict.fromkeys(self._warnings), *left_out]
+
     def dataset(self, attributes: dict[str, Attribute], depth: int) -> list[Piece]:
-        pixels: PixelValue | None = None
-        if attributes.get(PIXEL_DATA, {}).get("BulkDataURI") is not None:
-            pixels = self._pixels(attributes, depth)
+        for key, member in ignored_members(attributes):
+            self._ignored.setdefault(member, []).append(key)
+        pixels = self._pixels(attributes, depth)
+        if pixels is not None:
+            self._warnings += disagreements(attributes, pixels)
             attributes = _described(attributes, pixels)
         if attributes.get(DOCUMENT, {}).get("BulkDataURI") is not None:
             attributes = self._document(attributes)
@@ -173,6 +201,8 @@ class _Writer:
             return self._sequence(key, value, depth)
         if form == "BulkDataURI":
             return _element(key, vr, self._bulk(key, value))
+        if form == FRAGMENTS:
+            raise ValueError(f"{FRAGMENTS} is for Pixel Data only")
         raw = inline_binary(value, vr) if form == "InlineBinary" else value_field(vr, value) if value else b""
         return _element(key, vr, [raw] if raw else [])
 
@@ -200,15 +230,24 @@ class _Writer:
             raise InvalidDicom(f"{shown(key)}: more than one part for its BulkDataURI (PS3.18 10.5.1.4)")
         return [Span(parts[0].path, 0, parts[0].length)]
 
-    def _pixels(self, attributes: dict[str, Attribute], depth: int) -> PixelValue:
+    def _pixels(self, attributes: dict[str, Attribute], depth: int) -> PixelValue | None:
+        """Return Pixel Data that comes in parts or in fragments, None for any other."""
+        if PIXEL_DATA not in attributes:
+            return None
         number = integer_string(str(_first(attributes, NUMBER_OF_FRAMES)).strip())
+        frames = number if isinstance(number, int) else None
         try:
-            pixels = pixel_value(
-                self._parts(PIXEL_DATA, attributes[PIXEL_DATA]["BulkDataURI"]),
-                number if isinstance(number, int) else None,
-            )
+            _, form, value = stated_value(PIXEL_DATA, {"vr": "OW"} | attributes[PIXEL_DATA])
+            if form == FRAGMENTS:
+                pixels = fragmented(self._fragments(value), self._stated_syntaxes, frames)
+            elif form == "BulkDataURI":
+                pixels = pixel_value(self._parts(PIXEL_DATA, value), frames)
+            else:
+                return None
         except OSError:
             raise InvalidDicom(f"{shown(PIXEL_DATA)}: a part cannot be read") from None
+        except ValueError as error:
+            raise InvalidDicom(f"{shown(PIXEL_DATA)}: {error}") from None
         for piece in pixels.pieces:
             if isinstance(piece, Span) and not isinstance(piece.source, Path):
                 self.temporary.append(piece.source)
@@ -217,6 +256,25 @@ class _Writer:
                 raise InvalidDicom(f"{shown(PIXEL_DATA)}: images of one instance differ in transfer syntax")
             self.transfer_syntax_uid = pixels.transfer_syntax_uid
         return pixels
+
+    def _fragments(self, items: Any) -> list[list[Piece]]:
+        """Return the pieces of each item of DataFragment; raises ValueError when one is no such item."""
+        if not isinstance(items, list):
+            raise ValueError(f"{FRAGMENTS} must be an array")
+        fragments: list[list[Piece]] = []
+        for item in items:
+            if not isinstance(item, dict | None):
+                raise ValueError(f"the items of {FRAGMENTS} are objects or null")
+            _, form, value = stated_value(PIXEL_DATA, {"vr": "OB"} | (item or {}))
+            if form == "BulkDataURI":
+                fragments.append(self._bulk(PIXEL_DATA, value))
+            elif form == "InlineBinary":
+                fragments.append([inline_binary(value, "OB")])
+            elif value:
+                raise ValueError(f"the items of {FRAGMENTS} have InlineBinary or BulkDataURI")
+            else:
+                fragments.append([])
+        return fragments
 
     def _document(self, attributes: dict[str, Attribute]) -> dict[str, Attribute]:
         """Fill in media type and unpadded length of an Encapsulated Document when the metadata does not state them."""
@@ -229,7 +287,8 @@ class _Writer:
 
 def _described(attributes: dict[str, Attribute], pixels: PixelValue) -> dict[str, Attribute]:
     """Fill in what the pixels tell and the metadata does not; offset tables of another encoding go."""
-    described = {key: attribute for key, attribute in attributes.items() if key not in OFFSET_TABLES}
+    kept = () if FRAGMENTS in attributes[PIXEL_DATA] else OFFSET_TABLES
+    described = {key: attribute for key, attribute in attributes.items() if key not in kept}
     for key, attribute in pixels.description.items():
         if pixels.certain or not described.get(key, {}).get("Value"):
             described[key] = attribute

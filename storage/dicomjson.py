@@ -93,7 +93,7 @@ def dumps(dataset: Any) -> bytes:
     return orjson.dumps(dataset)
 
 
-def encode(header: Header, *, bulk_threshold: int = 4096) -> Encoded:
+def encode(header: Header, *, bulk_threshold: int = 4096, room: int = 0) -> Encoded:
     """Return the DICOM JSON Model of the data set of `header`; never raises because of a value.
 
     Parameters
@@ -103,12 +103,14 @@ def encode(header: Header, *, bulk_threshold: int = 4096) -> Encoded:
     bulk_threshold : int
         Bytes up to which binary values are InlineBinary. Other VRs have 16 times as much, lookup tables 256 KiB; Pixel
         Data of the top level is never inline.
+    room : int
+        Bytes that longer values of other VRs than the binary ones may have together and be inline all the same.
 
     Standard
     --------
     PS3.18 F.2.
     """
-    walk = _Walk(header.encoding, bulk_threshold)
+    walk = _Walk(header.encoding, bulk_threshold, room)
     dataset = _dataset(header.dataset, walk, UNDECLARED, "")
     key = key_of(SPECIFIC_CHARACTER_SET)
     if walk.beyond_ascii and key not in dataset:
@@ -122,6 +124,7 @@ class _Walk:
 
     encoding: Encoding
     bulk_threshold: int
+    room: int
     order: str = "<"
     charset: CharacterSet = UNDECLARED  # of the data set or item being encoded
     odd: bool = False  # the value being encoded deserves a warning
@@ -131,6 +134,12 @@ class _Walk:
 
     def __post_init__(self) -> None:
         self.order = "<" if self.encoding.little_endian else ">"
+
+    def takes(self, length: int) -> bool:
+        """Whether there is room for a long value; it is taken then."""
+        fits = length <= self.room
+        self.room -= length if fits else 0
+        return fits
 
 
 class _NotInJsonError(Exception):
@@ -177,7 +186,7 @@ def _attribute(element: Element, raw: bytes | None, walk: _Walk, prefix: str) ->
     if len(raw) > limit or tag in PIXEL_DATA or element.encapsulated:
         lookup_table = tag in LUT_DATA and len(raw) <= MAX_INLINE_LUT
         pixels = element.encapsulated or (tag in PIXEL_DATA and not prefix)
-        if pixels or (len(raw) > limit and not lookup_table):
+        if pixels or (len(raw) > limit and not lookup_table and not (read and walk.takes(len(raw)))):
             return _bulk(element, vr, walk, prefix)
     walk.odd = False
     if read is None:

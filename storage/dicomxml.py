@@ -7,11 +7,13 @@ What is kept here:
 * Every Value, Item and PersonName is numbered from 1; an empty value among several is an empty element.
 * A person name's groups are split into their five components.
 * XML 1.0 has no character for most control characters: they become U+FFFD.
+* What reading does not know of an attribute is kept under its own name ("<value>", "@value", "#text"), for
+  `json_attribute` to judge; what is no attribute in a data set is refused. DataFragment is read (`data_fragments`).
 * Reading refuses a document type declaration, so there are no entities to expand or to fetch.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 from xml.sax.saxutils import escape, quoteattr
@@ -21,6 +23,7 @@ from pydicom.datadict import keyword_for_tag
 from storage.dicomjson import INTEGER, NAME_GROUPS, Attribute, decimal_string, integer_string
 from storage.elements import Limits
 from storage.errors import InvalidDicom, LimitExceeded
+from storage.json_attribute import FRAGMENTS, STRAY
 from storage.vr import AMBIGUOUS, standard_vr
 
 NAMESPACE: Final = "http://dicom.nema.org/PS3.19/models/NativeDICOM"
@@ -36,6 +39,11 @@ LEVELS_AN_ITEM: Final = 2
 LEVELS_BESIDE: Final = 5
 """The root, and DicomAttribute, PersonName, group and component of a name."""
 MAX_DEPTH: Final = Limits().max_depth
+KNOWN: Final = frozenset(("tag", "vr", "keyword", "privateCreator"))
+"""The XML attributes of a DicomAttribute."""
+BINARY: Final = ("InlineBinary", "BulkData")
+CONTENT: Final = ("Value", "Item", "PersonName", "DataFragment", *BINARY)
+"""The elements in a DicomAttribute."""
 BLOCKS: Final = range(0x10, 0x100)
 
 
@@ -58,7 +66,8 @@ def decode(document: bytes) -> dict[str, Attribute]:
     Raises
     ------
     InvalidDicom
-        When it is no well-formed document, has a document type declaration, or is no NativeDicomModel.
+        When it is no well-formed document, has a document type declaration or an element that belongs to none, or is no
+        NativeDicomModel.
     LimitExceeded
         When sequences are nested too deeply.
 
@@ -158,9 +167,9 @@ def _quoted(text: str) -> str:
 def _dataset(parent: Element) -> dict[str, Attribute]:
     dataset: dict[str, Attribute] = {}
     private: list[tuple[str, str, Attribute]] = []
+    for name in _unknown(parent, ("DicomAttribute",)):
+        raise InvalidDicom(f"{name[:40]} in <{_name(parent)}> is none of PS3.19 A.1.5")
     for element in parent:
-        if _name(element) != "DicomAttribute":
-            continue
         tag, creator = element.get("tag", "").upper(), element.get("privateCreator")
         if len(tag) != 8 or not set(tag) <= set("0123456789ABCDEF"):
             raise InvalidDicom(f"a DicomAttribute has no tag of 8 hexadecimal digits (PS3.19 A.1.5): {tag[:20]!r}")
@@ -197,21 +206,63 @@ def _attribute(tag: str, element: Element, creator: str | None) -> Attribute:
     vr = element.get("vr") or (None if creator is not None else standard_vr(int(tag, 16))) or "UN"
     if vr in AMBIGUOUS:
         raise InvalidDicom(f"the attribute {tag} needs its vr, which the data dictionary leaves open ({vr})")
+    members: Attribute = {
+        f"@{name}": text for name, text in element.attrib.items() if name not in KNOWN and "}" not in name
+    }
+    members |= _unknown(element, CONTENT)
     numbered: list[tuple[int, Any]] = []
+    fragments: list[tuple[int, Any]] = []
     for child in element:
         match _name(child):
             case "Value":
-                numbered.append((_number(tag, child), _value(tag, vr, child.text or "")))
+                numbered.append((_number(tag, child), _value(tag, vr, _leaf(child))))
             case "Item":
                 numbered.append((_number(tag, child), _dataset(child)))
             case "PersonName":
                 numbered.append((_number(tag, child), _person_name(child)))
-            case "InlineBinary":
-                return {"vr": vr, "InlineBinary": "".join((child.text or "").split())}
-            case "BulkData":
-                return {"vr": vr, "BulkDataURI": child.get("uri") or child.get("URI") or child.get("uuid") or ""}
-    values = [value for _, value in sorted(numbered, key=lambda pair: pair[0])]
-    return {"vr": vr} if not values or values == [None] else {"vr": vr, "Value": values}
+            case "DataFragment":
+                fragments.append((_number(tag, child), _binary(child) | _unknown(child, BINARY)))
+    members |= _binary(element)
+    if fragments:  # an offset table that is empty may have been left out
+        first = min(number for number, _ in fragments)
+        members[FRAGMENTS] = [*([None] if first > 1 else []), *_in_order(fragments)]
+    values = _in_order(numbered)
+    return {"vr": vr, **({} if not values or values == [None] else {"Value": values}), **members}
+
+
+def _binary(parent: Element) -> dict[str, Any]:
+    """Return InlineBinary and BulkDataURI of an attribute or fragment; more than one of a kind as a list."""
+    found: dict[str, list[str]] = {}
+    for child in parent:
+        if _name(child) == "InlineBinary":
+            found.setdefault("InlineBinary", []).append("".join(_leaf(child).split()))
+        elif _name(child) == "BulkData":
+            uri = child.get("uri") or child.get("URI") or child.get("uuid") or _leaf(child).strip()
+            found.setdefault("BulkDataURI", []).append(uri)
+    return {form: values if len(values) > 1 else values[0] for form, values in found.items()}
+
+
+def _in_order(numbered: list[tuple[int, Any]]) -> list[Any]:
+    return [value for _, value in sorted(numbered, key=lambda pair: pair[0])]
+
+
+def _unknown(parent: Element, known: Collection[str]) -> dict[str, str]:
+    """Return what an element holds beside the children that are known, by its name: what that says altogether."""
+    found: dict[str, str] = {}
+    if stray := "".join((parent.text or "", *(child.tail or "" for child in parent))).strip():
+        found[STRAY] = stray
+    for child in parent:
+        if _name(child) not in known:
+            told = [text for inner in child.iter() for text in (*inner.attrib.values(), inner.text or "")]
+            found[f"<{_name(child)}>"] = found.get(f"<{_name(child)}>", "") + "".join(told).strip()
+    return found
+
+
+def _leaf(element: Element) -> str:
+    """Return the text of an element that holds nothing else; raises InvalidDicom for one that does."""
+    if len(element):
+        raise InvalidDicom(f"<{_name(element[0])[:40]}> within <{_name(element)}> is none of PS3.19 A.1.5")
+    return element.text or ""
 
 
 def _number(tag: str, element: Element) -> int:
@@ -256,15 +307,18 @@ NUMBERS: Final[dict[str, Callable[[str], int | float | str | None]]] = {
 
 
 def _person_name(element: Element) -> dict[str, str] | None:
+    """Return the groups of a name; what is no group, or no component of one, is a group under its own name."""
     name: dict[str, str] = {}
     for group in element:
-        key = _name(group)
-        parts = {_name(component): component.text or "" for component in group}
+        key = "Alphabetic" if _name(group) == "SingleByte" else _name(group)
+        parts = {_name(component): _leaf(component) for component in group}
         last = max((at for at, component in enumerate(COMPONENTS) if component in parts), default=-1)
-        text = "^".join(parts.get(component, "") for component in COMPONENTS[: last + 1])
-        if text:
-            name["Alphabetic" if key == "SingleByte" else key] = text
-    return {group: name[group] for group in NAME_GROUPS if group in name} or None
+        if key in NAME_GROUPS and (text := "^".join(parts.get(component, "") for component in COMPONENTS[: last + 1])):
+            name[key] = text
+        if key in NAME_GROUPS:
+            name |= {inner: text for inner, text in _unknown(group, COMPONENTS).items() if text}
+    name |= _unknown(element, (*NAME_GROUPS, "SingleByte"))
+    return {group: name[group] for group in (*NAME_GROUPS, *name) if name.get(group)} or None
 
 
 def _name(element: Element) -> str:

@@ -12,6 +12,10 @@ class InvalidDicom(ArchiveError):
     """The bytes are not a DICOM data set that can be read (PS3.4 B.2.3: cannot understand)."""
 
 
+class ContradictoryPixelData(InvalidDicom):
+    """The pixel data that came beside metadata is another image than the metadata describes (PS3.18 10.5.2)."""
+
+
 class MissingIdentifier(InvalidDicom):
     """One of the four identifying UIDs is absent, empty or ill-formed (PS3.18 I.2.2)."""
 

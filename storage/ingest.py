@@ -6,7 +6,7 @@ committed in batches. An answer is given only for what is on disk and committed;
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal
@@ -87,13 +87,16 @@ class Ingest:
         for _, arrival in self._ready:
             await self._blobs.run(arrival.blob.discard)
 
-    async def add(self, chunks: AsyncIterable[bytes], *, named: tuple[str, str] | None = None) -> None:
+    async def add(
+        self, chunks: AsyncIterable[bytes], *, named: tuple[str, str] | None = None, warnings: Sequence[str] = ()
+    ) -> None:
         """Take in one file; returns when its bytes have arrived.
 
-        When the sender has `named` a SOP Class and a SOP Instance UID, the file must have them. An error of `chunks`
+        When the sender has `named` a SOP Class and a SOP Instance UID, the file must have them. `warnings` are what is
+        known to be odd about it already. An error of `chunks`
         itself is raised and leaves nothing of this file; everything else becomes its outcome.
         """
-        outcome = Outcome()
+        outcome = Outcome(warnings=list(warnings))
         blob = self._blobs.stage()
         try:
             tail = await self._receive(blob, chunks)
@@ -154,7 +157,7 @@ class Ingest:
                 record.study_instance_uid,
                 record.series_instance_uid,
             )
-            outcome.warnings, outcome.size = record.warnings, blob.size
+            outcome.warnings, outcome.size = outcome.warnings + record.warnings, blob.size
             if self._study not in (None, record.study_instance_uid):
                 raise StudyMismatch("The instance belongs to another study than the one in the request's path.")
             if named not in (None, (record.sop_class_uid, record.sop_instance_uid)):

@@ -20,10 +20,10 @@ import numpy as np
 from PIL import Image, ImageSequence
 from pydicom.uid import UID
 
-from storage.bulk_parts import BulkPart, Piece, Span, length_of
-from storage.codestream import transfer_syntax_of
+from storage.bulk_parts import BulkPart, Piece, Span, length_of, start_of
+from storage.codestream import family, rle_segments, transfer_syntax_of
 from storage.dicomjson import Attribute, key_of
-from storage.errors import InvalidDicom, LimitExceeded, OutOfSpace
+from storage.errors import ContradictoryPixelData, InvalidDicom, LimitExceeded, OutOfSpace
 from storage.image_header import HEADER_BYTES, START_OF_CODESTREAM, ImageHeader, codestream_place, image_header
 from storage.part10 import EXPLICIT_BE, EXPLICIT_LE, is_encapsulated
 from storage.vr import standard_vr, tag_of
@@ -46,12 +46,14 @@ DEFAULT_TRANSFER_SYNTAX: Final = {
     "video/mp4": "1.2.840.10008.1.2.4.102",
     "video/h265": "1.2.840.10008.1.2.4.107",
 }
+_STREAMS: Final = frozenset(f"image/{kind}" for kind in ("jpeg", "jll", "jls", "x-jls", "jp2", "jpx", "jph", "jphc"))
 TRANSFORMED: Final = ("image/png", "image/gif")
 OCTET_STREAM: Final = ("application/octet-stream", "")
 MAX_FRAME_PIXELS: Final = 1 << 26
 MAX_PIXELS: Final = 1 << 28
 NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 MAX_FRAGMENT: Final = 0xFFFFFFFE
+_NEAR: Final = 1 << 14
 ITEM: Final = struct.Struct("<HHL")
 SEQUENCE_END: Final = ITEM.pack(0xFFFE, 0xE0DD, 0)
 
@@ -72,6 +74,10 @@ class PixelValue:
         Image Pixel Description attributes that the stream tells.
     certain : bool
         Whether the description goes before what the metadata says, since the pixels were transformed.
+    headers : dict of ImageHeader to int
+        What the frames say of themselves, each with the number of the first frame that says so, from 1.
+    segments : dict of int to int
+        Numbers of segments of RLE frames, with the first frame that has so many.
     """
 
     pieces: list[Piece]
@@ -79,6 +85,8 @@ class PixelValue:
     transfer_syntax_uid: str
     description: dict[str, Attribute] = field(default_factory=dict)
     certain: bool = False
+    headers: dict[ImageHeader, int] = field(default_factory=dict)
+    segments: dict[int, int] = field(default_factory=dict)
 
 
 def pixel_value(parts: list[BulkPart], number_of_frames: int | None) -> PixelValue:
@@ -94,7 +102,9 @@ def pixel_value(parts: list[BulkPart], number_of_frames: int | None) -> PixelVal
     Raises
     ------
     InvalidDicom
-        When the parts do not belong together, are of a media type that is no pixel data, or are too few or too many.
+        When the parts do not belong together, or are of a media type that is no pixel data.
+    ContradictoryPixelData
+        When they are too few or too many, or not what their media type says.
     LimitExceeded
         When a PNG or GIF has too many pixels.
     OutOfSpace
@@ -122,33 +132,39 @@ def pixel_value(parts: list[BulkPart], number_of_frames: int | None) -> PixelVal
 
 
 def _check_count(parts: int, essence: str, frames: int | None) -> None:
-    """Raise InvalidDicom unless a video is one part, and any other image one part a frame."""
+    """Raise unless a video is one part, and any other image one part a frame."""
     if essence.startswith("video/"):
         if parts > 1:
             raise InvalidDicom("a video is one part (PS3.18 10.5.1.4)")
     elif parts != (1 if frames is None else frames):
         stated = "Number of Frames is absent, so 1" if frames is None else f"Number of Frames is {frames}"
-        raise InvalidDicom(f"{stated}, but the parts of Pixel Data, one a frame, are {parts}")
+        raise ContradictoryPixelData(f"{stated}, but the parts of Pixel Data, one a frame, are {parts}")
 
 
 def _encapsulated(parts: list[BulkPart], essence: str) -> PixelValue:
     frames: list[Span] = []
-    start = b""
+    headers: dict[ImageHeader, int] = {}
+    segments: dict[int, int] = {}
     for part in parts:
         with part.path.open("rb") as file:
-            offset, length = codestream_place(file, part.length)
-            file.seek(offset)
-            start = start or file.read(min(length, HEADER_BYTES))
-        if not length:
+            frames.append(Span(part.path, *codestream_place(file, part.length)))
+        if not frames[-1].length:
             raise InvalidDicom("a part of compressed pixel data is empty")
-        frames.append(Span(part.path, offset, length))
+        start = start_of(frames[-1:], _NEAR)
+        if (kind := family(start)) is None and essence in _STREAMS:
+            raise ContradictoryPixelData(f"a part is {essence}, but its bytes are no such stream")
+        if kind == "rle":
+            segments.setdefault(rle_segments(start), len(frames))
+        elif (found := image_header(start) or image_header(start_of(frames[-1:], HEADER_BYTES))) is not None:
+            headers.setdefault(found, len(frames))
+    start = start_of(frames[:1], HEADER_BYTES)
     header = image_header(start)
-    description = _describe(_without_alpha(header, start)) if header else {}
+    description = described_by(_without_alpha(header, start) if header else None)
     pieces, table = _fragments(frames)
     syntax = parts[0].transfer_syntax or _syntax(essence, start, header)
     if not is_encapsulated(syntax) and not (UID(syntax).is_valid and UID(syntax).is_private):
         raise InvalidDicom(f"the transfer syntax of an {essence} part is none for compressed frames")
-    return PixelValue(pieces, True, syntax, description | table)
+    return PixelValue(pieces, True, syntax, description | table, headers=headers, segments=segments)
 
 
 def _without_alpha(header: ImageHeader, start: bytes) -> ImageHeader:
@@ -185,12 +201,16 @@ def _fragments(frames: list[Span]) -> tuple[list[Piece], dict[str, Attribute]]:
 def _items(frame: Span) -> list[Piece]:
     pieces: list[Piece] = []
     for start in range(0, frame.length, MAX_FRAGMENT):
-        length = min(MAX_FRAGMENT, frame.length - start)
-        pieces.append(ITEM.pack(0xFFFE, 0xE000, length + length % 2))
-        pieces.append(Span(frame.source, frame.offset + start, length))
-        if length % 2:
-            pieces.append(b"\0")
+        pieces += item_of([Span(frame.source, frame.offset + start, min(MAX_FRAGMENT, frame.length - start))])
     return pieces
+
+
+def item_of(value: list[Piece]) -> list[Piece]:
+    """Return an item of encapsulated Pixel Data, padded to even length (PS3.5 A.4); one beyond 4 GiB is refused."""
+    length = length_of(value)
+    if length > MAX_FRAGMENT:
+        raise InvalidDicom("a fragment has less than 4 GiB (PS3.5 A.4)")
+    return [ITEM.pack(0xFFFE, 0xE000, length + length % 2), *value, *([b"\0"] if length % 2 else [])]
 
 
 def _attribute(keyword: str, value: int | str) -> dict[str, Attribute]:
@@ -203,8 +223,10 @@ def _very_long(keyword: str, values: list[int]) -> dict[str, Attribute]:
     return {key_of(tag_of(keyword)): {"vr": "OV", "InlineBinary": encoded}}
 
 
-def _describe(header: ImageHeader) -> dict[str, Attribute]:
+def described_by(header: ImageHeader | None) -> dict[str, Attribute]:
     """Return the Image Pixel Description (PS3.3 C.7.6.3) of a compressed or transformed image."""
+    if header is None:
+        return {}
     allocated = 8 if header.bits_stored <= 8 else 16 if header.bits_stored <= 16 else 32
     planar = _attribute("PlanarConfiguration", 0) if header.samples > 1 else {}
     return planar | {
@@ -244,10 +266,12 @@ def _transformed(parts: list[BulkPart], number_of_frames: int | None) -> PixelVa
     except BaseException:
         pixels.close()
         raise
-    description = _describe(headers[0])
+    description = described_by(headers[0])
     if len(headers) > 1 or number_of_frames is not None:
         description |= _attribute("NumberOfFrames", len(headers))
-    return PixelValue([Span(pixels, 0, pixels.tell())], False, EXPLICIT_LE, description, certain=True)
+    return PixelValue(
+        [Span(pixels, 0, pixels.tell())], False, EXPLICIT_LE, description, certain=True, headers={headers[0]: 1}
+    )
 
 
 def _decode_image(part: BulkPart, pixels: BinaryIO, room: int) -> list[ImageHeader]:

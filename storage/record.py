@@ -83,8 +83,7 @@ def read_record(source: Source, policy: Policy) -> Record:
         raise InvalidDicom("Transfer Syntax UID (0002,0010) is not a UID (1 to 64 digits and dots).")
     if header.transfer_syntax_uid in policy.refused_transfer_syntaxes:
         raise TransferSyntaxRefused(f"This archive does not take transfer syntax {header.transfer_syntax_uid}.")
-    dataset["00083002"] = {"vr": "UI", "Value": [header.transfer_syntax_uid]}  # PS3.4 C.6.1.1.5.2
-    dataset = dict(sorted(dataset.items()))
+    dataset = instance_attributes(header, dataset)
     table = frame_table(source, header)
     warnings = [*header.warnings, *encoded.warnings, *(table.warnings if table else [])]
     warnings += _form_warnings(header, sop_class, instance_uid, study_uid, series_uid)
@@ -105,6 +104,11 @@ def read_record(source: Source, policy: Policy) -> Record:
         },
         warnings,
     )
+
+
+def instance_attributes(header: Header, dataset: dict[str, Any]) -> dict[str, Any]:
+    """Return the attributes of an instance: its data set, and Available Transfer Syntax UID (PS3.4 C.6.1.1.5.2)."""
+    return dict(sorted((dataset | {"00083002": {"vr": "UI", "Value": [header.transfer_syntax_uid]}}).items()))
 
 
 def _level_row(level: Level, dataset: dict[str, Any]) -> dict[str, Any]:

@@ -133,6 +133,8 @@ def _person_names(values: list[Any]) -> str:
 def _person_name(value: Any) -> str:
     if not isinstance(value, dict):
         return _plain(value)
+    if unknown := [group for group, text in value.items() if text and group not in NAME_GROUPS]:
+        raise ValueError(f'"{str(unknown[0])[:40]}" is no component group of a name (PS3.18 F.2.2)')
     return "=".join(_plain(value.get(group)) for group in NAME_GROUPS).rstrip("=")
 
 

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dicomweb.failures import RequestRefused
 from dicomweb.listener import is_loopback, reachable
+from dicomweb.media_types import named_type
 from dicomweb.urls import base_url
 
 MEDIA_TYPES: Final = ("application/json", "application/dicom+json")
@@ -61,10 +62,13 @@ def check(request: Request) -> None:
     origin = request.headers.get("origin")
     if origin is not None and not _is_own(origin, request):
         raise RequestRefused(403, "Web pages of other sites have no business here; use the archive's own address.")
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media_type = named_type(request.headers.get("content-type", ""))
     sends = request.method in ("POST", "PUT", "PATCH")
-    if sends and media_type not in MEDIA_TYPES:
-        raise RequestRefused(415, f"Send this with Content-Type: {' or '.join(MEDIA_TYPES)}.", accepted=MEDIA_TYPES)
+    if sends and media_type.lower() not in MEDIA_TYPES:
+        came = f"it came as {media_type}" if media_type else "it came without one"
+        raise RequestRefused(
+            415, f"Send this with Content-Type: {' or '.join(MEDIA_TYPES)}; {came}.", accepted=MEDIA_TYPES
+        )
 
 
 def _names_us(request: Request) -> bool:

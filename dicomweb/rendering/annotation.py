@@ -2,10 +2,12 @@
 
 Facts and clauses this module keeps:
 - `patient` is drawn at the top left, `technique` at the bottom left, white with a black edge on every background.
+- What a picture had to be made without is said at the top right, asked for or not.
 - The font is Pillow's own, which has Latin letters; of a name the first group is drawn.
 - Pure: no I/O.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -21,6 +23,9 @@ TECHNIQUE: Final = "technique"
 
 KEYWORDS: Final = (PATIENT, TECHNIQUE)
 """The values of the `annotation` parameter that are drawn."""
+
+ABSENT: Final = "absent"
+"""Names what the picture had to be made without."""
 
 _SMALLEST_FONT, _LARGEST_FONT = 8, 40
 _MOST_LETTERS = 80
@@ -44,16 +49,17 @@ def annotate(picture: Levels, groups: dict[str, list[str]]) -> Levels:
     picture : ndarray of uint8 of shape (rows, columns) or (rows, columns, 3)
         Not changed.
     groups : dict of str to list of str
-        Lines by keyword, see `KEYWORDS`.
+        Lines by keyword, see `KEYWORDS` and `ABSENT`.
     """
     image = Image.fromarray(picture)
     canvas = ImageDraw.Draw(image)
     font = font_for(image.width, image.height)
     margin = max(2, image.height // 100)
-    styles = {PATIENT: ("la", margin), TECHNIQUE: ("ld", image.height - margin)}
+    bottom, right = image.height - margin, image.width - margin
+    styles = {PATIENT: ("la", (margin, margin)), TECHNIQUE: ("ld", (margin, bottom)), ABSENT: ("ra", (right, margin))}
     for keyword, lines in groups.items():
-        anchor, edge = styles[keyword]
-        write(canvas, (margin, edge), "\n".join(line[:_MOST_LETTERS] for line in lines), font, anchor)
+        anchor, corner = styles[keyword]
+        write(canvas, corner, "\n".join(line[:_MOST_LETTERS] for line in lines), font, anchor)
     return np.asarray(image)
 
 
@@ -65,7 +71,9 @@ def write(
     anchor: str,
     level: int = 255,
 ) -> None:
-    """Draw lines of text with an edge of the opposite grey level."""
+    """Draw lines of text with an edge of the opposite grey level, as many as can be on the picture."""
+    width, height = canvas.im.size
+    lines = "\n".join(line[:width] for line in lines.split("\n")[:height])  # no letter takes less than a pixel
     colour = level if canvas.mode == "L" else (level,) * 3
     edge = 0 if level > 127 else 255
     edge_colour = edge if canvas.mode == "L" else (edge,) * 3
@@ -85,6 +93,11 @@ def patient_lines(attributes: Attributes) -> list[str]:
         part for part in (_date(text(attributes, "PatientBirthDate")), text(attributes, "PatientSex")) if part
     )
     return [line for line in (name, text(attributes, "PatientID"), birth) if line]
+
+
+def absent_lines(names: Sequence[str]) -> list[str]:
+    """Return what says that a picture was made without values of these names."""
+    return ["Shown without:", *dict.fromkeys(names)] if names else []
 
 
 def technique_lines(attributes: Attributes, frame_number: int, window: Window | None = None) -> list[str]:

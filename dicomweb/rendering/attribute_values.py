@@ -1,6 +1,10 @@
 """Values out of the DICOM JSON Model (PS3.18 Annex F) by keyword, whatever a sender wrote there.
 
-Nothing here raises for a value of the wrong form: a picture or a report must come out of any stored instance.
+Facts this module keeps:
+
+- Nothing here raises for a value of the wrong form: a picture or a report must come out of any stored instance.
+- The attributes have their long texts and numbers in place (`Renderer.attributes`). One that is a BulkDataURI all the
+  same could not be read: as text it is `NOT_SHOWN`, and `absent_values` names it.
 """
 
 import base64
@@ -8,8 +12,11 @@ import binascii
 import math
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
+from pydicom.datadict import dictionary_description
+
+from storage.dicomjson import BINARY
 from storage.vr import tag_of
 
 Attributes = Mapping[str, Any]
@@ -17,6 +24,9 @@ Attributes = Mapping[str, Any]
 
 BulkData = Mapping[str, bytes]
 """Values that are not in the JSON, little endian, by the path of their BulkDataURI such as `60003000`."""
+
+NOT_SHOWN: Final = "[This value is not shown: it is too long, or cannot be read.]"
+"""What stands for a text that is not at hand."""
 
 
 @cache
@@ -70,7 +80,9 @@ def integer(attributes: Attributes, keyword: str, default: int = 0) -> int:
 def text(attributes: Attributes, keyword: str) -> str:
     """Return the first value of an attribute as text, of a name its first group; "" when there is none."""
     found = values(attributes, keyword)
-    return as_text(found[0]) if found else ""
+    if found:
+        return as_text(found[0])
+    return NOT_SHOWN if is_elsewhere(attributes, keyword) else ""
 
 
 def as_text(value: Any) -> str:
@@ -96,6 +108,35 @@ def bulk_data_path(attribute: Any) -> str | None:
     """Return the path of a BulkDataURI, whether it stands alone or at the end of a URL."""
     uri = attribute.get("BulkDataURI") if isinstance(attribute, Mapping) else None
     return uri.rpartition("/bulkdata/")[2] if isinstance(uri, str) else None
+
+
+def is_elsewhere(attributes: Attributes, keyword: str) -> bool:
+    """Return whether an attribute has a value that is not in the attributes."""
+    return bulk_data_path(attributes.get(key_of(keyword))) is not None
+
+
+def absent_values(attributes: Attributes) -> list[str]:
+    """Return the names of the attributes at any depth whose texts or numbers are not at hand, each once."""
+    found: dict[str, None] = {}
+    for key, attribute in attributes.items():
+        if not isinstance(attribute, Mapping):
+            continue
+        if bulk_data_path(attribute) is not None and attribute.get("vr") not in BINARY:
+            found[name_of(key)] = None
+        if attribute.get("vr") == "SQ":
+            nested = attribute.get("Value")
+            for entry in nested if isinstance(nested, list) else ():
+                found |= dict.fromkeys(absent_values(entry)) if isinstance(entry, Mapping) else {}
+    return list(found)
+
+
+def name_of(path: str) -> str:
+    """Return what people call the attribute at a path such as `00701000/1/00700022`: its name, or else its tag."""
+    key = path[-8:]
+    try:
+        return dictionary_description(int(key, 16))
+    except (KeyError, ValueError):
+        return f"({key[:4]},{key[4:]})"
 
 
 def binary(attribute: Any, bulk: BulkData) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dicomweb.rendering.annotation import PATIENT, annotate, patient_lines, technique_lines
+from dicomweb.rendering.annotation import ABSENT, PATIENT, absent_lines, annotate, patient_lines, technique_lines
 from dicomweb.rendering.attribute_values import Attributes, bulk_data_path, integer, key_of, number, numbers
 from dicomweb.rendering.colour import (
     colour_range,
@@ -69,6 +69,8 @@ class Frame:
         The values `needed_bulk_data` names, by path; those that are missing are done without.
     warning : str
         What was mended before it could be decoded; empty for nothing.
+    absent : sequence of str
+        Names of what is done without.
     """
 
     samples: Samples
@@ -77,6 +79,7 @@ class Frame:
     number: int = 1
     bulk: Mapping[str, bytes] = field(default_factory=dict)
     warning: str = ""
+    absent: Sequence[str] = ()
 
     @property
     def plane(self) -> Samples:
@@ -143,15 +146,17 @@ def finished(
     if parameters.icc_profile not in (None, NO) or profile:
         image, profile = apply_profile(Image.fromarray(pixels), parameters.icc_profile, profile)
         pixels = np.asarray(image)
+    lines = {ABSENT: absent_lines(frame.absent)}
     if parameters.annotation:
         attributes = frame_attributes(frame.attributes, frame.number)
-        lines = {
+        lines |= {
             keyword: patient_lines(attributes)
             if keyword == PATIENT
             else technique_lines(attributes, frame.number, window)
             for keyword in parameters.annotation
         }
-        pixels = annotate(pixels, {keyword: found for keyword, found in lines.items() if found})
+    if said := {keyword: found for keyword, found in lines.items() if found}:
+        pixels = annotate(pixels, said)
     return Picture(pixels, profile)
 
 

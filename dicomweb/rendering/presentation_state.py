@@ -12,7 +12,7 @@ Facts and clauses this module keeps:
 - Pure: no I/O.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -66,10 +66,13 @@ class PresentationState:
         In the DICOM JSON Model.
     bulk : BulkData
         Values that are not in the attributes, see `needed_bulk_data`.
+    absent : sequence of str
+        Names of what the picture has to be made without.
     """
 
     attributes: Attributes
     bulk: BulkData = field(default_factory=dict)
+    absent: Sequence[str] = ()
 
     def references(self) -> list[Reference]:
         """Return the images it is for, in its order (PS3.3 C.11.11)."""
@@ -126,7 +129,7 @@ def render_presentation(
     if drawn.ndim == 3 and parameters.icc_profile != NO:
         profile = source_profile(state.attributes, 1, state.bulk)
         profile = profile or source_profile(frame.attributes, frame.number, frame.bulk)
-    return finished(drawn, profile, frame, parameters)
+    return finished(drawn, profile, replace(frame, absent=(*state.absent, *frame.absent)), parameters)
 
 
 def _refers(image: Attributes, sop_instance_uid: str, frame_number: int) -> bool:

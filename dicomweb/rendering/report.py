@@ -6,13 +6,25 @@ Facts and clauses this module keeps:
 - PS3.3 C.17.2.3: the evidence sequences tell study and series of the instances referred to.
 - UCUM units are read as their code ("mm"), those without dimension ("1", "{ratio}") as their meaning.
 - Everything here is plain text as it was written by whoever made the report: who shows it must escape it (D-116).
+- What could not be read of it is named among the facts, and where it belongs (`NOT_SHOWN`).
 - Pure: no I/O.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from dicomweb.rendering.attribute_values import Attributes, as_text, item, items, numbers, text, values
+from dicomweb.rendering.attribute_values import (
+    NOT_SHOWN,
+    Attributes,
+    absent_values,
+    as_text,
+    is_elsewhere,
+    item,
+    items,
+    numbers,
+    text,
+    values,
+)
 from dicomweb.rendering.report_values import code_meaning, moment, person
 
 CONTAINER = "CONTAINER"
@@ -139,6 +151,8 @@ def _facts(attributes: Attributes) -> Iterator[tuple[str, str]]:
             moment(text(observer, "VerificationDateTime")),
         )
         yield "Verified by", ", ".join(part for part in parts if part)
+    if absent := absent_values(attributes):
+        yield "Not shown", ", ".join(absent)
 
 
 def _flag(attributes: Attributes, keyword: str) -> str:
@@ -202,6 +216,8 @@ def _measured(node: Attributes) -> str:
 
 
 def _coordinates(node: Attributes, dimensions: int) -> str:
+    if is_elsewhere(node, "GraphicData"):
+        return f"{text(node, 'GraphicType').lower()} {NOT_SHOWN}".strip()
     data = numbers(node, "GraphicData")
     points = [data[start : start + dimensions] for start in range(0, len(data) - dimensions + 1, dimensions)]
     shown = " ".join(f"({', '.join(f'{number:g}' for number in point)})" for point in points[:_SHOWN_POINTS])
@@ -217,6 +233,8 @@ def _temporal(node: Attributes) -> str:
         ("ReferencedDateTime", "{}"),
     ):
         stated: Sequence[str] = [as_text(value) for value in values(node, keyword)]
+        if is_elsewhere(node, keyword):
+            stated = [NOT_SHOWN]
         if stated:
             return f"{kind} {form.format(', '.join(stated))}".strip()
     return kind

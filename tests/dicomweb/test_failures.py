@@ -31,6 +31,7 @@ def test_every_archive_error_is_in_the_table(kind: type[Exception]) -> None:
         (errors.SopClassRefused(""), 409, 290),
         (errors.TransferSyntaxRefused(""), 409, 49442),
         (errors.InvalidDicom(""), 400, 0xC000),
+        (errors.ContradictoryPixelData(""), 409, 0xC000),
         (errors.MissingIdentifier(""), 400, 0xA900),
         (errors.OutOfSpace(""), 507, 0xA700),
         (errors.NotFound(""), 404, 0x0112),

@@ -156,14 +156,15 @@ async def test_each_file_gets_the_result_of_its_instance(scripted: Scripted, tmp
     assert len(scripted.requests) == 1
 
 
-async def test_a_file_the_answer_does_not_name_is_sent_alone(scripted: Scripted, tmp_path: Path) -> None:
-    """OtherFailuresSequence names nobody: who it is comes out one by one (PS3.18 Table I.1-1)."""
+@pytest.mark.parametrize("status", [400, 409, 413])
+async def test_a_file_the_answer_does_not_name_is_sent_alone(scripted: Scripted, tmp_path: Path, status: int) -> None:
+    """OtherFailuresSequence names nobody: who it is comes out one by one, whatever refuses it (PS3.18 Table I.1-1)."""
     files = images(tmp_path, 3)
     bad = files[1].path.read_bytes()
 
     def answer(parts: list[bytes]) -> Reply:
         good = [part for part in parts if part != bad]
-        return told(202 if good else 409, stored=good, others=len(parts) - len(good))
+        return told(202 if good else status, stored=good, others=len(parts) - len(good))
 
     scripted.answer = answer
     results = await send(scripted, files)

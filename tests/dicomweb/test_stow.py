@@ -60,6 +60,17 @@ async def test_a_message_is_stored_however_its_type_is_written(client: httpx2.As
 
 
 @pytest.mark.parametrize(
+    ("written", "boundary"), [("'b'", "'b'"), ("\"'b'\"", "'b'"), ("b'c", "b'c"), ("'", "'"), ('"b"', "b")]
+)
+async def test_an_apostrophe_belongs_to_the_boundary(client: httpx2.AsyncClient, written: str, boundary: str) -> None:
+    """A boundary is taken as it is written but for quotation marks around it (RFC 2046 5.1.1)."""
+    file = ct_slice()
+    body = message(file).replace(b"--b", f"--{boundary}".encode())
+    answer = await post(client, body, f'multipart/related; type="application/dicom"; boundary={written}')
+    assert (answer.status_code, stored(answer)) == (200, [sop_instance_uid(file)])
+
+
+@pytest.mark.parametrize(
     "part",
     [
         b"--b\r\n\r\n",
@@ -182,10 +193,10 @@ async def test_one_bad_part_costs_only_itself(client: httpx2.AsyncClient) -> Non
     assert "C000" in answer.headers["warning"]
 
 
-async def test_nothing_stored_is_a_conflict(client: httpx2.AsyncClient) -> None:
-    """A well-formed message of which nothing could be stored: 409 with the reasons (B-060)."""
+async def test_nothing_that_is_dicom_is_bad_syntax(client: httpx2.AsyncClient) -> None:
+    """A message of which nothing could be read: 400 with the reasons (B-061)."""
     answer = await post(client, message(b"x", b"y"))
-    assert answer.status_code == 409
+    assert answer.status_code == 400
     assert others(answer) == [0xC000, 0xC000]
     assert "00081199" not in answer.json()
     assert "00081198" not in answer.json()
@@ -206,7 +217,7 @@ async def test_a_study_in_the_path_binds(client: httpx2.AsyncClient) -> None:
 async def test_a_missing_uid_fails(client: httpx2.AsyncClient) -> None:
     """An instance without Series Instance UID cannot be stored (B-030)."""
     answer = await post(client, message(dicom_file(SeriesInstanceUID=ABSENT)))
-    assert answer.status_code == 409
+    assert answer.status_code == 400
     reasons = others(answer) or [reason for _, reason in failed(answer)]
     assert reasons == [0xA900]
 
@@ -264,22 +275,29 @@ async def test_the_response_is_json_otherwise(client: httpx2.AsyncClient, accept
 
 
 @pytest.mark.parametrize(
-    "content_type",
+    ("content_type", "named"),
     [
-        None,
-        "text/plain",
-        "application/octet-stream",
-        "application/x-www-form-urlencoded",
-        "multipart/form-data; boundary=b",
-        'multipart/related; type="image/jpeg"; boundary=b',
-        "dicom",
+        (None, "no Content-Type"),
+        ("text/plain", "type text/plain "),
+        ("Text/Plain; charset=utf-8", "type Text/Plain "),
+        ("application/octet-stream", "type application/octet-stream "),
+        ("application/x-www-form-urlencoded", "type application/x-www-form-urlencoded "),
+        ("multipart/form-data; boundary=b", "type multipart/form-data "),
+        ("multipart/mixed; boundary=b", "type multipart/mixed "),
+        ('multipart/related; type="image/jpeg"; boundary=b', "type image/jpeg "),
+        ('multipart/related; type="image/dicom+jpeg"; boundary=b', "type image/dicom+jpeg "),
+        ("dicom", "dicom is no media type"),
+        ("x/" + "y" * 200, "type x/" + "y" * 78 + " "),
     ],
 )
-async def test_unknown_types_are_refused_with_a_recipe(client: httpx2.AsyncClient, content_type: str | None) -> None:
-    """What cannot be stored is a 415 that lists what can, and shows how with curl (A-107, B-018)."""
+async def test_unknown_types_are_refused_with_a_recipe(
+    client: httpx2.AsyncClient, content_type: str | None, named: str
+) -> None:
+    """What cannot be stored is a 415 that names what was sent, lists what can, and shows how (A-107, B-018)."""
     answer = await post(client, message(ct_slice()), content_type)
     assert answer.status_code == 415
     problem = answer.json()
+    assert named in problem["detail"]
     assert 'multipart/related; type="application/dicom"' in problem["supported"]
     assert len(problem["example"]) == 5
     assert "curl" in "".join(problem["example"])

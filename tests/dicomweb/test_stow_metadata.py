@@ -1,5 +1,6 @@
 """Storing metadata with bulk data: finding the parts it refers to, the files they wait in, and all of it over HTTP."""
 
+import base64
 import json
 import os
 import time
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import imagecodecs
+import numpy as np
 import pytest
 
 from dicomweb.multipart import PART_END, closing, part_head
@@ -18,7 +21,7 @@ from storage.archive import Archive
 from storage.compose import BulkPart
 from storage.errors import InvalidDicom
 from tests.builders import new_uid
-from tests.dicomweb.stowing import CT, failed, others, post, read_back, stored
+from tests.dicomweb.stowing import CT, failed, others, post, read_back, sequence, stored
 
 
 def part(name: str) -> BulkPart:
@@ -236,7 +239,7 @@ async def test_instances_do_not_share_the_frames_of_one_location(
         dataset |= {"00280008": {"vr": "IS", "Value": [frames]}} if frames else {}
     bulk = [("pixels", b"1" * 16), ("pixels", b"2" * 16)]
     answer = await post(client, *with_bulk([json.dumps(datasets).encode()], bulk))
-    assert (answer.status_code, stored(answer)) == (409, [])
+    assert (answer.status_code, stored(answer)) == (400, [])
     assert [reason for _, reason in failed(answer)] == [0xC000, 0xC000]
 
 
@@ -276,7 +279,7 @@ async def test_metadata_that_is_no_json_is_a_bad_request(client: httpx2.AsyncCli
 async def test_metadata_that_is_no_data_set_fails(client: httpx2.AsyncClient, document: bytes) -> None:
     """JSON that is no data set is a failure, never an error of the server (B-060)."""
     answer = await post(client, *with_bulk([document], []))
-    assert answer.status_code == 409
+    assert answer.status_code == 400
     assert others(answer)
 
 
@@ -287,3 +290,56 @@ async def test_a_cut_off_message_of_metadata_stores_nothing(client: httpx2.Async
     answer = await post(client, body[:-12], content_type)
     assert answer.status_code == 400
     assert await read_back(archive, dataset["0020000D"]["Value"][0]) == []
+
+
+async def test_frames_in_the_metadata_are_pixels(client: httpx2.AsyncClient) -> None:
+    """Fragments as dcm4che's dcm2json writes them are the frames of the image (PS3.5 A.4)."""
+    stream = imagecodecs.jpegls_encode(np.arange(16, dtype=np.uint8).reshape(4, 4))
+    fragments = [None, {"InlineBinary": base64.b64encode(stream).decode()}]
+    dataset = metadata(**{"7FE00010": {"vr": "OB", "DataFragment": fragments}})
+    answer = await post(client, json.dumps([dataset]).encode(), "application/dicom+json")
+    assert answer.status_code == 200, answer.text
+    uids = [dataset[tag]["Value"][0] for tag in ("0020000D", "0020000E", "00080018")]
+    url = "/dicom-web/studies/{}/series/{}/instances/{}/frames/1".format(*uids)
+    frame = await client.get(url, headers={"Accept": "image/jls"})
+    assert frame.content.rstrip(b"\0") == stream.rstrip(b"\0")
+
+
+@pytest.mark.parametrize("kind", ["application/dicom+json", "application/dicom+xml"])
+async def test_a_value_under_another_name_costs_its_instance(client: httpx2.AsyncClient, kind: str) -> None:
+    """The instance is refused with tag and member, its neighbour is stored (B-017)."""
+    good, bad = metadata(), metadata()
+    encode = dicomxml.encode if kind.endswith("xml") else lambda dataset: json.dumps(dataset).encode()
+    wrong = {
+        "application/dicom+xml": b'<DicomAttribute tag="00081030" vr="LO"><value number="1">x</value></DicomAttribute>',
+        "application/dicom+json": b',"00081030":{"vr":"LO","value":["x"]}',
+    }
+    end = b"</NativeDicomModel>" if kind.endswith("xml") else b"}"
+    document = encode(bad).removesuffix(end) + wrong[kind] + end
+    answer = await post(client, *with_bulk([encode(good), document], [], kind))
+    assert (answer.status_code, stored(answer)) == (202, good["00080018"]["Value"])
+    assert failed(answer) == [(bad["00080018"]["Value"][0], 0xC000)]
+    assert "(0008,1030)" in answer.headers["warning"] and "value" in answer.headers["warning"]
+
+
+async def test_what_is_left_out_is_told(client: httpx2.AsyncClient) -> None:
+    """A member that says nothing new is left out with a warning (B-052)."""
+    dataset = metadata(**{"00081030": {"vr": "LO", "Value": ["Head"], "keyword": "StudyDescription"}})
+    answer = await post(client, json.dumps([dataset]).encode(), "application/dicom+json")
+    assert (answer.status_code, stored(answer)) == (202, dataset["00080018"]["Value"])
+    (item,) = sequence(answer, "00081199")
+    assert item["00081196"]["Value"] == [0xB007]
+    assert item["00000902"]["Value"] == ['"keyword" of (0008,1030) was left out.']
+
+
+async def test_a_picture_that_is_another_is_told_at_once(client: httpx2.AsyncClient) -> None:
+    """A JPEG of other rows than its metadata says is refused with both numbers, the next instance is stored."""
+    stream = imagecodecs.jpeg8_encode(np.zeros((4, 4), np.uint8))
+    good, bad = referring("1/a"), referring("2/a") | {"00280010": {"vr": "US", "Value": [64]}}
+    heads = [(part_head("b", "application/dicom+json"), json.dumps([bad, good]).encode())]
+    heads += [(part_head("b", "image/jpeg", location), stream) for location in ("1/a", "2/a")]
+    body = b"".join(head + data + PART_END for head, data in heads) + closing("b")
+    answer = await post(client, body, 'multipart/related; type="application/dicom+json"; boundary=b')
+    assert (answer.status_code, stored(answer)) == (202, good["00080018"]["Value"])
+    assert failed(answer) == [(bad["00080018"]["Value"][0], 0xC000)]
+    assert "Rows is 64, but the image has 4" in answer.headers["warning"]

@@ -11,6 +11,7 @@ from storage.dicomjson import dumps
 from storage.errors import (
     ArchiveError,
     ConflictingInstance,
+    ContradictoryPixelData,
     InvalidDicom,
     LimitExceeded,
     MissingIdentifier,
@@ -42,15 +43,21 @@ def bad(error: ArchiveError | None, *, identified: bool = True) -> Outcome:
         ([good(replaced=True)], 202),
         ([good(), bad(InvalidDicom("x"))], 202),
         ([bad(InvalidDicom("x")), bad(ConflictingInstance("y"))], 409),
-        ([bad(LimitExceeded("x"), identified=False)], 409),
+        ([bad(ConflictingInstance("x")), bad(StudyMismatch("y")), bad(SopClassRefused("z"))], 409),
+        ([bad(TransferSyntaxRefused("x"))], 409),
+        ([bad(ContradictoryPixelData("x"))], 409),
+        ([bad(InvalidDicom("x")), bad(MissingIdentifier("y"), identified=False)], 400),
+        ([bad(LimitExceeded("x"), identified=False)], 413),
+        ([bad(LimitExceeded("x")), bad(InvalidDicom("y"))], 409),
         ([bad(Unavailable("x")), bad(Unavailable("y"))], 503),
         ([bad(OutOfSpace("x"))], 507),
         ([bad(Unavailable("x")), bad(InvalidDicom("y"))], 409),
+        ([bad(Unavailable("x")), bad(OutOfSpace("y"))], 409),
         ([bad(None)], 409),
     ],
 )
 def test_statuses(outcomes: list[Outcome], status: int) -> None:
-    """200, 202 and 409 follow from the outcomes; an archive that cannot store now says so (B-058 to B-060)."""
+    """The status follows from the outcomes; an archive that cannot store now says so (B-058 to B-062)."""
     assert status_of(outcomes) == status
 
 

@@ -101,7 +101,7 @@ async def test_an_encrypted_file_is_a_failure(client: httpx2.AsyncClient) -> Non
     for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         body[body.index(signature) + flags] |= 1
     answer = await post(client, bytes(body))
-    assert (answer.status_code, others(answer)) == (409, 1)
+    assert (answer.status_code, others(answer)) == (400, 1)
     assert "encrypted" in answer.text
 
 

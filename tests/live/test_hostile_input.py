@@ -121,7 +121,7 @@ def test_crafted_files_cost_only_themselves(hostile_client: httpx2.Client, name:
 def test_what_is_too_deep_is_said(hostile_client: httpx2.Client) -> None:
     """Nesting beyond the limit is refused in words; what sane files need is stored (design 1.7)."""
     answer = store(hostile_client, HOSTILE["10000 deep"])
-    assert answer.status_code == 409
+    assert answer.status_code == 413
     ((_, text),) = failures(answer)
     assert "nested" in text
     answer = store(hostile_client, with_tail(nested(60, closed=True)))
@@ -158,7 +158,7 @@ def test_uids_that_are_paths_or_worse_are_refused(
     file = file.replace(placeholder.encode(), uid.ljust(len(placeholder), b"\0")) if uid else file
     before = {path for path in hostile.data_dir.parent.rglob("*") if "postgres" not in path.parts}
     answer = store(hostile_client, file)
-    assert answer.status_code == 409, answer.text
+    assert answer.status_code == 400, answer.text
     assert [reason for reason, _ in failures(answer)] == [MISSING_IDENTIFIER]
     appeared = {path for path in hostile.data_dir.parent.rglob("*") if "postgres" not in path.parts} - before
     assert not [path for path in appeared if path.suffix not in (".db", "")], appeared

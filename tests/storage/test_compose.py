@@ -148,7 +148,7 @@ def test_what_clients_really_send_is_understood() -> None:
     dataset = read(
         composed(
             {
-                "0020000d": {"vr": "UI", "Value": ["9.9"]},
+                "0008103e": {"vr": "LO", "Value": ["Axial"]},
                 "00280010": {"vr": "US", "Value": ["512"]},
                 "00200013": {"vr": "IS", "Value": [3.0]},
                 "00100020": {"Value": [12345]},
@@ -162,7 +162,7 @@ def test_what_clients_really_send_is_understood() -> None:
             }
         )
     )
-    assert (dataset.StudyInstanceUID, dataset.Rows, dataset.InstanceNumber) == ("9.9", 512, 3)
+    assert (dataset.SeriesDescription, dataset.Rows, dataset.InstanceNumber) == ("Axial", 512, 3)
     assert (dataset.PatientID, dataset.PatientName, dataset.StudyDescription) == ("12345", "Doe^Jane", "")
     assert float(dataset.PixelSpacing[1]) == pytest.approx(1 / 3, abs=1e-13)
     assert dataset[0x00091009].value == b"\0\1"
@@ -352,10 +352,11 @@ def test_compressed_frames_are_one_part_each(parts: Parts) -> None:
 )
 def test_the_transfer_syntax_of_a_part(parts: Parts, media_type: str, syntax: str | None, expected: str) -> None:
     """A-060 to A-072, B-009: the parameter, else the default of the media type (PS3.18 Table 8.7.3-5)."""
-    dataset = read(composed(GREY | PIXELS, parts(b"stream!", media_type=media_type, syntax=syntax)))
+    stream = b"\xff\x4f\xff\x51am!" if media_type == "image/jpx" else b"stream!"
+    dataset = read(composed(GREY | PIXELS, parts(stream, media_type=media_type, syntax=syntax)))
     assert dataset.file_meta.TransferSyntaxUID == expected
     assert dataset["PixelData"].VR == "OB"
-    assert next(generate_frames(dataset.PixelData, number_of_frames=1)) == b"stream!\0"
+    assert next(generate_frames(dataset.PixelData, number_of_frames=1)) == stream + b"\0"
 
 
 def test_parts_that_are_no_pixel_data_are_refused(parts: Parts) -> None:
@@ -367,6 +368,9 @@ def test_parts_that_are_no_pixel_data_are_refused(parts: Parts) -> None:
         ([b"x", b"y"], "video/mp4", None),
         ([progressive], "image/jpeg", None),
         ([b""], "image/jpeg", None),
+        ([b"not an image"], "image/jpeg", None),
+        ([b"not an image"], "image/jls", "1.2.840.10008.1.2.4.80"),
+        ([b"not an image"], "image/jp2", None),
         ([b"not an image"], "image/png", None),
     ):
         with pytest.raises(InvalidDicom):

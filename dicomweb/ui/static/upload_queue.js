@@ -152,7 +152,7 @@ export class UploadQueue extends EventTarget {
     const refused = answer.refused.length;
     // What is not said to be stored is not: a status of success alone may be anybody's.
     if (refused) {
-      const state = [202, 400, 409].includes(request.status) ? "refused" : "failed";
+      const state = [202, 400, 409, 413].includes(request.status) ? "refused" : "failed";
       this.#settle(item, state, `${several && `${several}, ${refused} refused: `}${answer.refused[0]}`);
     } else if (answer.stored) this.#settle(item, "stored", several || answer.remarks[0] || "");
     else this.#settle(item, "failed", unexplained(request.status));
