@@ -48,9 +48,7 @@ def text_in_utf_8(part: BulkPart, vr: str, declared: str) -> Span:
     if is_utf_8 and is_meant:
         return whole
     if characters.codec == "utf_8" or (characters.codec is None and not obeys_escapes):
-        raise ValueError(
-            "the text of its part is not UTF-8; name its character set in the part's Content-Type (charset)"
-        )
+        raise ValueError("the text of its part is not UTF-8; name its charset in the Content-Type of the part")
     return _written(whole, Utf8Writer(vr, characters), part.path.parent)
 
 

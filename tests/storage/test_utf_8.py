@@ -1,5 +1,7 @@
 """Text is the same in UTF-8 wherever it is cut on its way there."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +14,7 @@ from tests.storage.test_charset import NAMES
 
 def written(writer: Utf8Writer, raw: bytes, cuts: list[int]) -> bytes:
     places = sorted({min(cut, len(raw)) for cut in cuts} | {0, len(raw)})
-    pieces = [writer.write(raw[start:end]) for start, end in zip(places, places[1:], strict=False)]
+    pieces = [writer.write(raw[start:end]) for start, end in itertools.pairwise(places)]
     return b"".join([*pieces, writer.rest()])
 
 
