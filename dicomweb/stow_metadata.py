@@ -217,6 +217,7 @@ async def _spool(ingest: "Ingest", bulk: BulkParts, part: Part, media_type: Medi
             media_type.transfer_syntax if media_type else None,
             Path(path),
             length,
+            media_type.parameters.get("charset") if media_type else None,
         ),
     )
 

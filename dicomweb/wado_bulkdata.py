@@ -4,8 +4,8 @@ Facts this module keeps:
 
 - A BulkDataURI names a value at any depth by its attribute path, `30060039/1/30060040/2/30060050`; clients treat it as
   opaque. `*/*` gets it in a single part, which browsers and OHIF's `singlepart` can use; `multipart/related` gets one.
-- Values are little endian. Compressed pixel data is one part per frame, uncompressed one value (8.7.3.3), a video one
-  stream that can be read by range.
+- Values are little endian, texts UTF-8. Compressed pixel data is one part per frame, uncompressed one value
+  (8.7.3.3), a video one stream that can be read by range.
 - An Encapsulated Document comes under its own media type, without its pad byte, so that browsers show it.
 - `/bulkdata` is every value the metadata names, `/pixeldata` the top-level pixel data elements only.
 """
@@ -105,7 +105,7 @@ async def retrieve_pixeldata(request: Request) -> Response:
 
 
 def _answer(request: Request, value: "BulkValue", item: Item, offer: Offer, extra: Headers) -> Response:
-    etag = entity_tag(value.instance.sha256, str(offer), item.location)
+    etag = entity_tag(value.instance.sha256, str(offer), item.location, str(value.length))
     cache = cache_control(request, can_change=value.instance.layout.cut_off)
     unchanged = not_modified(request, etag, cache)
     if unchanged is not None:

@@ -9,6 +9,7 @@ import asyncpg
 
 from storage import database, search, selection
 from storage.blobs import LocalBlobs
+from storage.bulk_text import BulkText
 from storage.bulk_value import BulkValue
 from storage.data_set_file import DataSetFile
 from storage.database import sql
@@ -313,14 +314,20 @@ class Archive:
         return FrameSet(self.blobs, InstanceFile.from_row(row), frame_numbers, row["entries"], self.pixel_threads)
 
     async def bulk_data(self, study: str, series: str, instance: str, path: str) -> BulkValue:
-        """Return a large value by its path, e.g. `7FE00010` or `30060039/1/30060040/2/30060050`; raises NotFound."""
+        """Return a large value by its path, e.g. `7FE00010` or `30060039/1/30060040/2/30060050`; raises NotFound.
+
+        Text is in UTF-8, as the metadata says, whatever character set the instance is in (PS3.18 F.2).
+        """
         where, arguments = _condition(study, series, instance)
         row = await self.pool.fetchrow(sql("bulk_data") + where, *arguments, path)
         if row is None:
             raise NotFound("There is no such instance in the archive.")
         if row["place"] is None:
             raise NotFound("The instance has no bulk data at this path; its metadata lists what it has.")
-        return BulkValue(self.blobs, InstanceFile.from_row(row), *row["place"])
+        file, (offset, length, vr, *declared) = InstanceFile.from_row(row), row["place"]
+        if declared:
+            return await BulkText(self.blobs, file, offset, length, vr, declared[0]).open()
+        return BulkValue(self.blobs, file, offset, length, vr)
 
     async def _rows(self, statement: str, study: str, series: str | None, instance: str | None) -> list[Any]:
         where, arguments = _condition(study, series, instance)

@@ -24,12 +24,15 @@ class BulkPart:
         The file that holds the body.
     length : int
         Bytes of the body.
+    charset : str or None
+        The `charset` parameter.
     """
 
     media_type: str
     transfer_syntax: str | None
     path: Path
     length: int
+    charset: str | None = None
 
     @property
     def essence(self) -> str:

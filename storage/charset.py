@@ -24,6 +24,12 @@ MANY_VALUES: Final = re.compile(rb"([\t\n\f\r\\]+)")
 """What resets it in text that the backslash separates."""
 PERSON_NAMES: Final = re.compile(rb"([\t\n\f\r\\^=]+)")
 """What resets it in PN."""
+RESETS: Final = {
+    **dict.fromkeys(("ST", "LT", "UT"), ONE_VALUE),
+    **dict.fromkeys(("LO", "SH", "UC"), MANY_VALUES),
+    "PN": PERSON_NAMES,
+}
+"""What resets it, by the VRs that may be in another set than the default repertoire (PS3.5 6.1.2.2)."""
 
 # Number of ISO_IR nnn and ISO 2022 IR nnn -> codec of ASCII in G0 with that set in G1 (PS3.3 Tables C.12-2 to C.12-4)
 SINGLE_BYTE: Final = {
@@ -77,11 +83,13 @@ class CharacterSet:
     """How the text of a data set is to be read.
 
     `codec` is a Python codec, or None when nothing usable was declared: then text that is UTF-8 is read as such and
-    anything else as Latin-1. `extensible` says whether ISO 2022 escape sequences are obeyed.
+    anything else as Latin-1. `extensible` says whether ISO 2022 escape sequences are obeyed, `declared` is the value of
+    (0008,0005) it was made from.
     """
 
     codec: str | None = None
     extensible: bool = True
+    declared: str = ""
 
     def decode(self, raw: bytes, resets: re.Pattern[bytes] = MANY_VALUES) -> str:
         """Return `raw` as Unicode; bytes that are nothing in this character set become U+FFFD.
@@ -120,12 +128,13 @@ def character_set(specific_character_set: bytes) -> CharacterSet:
     --------
     PS3.3 C.12.1.1.2, Tables C.12-2 to C.12-5.
     """
-    codecs = [_term(term) for term in specific_character_set[:1024].decode("latin_1").split("\\")]
+    declared = specific_character_set[:1024].decode("latin_1").strip(" \0")
+    codecs = [_term(term) for term in declared.split("\\")]
     first = codecs[0]
     if first in STAND_ALONE.values():
-        return CharacterSet(first, extensible=False)
+        return CharacterSet(first, False, declared)
     # ASCII as the first value leaves the bytes above 80H to the first extension: some writers never invoke it
-    return CharacterSet(next((codec for codec in codecs if codec is not None), None))
+    return CharacterSet(next((codec for codec in codecs if codec is not None), None), True, declared)
 
 
 def _term(term: str) -> str | None:

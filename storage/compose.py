@@ -3,7 +3,7 @@
 Facts kept here:
 
 * The metadata has no group 0002; the File Meta Information is made from what the parts are.
-* All text is written as ISO_IR 192. Sequences are written with undefined length.
+* All text is written as ISO_IR 192, that of bulk data parts too. Sequences are written with undefined length.
 * A value of 64 KiB and more in a VR with 16 bit length is written as UN (PS3.5 6.2.2).
 * Parts are files: nothing here holds a whole one in memory.
 * Nothing is left out in silence: what the model does not know is refused, or named in a warning when nothing is lost.
@@ -17,14 +17,16 @@ from typing import Any, BinaryIO, Final
 import orjson
 
 from storage.bulk_parts import BulkPart, Piece, Span, length_of, stream
+from storage.charset import RESETS
 from storage.data_fragments import fragmented
-from storage.dicomjson import SPECIFIC_CHARACTER_SET, UTF_8, Attribute, integer_string, key_of
+from storage.dicomjson import BINARY, SPECIFIC_CHARACTER_SET, UTF_8, Attribute, integer_string, key_of
 from storage.elements import Limits
 from storage.errors import InvalidDicom, LimitExceeded, MissingIdentifier
 from storage.image_agreement import disagreements
 from storage.json_attribute import FRAGMENTS, ignored_members, normalised, shown, stated_value, tag_of_key
 from storage.part10 import EXPLICIT_LE, file_meta_bytes
 from storage.pixel_parts import OCTET_STREAM, PixelValue, pixel_value
+from storage.text_part import text_in_utf_8
 from storage.value_field import inline_binary, value_field
 from storage.vr import SHORT_VR, padding, tag_of
 
@@ -76,7 +78,7 @@ class Composed:
     _temporary: list[BinaryIO] = field(default_factory=list)
 
     def close(self) -> None:
-        """Let go of the decoded pixels of PNG and GIF parts; to be called whether or not the chunks were read."""
+        """Let go of decoded pixels and text of parts; to be called whether or not the chunks were read."""
         for file in self._temporary:
             file.close()
 
@@ -112,9 +114,9 @@ def compose(dataset: Mapping[str, Any], resolve: Resolve) -> Composed:
     PS3.18 10.5.1.4 and 10.5.2; PS3.10 7.1.
     """
     attributes = normalised(dataset)
-    if CHARACTER_SET in attributes or _beyond_ascii(attributes):
+    writer = _Writer(resolve, attributes.get(CHARACTER_SET, {}).get("Value"), _stated_syntaxes(dataset))
+    if CHARACTER_SET in attributes or _beyond_ascii(attributes) or _refers_to_text(attributes):
         attributes[CHARACTER_SET] = UTF_8
-    writer = _Writer(resolve, _stated_syntaxes(dataset))
     try:
         body = writer.dataset(attributes, 0)
         syntax = writer.transfer_syntax_uid
@@ -144,6 +146,19 @@ def _beyond_ascii(attributes: dict[str, Attribute]) -> bool:
         raise InvalidDicom("the metadata cannot be written as JSON (RFC 8259)") from None
 
 
+def _refers_to_text(dataset: Any) -> bool:
+    """Whether some text is in a bulk data part, and may be beyond ASCII there; what is malformed is refused later."""
+    for attribute in dataset.values() if isinstance(dataset, Mapping) else ():
+        if not isinstance(attribute, Mapping):
+            continue
+        if attribute.get("BulkDataURI") is not None and str(attribute.get("vr")) not in BINARY:
+            return True
+        values = attribute.get("Value")
+        if attribute.get("vr") == "SQ" and isinstance(values, list) and any(map(_refers_to_text, values)):
+            return True
+    return False
+
+
 def _identifier(attributes: dict[str, Attribute], key: str, name: str) -> str:
     uid = _first(attributes, key)
     if not isinstance(uid, str) or not uid.strip():
@@ -159,8 +174,9 @@ def _first(attributes: dict[str, Attribute], key: str) -> Any:
 class _Writer:
     """Writes data sets in Explicit VR Little Endian as pieces of a stream."""
 
-    def __init__(self, resolve: Resolve, stated_syntaxes: list[str]) -> None:
+    def __init__(self, resolve: Resolve, character_set: Any, stated_syntaxes: list[str]) -> None:
         self._resolve = resolve
+        self._character_set = "\\".join(map(str, character_set)) if isinstance(character_set, list) else ""
         self._stated_syntaxes = stated_syntaxes
         self._warnings: list[str] = []
         self._ignored: dict[str, list[str]] = {}
@@ -200,7 +216,7 @@ class _Writer:
         if vr == "SQ":
             return self._sequence(key, value, depth)
         if form == "BulkDataURI":
-            return _element(key, vr, self._bulk(key, value))
+            return _element(key, vr, [self._bulk(key, vr, value)])
         if form == FRAGMENTS:
             raise ValueError(f"{FRAGMENTS} is for Pixel Data only")
         raw = inline_binary(value, vr) if form == "InlineBinary" else value_field(vr, value) if value else b""
@@ -224,11 +240,16 @@ class _Writer:
             raise InvalidDicom(f"{shown(key)}: the request has no part for its BulkDataURI (PS3.18 10.5.1.4)")
         return parts
 
-    def _bulk(self, key: str, uri: Any) -> list[Piece]:
+    def _bulk(self, key: str, vr: str, uri: Any) -> Piece:
         parts = self._parts(key, uri)
         if len(parts) > 1:
             raise InvalidDicom(f"{shown(key)}: more than one part for its BulkDataURI (PS3.18 10.5.1.4)")
-        return [Span(parts[0].path, 0, parts[0].length)]
+        if vr not in RESETS:
+            return Span(parts[0].path, 0, parts[0].length)
+        text = text_in_utf_8(parts[0], vr, self._character_set)
+        if not isinstance(text.source, Path):
+            self.temporary.append(text.source)
+        return text
 
     def _pixels(self, attributes: dict[str, Attribute], depth: int) -> PixelValue | None:
         """Return Pixel Data that comes in parts or in fragments, None for any other."""
@@ -267,7 +288,7 @@ class _Writer:
                 raise ValueError(f"the items of {FRAGMENTS} are objects or null")
             _, form, value = stated_value(PIXEL_DATA, {"vr": "OB"} | (item or {}))
             if form == "BulkDataURI":
-                fragments.append(self._bulk(PIXEL_DATA, value))
+                fragments.append([self._bulk(PIXEL_DATA, "OB", value)])
             elif form == "InlineBinary":
                 fragments.append([inline_binary(value, "OB")])
             elif value:

@@ -99,7 +99,7 @@ def read(data: bytes, transfer_syntax_uid: str, bounds: Bounds = MESSAGE) -> Dec
         raise LimitExceeded(f"The data set has more than {bounds.values} values.")
     header = Header({}, dataset, transfer_syntax_uid, encoding, False, 0, source.length)
     encoded = dicomjson.encode(header, bulk_threshold=INLINE)
-    for path, (offset, length, vr) in encoded.bulk.items():
+    for path, (offset, length, vr, *_) in encoded.bulk.items():
         raw = source.read(offset, length)
         _put(encoded.dataset, path, vr, raw if encoding.little_endian else swapped(vr, raw))
     stated = dataset.get(SPECIFIC_CHARACTER_SET)

@@ -120,9 +120,10 @@ _GONE: Final = "The stored file is missing or not as long as it was; `dicomweb c
 
 def is_sent_as_stored(instance: InstanceFile) -> bool:
     """Whether the data set may be sent byte for byte to whoever accepts its transfer syntax."""
-    encoding = instance.layout.encoding
-    is_even = (instance.size - instance.layout.dataset_offset) % 2 == 0
-    return encoding == encoding_of(instance.transfer_syntax_uid) and (is_even or encoding.deflated)
+    layout, encoding = instance.layout, instance.layout.encoding
+    is_even = (instance.size - layout.dataset_offset) % 2 == 0
+    as_stated = layout.regular and encoding == encoding_of(instance.transfer_syntax_uid)
+    return as_stated and (is_even or encoding.deflated)
 
 
 def _possible(instance: InstanceFile, accepted: Collection[str]) -> list[str]:

@@ -26,15 +26,18 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from storage.charset import MANY_VALUES, ONE_VALUE, PERSON_NAMES, UNDECLARED, CharacterSet, character_set
+from storage.charset import MANY_VALUES, ONE_VALUE, PERSON_NAMES, RESETS, UNDECLARED, CharacterSet, character_set
 from storage.elements import Dataset, Element, Encoding, Header
 from storage.vr import WORD_BYTES, big_endian_bytes, tag_of
 
-ENCODING_VERSION: Final = 1
+ENCODING_VERSION: Final = 2
 """One more whenever the JSON of some file comes out differently than before: entity tags of metadata depend on it."""
 
 Attribute = dict[str, Any]
 """The JSON object of one attribute: `vr` and at most one of `Value`, `InlineBinary`, `BulkDataURI`."""
+
+
+BulkPlace = tuple[int, int, str, *tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +48,15 @@ class Encoded:
     ----------
     dataset : dict of str to Attribute
         The JSON object, keys ascending.
-    bulk : dict of str to (offset, length, vr)
-        Where the values given as BulkDataURI lie in the (inflated) file, in bytes, by their path.
+    bulk : dict of str to (offset, length, vr) or (offset, length, vr, declared)
+        Where the values given as BulkDataURI lie in the (inflated) file, in bytes, by their path; of text that is not
+        in UTF-8 also the Specific Character Set it is in.
     warnings : list of str
         Paths of the attributes whose value could not be represented as it should, at most 100.
     """
 
     dataset: dict[str, Attribute]
-    bulk: dict[str, tuple[int, int, str]]
+    bulk: dict[str, BulkPlace]
     warnings: list[str]
 
 
@@ -129,7 +133,7 @@ class _Walk:
     charset: CharacterSet = UNDECLARED  # of the data set or item being encoded
     odd: bool = False  # the value being encoded deserves a warning
     beyond_ascii: bool = False
-    bulk: dict[str, tuple[int, int, str]] = field(default_factory=dict)
+    bulk: dict[str, BulkPlace] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -207,6 +211,10 @@ def _attribute(element: Element, raw: bytes | None, walk: _Walk, prefix: str) ->
 def _bulk(element: Element, vr: str, walk: _Walk, prefix: str) -> Attribute:
     path = prefix + key_of(element.tag)
     walk.bulk[path] = (element.offset, element.length, vr)
+    if vr in RESETS:
+        walk.beyond_ascii = True  # it may be, and then comes in UTF-8
+        if walk.charset.codec != "utf_8":
+            walk.bulk[path] += (walk.charset.declared,)
     return {"vr": vr, "BulkDataURI": path}
 
 

@@ -2,8 +2,10 @@
 
 Facts kept here:
 - PS3.5 7.1: Explicit VR elements have a 16-bit or, after two reserved bytes, a 32-bit length; Implicit VR a 32-bit one.
+  How a head is read that is neither is the matter of `element_head`.
 - PS3.5 7.5: sequences and items have a defined length, or an undefined one (FFFFFFFF) and a delimiter.
-- PS3.5 6.2.2 and CP-246: UN of undefined length is a sequence in Implicit VR Little Endian.
+- PS3.5 6.2.2: the content of UN is Implicit VR Little Endian, that of a sequence too (CP-246), and is read by the VR of
+  the dictionary; a value too long for the 16-bit length of its VR is UN as well (CP-1066).
 - PS3.5 A.4: encapsulated Pixel Data is items (fragments) up to a sequence delimiter.
 
 Leniency follows pydicom, file by file (the tests compare), except where more can be read: a sequence delimiter or an
@@ -13,10 +15,20 @@ Rules for editors: the loop in `_elements` is the cost of an ingest; whatever is
 be allocated from a length in the file without comparing it to what the file really has.
 """
 
-import struct
 from collections.abc import Callable
 from typing import Any
 
+from storage.element_head import (
+    BIG_ENDIAN,
+    ITEM,
+    ITEM_DELIMITER,
+    LITTLE_ENDIAN,
+    SEQUENCE_DELIMITER,
+    UNKNOWN,
+    Head,
+    HeadReader,
+    Place,
+)
 from storage.elements import Dataset, Element, Limits, Tag
 from storage.errors import InvalidDicom, LimitExceeded
 from storage.fragments import UNDEFINED, span_to_delimiter
@@ -34,10 +46,6 @@ from storage.vr import (
     standard_vr,
     tag_of,
 )
-
-ITEM = 0xFFFEE000
-ITEM_DELIMITER = 0xFFFEE00D
-SEQUENCE_DELIMITER = 0xFFFEE0DD
 
 FIRST_WINDOW = 1 << 16
 LARGEST_WINDOW = 1 << 20
@@ -75,20 +83,27 @@ class ElementParser:
         Values longer than so many bytes are left in the file.
     little_endian : bool
         The byte order of tags, lengths and values.
+
+    Attributes
+    ----------
+    overran : bool
+        Whether a value was longer than what contains it.
+    regular : bool
+        Whether the heads of all elements so far were written as their encoding wants them.
     """
 
     def __init__(self, source: Source, limits: Limits, keep: int, *, little_endian: bool = True) -> None:
-        order = "<" if little_endian else ">"
+        forms = LITTLE_ENDIAN if little_endian else BIG_ENDIAN
         self.warnings: list[str] = []
         self.overran = False
+        self.regular = True
         self.read_bytes = 0
         self._source = source
         self._limits = limits
         self._keep = keep
         self._little_endian = little_endian
-        self._explicit_header = struct.Struct(order + "HH2sH").unpack_from
-        self._implicit_header = struct.Struct(order + "HHL").unpack_from
-        self._long_length = struct.Struct(order + "L").unpack_from
+        self._explicit_header, self._implicit_header, self._long_length = forms
+        self._heads = HeadReader(source, forms)
         self._window = b""
         self._base = 0
         self._window_bytes = FIRST_WINDOW
@@ -127,17 +142,21 @@ class ElementParser:
             header = self._bytes(position, 12)
             if len(header) < 8:
                 break
-            group_found, _, length = self._implicit_header(header)
-            head = 8
-            code = header[4:6]
-            if explicit and code in LONG_VR and len(header) == 12:
-                head, length = 12, self._long_length(header, 8)[0]
-            elif explicit and b"AA" <= code <= b"ZZ":
-                length = self._explicit_header(header)[3]
-            if group_found != group or length == UNDEFINED:
+            found, number, _ = self._implicit_header(header)
+            if found != group:
+                break
+            _, length, head = self._head(header, group << 16 | number, explicit, position, self._source.length, False)
+            if length == UNDEFINED:
                 break
             position += head + length
         return position
+
+    def is_explicit(self, position: int, end: int, expected: bool, *, nested: bool) -> bool:
+        """Whether the data set or item at a position is in Explicit VR, as expected or not."""
+        code = self._bytes(position, 6)[4:]
+        if (code in SHORT_VR or code in LONG_VR) == expected:
+            return expected
+        return self._heads.is_explicit(Place(position, end, nested), expected)
 
     def warn(self, text: str) -> None:
         """Note something odd, once, and not without end; that something was lost is noted in any case."""
@@ -153,7 +172,6 @@ class ElementParser:
         header: Callable[..., Any] = self._explicit_header if explicit else self._implicit_header
         short_vr, plain_vr, keep = SHORT_VR.get, PLAIN_VR.get, self._keep
         position, previous, disordered = start, -1, False
-        code = b""
         window, base, last, bound = self._view(limit)
         while position < end:
             at = position - base
@@ -186,7 +204,7 @@ class ElementParser:
                 dataset[tag] = Element(tag, vr, window[at + 8 : stop], position + 8, length)
                 position = base + stop
                 continue
-            after = self._rare(dataset, tag, code if explicit else None, position, limit, enclosing)
+            after = self._rare(dataset, tag, explicit, position, end, limit, enclosing)
             window, base, last, bound = self._view(limit)
             if after < 0:  # a delimiter: the data set ends where the complement says
                 position = ~after
@@ -244,27 +262,38 @@ class ElementParser:
         return True
 
     def _rare(
-        self, dataset: Dataset, tag: Tag, code: bytes | None, position: int, limit: int, enclosing: tuple[Dataset, ...]
+        self,
+        dataset: Dataset,
+        tag: Tag,
+        explicit: bool,
+        position: int,
+        end: int,
+        limit: int,
+        enclosing: tuple[Dataset, ...],
     ) -> int:
         """Parse one element the loop does not take; return the position after it, or ~position to end the data set."""
         if tag >> 16 == 0xFFFE:
             return self._delimiter(tag, position, bool(enclosing))
-        vr, length, head = self._vr_and_length(tag, code, position)
+        header = self._bytes(position, 12)
+        stated, length, head = self._head(header, tag, explicit, position, end, bool(enclosing))
+        explicit = stated is not None
         offset = position + head
         if offset > limit:
             self._truncated(tag)
             return limit
-        if vr is None or vr == "UN":
-            vr = self._known_vr(dataset, tag, vr, length, offset)
+        vr = stated
+        if vr is None or vr in ("UN", UNKNOWN):
+            vr = self._known_vr(dataset, tag, stated, length, offset)
         if vr in AMBIGUOUS:
-            self._ambiguous.append((tag, (dataset, *enclosing), code is not None))
+            self._ambiguous.append((tag, (dataset, *enclosing), explicit))
+        items_are_explicit = explicit and stated != "UN"
         if length == UNDEFINED:
-            return self._undefined(dataset, tag, vr, code is not None, offset, limit, enclosing)
+            return self._undefined(dataset, tag, vr, items_are_explicit, offset, limit, enclosing)
         if offset + length > limit:
             self._truncated(tag)
             length = limit - offset
         if vr == "SQ":
-            return self._defined_sequence(dataset, tag, code is not None, offset, length, enclosing)
+            return self._defined_sequence(dataset, tag, items_are_explicit, offset, length, enclosing)
         keep = max(self._keep, LUT_KEEP) if tag in LUT_DATA_TAGS else self._keep
         value = self._value(offset, length) if length <= keep else None
         dataset[tag] = Element(tag, vr, value, offset, length)
@@ -284,19 +313,32 @@ class ElementParser:
         self.warn("There are delimiters outside sequences.")
         return position + 8
 
-    def _vr_and_length(self, tag: Tag, code: bytes | None, position: int) -> tuple[str | None, int, int]:
-        """Read the VR as stated (None when it is not), the length, and how many bytes the element's head takes."""
-        header = self._bytes(position, 12)
-        if code is not None and code in SHORT_VR:
+    def _head(
+        self, header: bytes, tag: Tag, explicit: bool, position: int, end: int, nested: bool
+    ) -> tuple[str | None, int, int]:
+        """Return the VR as stated (UNKNOWN, None when it is not), the length, and how many bytes the head takes."""
+        code = header[4:6]
+        if not explicit:
+            length = self._implicit_header(header)[2]
+            if length == UNDEFINED or position + 8 + length <= end:
+                return None, length, 8
+        elif code in SHORT_VR:
             return SHORT_VR[code], self._explicit_header(header)[3], 8
-        if code is not None and code in LONG_VR:
-            return LONG_VR[code], self._long_length(header, 8)[0] if len(header) == 12 else 0, 12
-        if code is None or not b"AA" <= code <= b"ZZ":  # some writers switch to Implicit VR in between
-            if code is not None:
-                self.warn(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) has no VR; taken as Implicit VR.")
-            return None, self._implicit_header(header)[2], 8
-        self.warn(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) has an unknown VR.")
-        return None, self._explicit_header(header)[3], 8
+        elif code in LONG_VR and len(header) == 12:
+            return LONG_VR[code], self._long_length(header, 8)[0], 12
+        return self._odd_head(tag, header, explicit, Place(position, end, nested))[:3]
+
+    def _odd_head(self, tag: Tag, header: bytes, explicit: bool, place: Place) -> Head:
+        """Read a head that may not be written as its encoding wants it, and note that it is not."""
+        head = self._heads.explicit(header, place) if explicit else self._heads.implicit(header, place)
+        self.regular &= head.regular
+        if explicit and head.vr is None:
+            self.warn(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) has no VR; taken as Implicit VR.")
+        elif head.vr == UNKNOWN:
+            self.warn(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) has an unknown VR.")
+        elif not head.regular:
+            self.warn(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) is in Explicit VR; the data set is not.")
+        return head
 
     def _known_vr(self, dataset: Dataset, tag: Tag, stated: str | None, length: int, offset: int) -> str:
         """Return the dictionary's VR for an element without one, or with UN, where it fits; else UN (D-163)."""
@@ -309,12 +351,11 @@ class ElementParser:
             return vr
         if vr is None or stated is None:
             return vr or "UN"
-        if length >= 0xFFFF and not tag >> 16 & 1:  # UN because it is too long for its VR
+        in_order = self._little_endian or stated != "UN"  # the content of UN is little endian, whatever surrounds it
+        if vr == "SQ" and not (in_order and self._starts_items(offset)):
             return "UN"
-        if vr == "SQ" and not (self._little_endian and self._starts_items(offset)):
-            return "UN"
-        if vr in WORD_BYTES or vr in AMBIGUOUS:  # the content of UN is little endian, whatever surrounds it
-            return vr if self._little_endian and length % WORD_BYTES.get(vr, 1) == 0 else "UN"
+        if vr in WORD_BYTES or vr in AMBIGUOUS:
+            return vr if in_order and length % WORD_BYTES.get(vr, 1) == 0 else "UN"
         return vr
 
     def _starts_items(self, offset: int) -> bool:
@@ -400,18 +441,13 @@ class ElementParser:
             start = position + 8
             item_end = limit if length == UNDEFINED else min(start + length, limit)
             item: Dataset = {}
-            position = self._elements(item, start, item_end, limit, self._is_explicit(start, explicit), levels)
+            item_is_explicit = self.is_explicit(start, item_end, explicit, nested=True)
+            self.regular &= item_is_explicit == explicit
+            position = self._elements(item, start, item_end, limit, item_is_explicit, levels)
             items.append(item)
         if delimited:
             self.warn(Loss("A sequence has no delimiter; the file may be truncated."))
         return items, position, position
-
-    def _is_explicit(self, position: int, expected: bool) -> bool:
-        """Whether an item is in Explicit VR: in Explicit VR data sets, items of private or UN sequences may not be."""
-        if not expected:
-            return False
-        code = self._bytes(position, 6)[4:]
-        return len(code) < 2 or (0x40 < code[0] < 0x5B and 0x40 < code[1] < 0x5B)
 
 
 def not_dicom(start: bytes) -> InvalidDicom:

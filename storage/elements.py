@@ -73,14 +73,17 @@ class Header:
     encoding : Encoding
         The encoding that was really found.
     has_preamble : bool
-        Whether the file starts with the 128-byte preamble and "DICM" and has file meta with a transfer syntax that
-        tells the truth, so that it can be given out byte for byte.
+        Whether the file starts with the 128-byte preamble and "DICM", has file meta that tells the truth of transfer
+        syntax, SOP class and instance, and is regular, so that it can be given out byte for byte.
     dataset_offset : int
         Where the data set starts in the file, in bytes.
     file_length : int
         Length in bytes of the (inflated) stream the offsets refer to.
     warnings : list of str
         What was odd but could be read; safe to show.
+    regular : bool
+        Whether the data set is written in its encoding throughout: no bytes that are no VR, no elements in between that
+        are in Implicit VR, or in Explicit VR where that is not the encoding.
     """
 
     file_meta: Dataset
@@ -91,3 +94,4 @@ class Header:
     dataset_offset: int
     file_length: int
     warnings: list[str] = field(default_factory=list)
+    regular: bool = True

@@ -89,7 +89,8 @@ class Layout:
     """Where what is in a stored file; positions are in bytes of the (inflated) file.
 
     `has_preamble` says whether the file may be given out byte for byte, see `Header`; `cut_off` that something of the
-    instance did not come with it, so that its frames and bulk data change when the whole of it comes.
+    instance did not come with it, so that its frames and bulk data change when the whole of it comes; `regular` that
+    the data set is written in its encoding throughout, see `Header`.
     """
 
     encoding: Encoding
@@ -99,6 +100,7 @@ class Layout:
     sop_class_uid: str
     pixel_data: PixelLayout | None
     cut_off: bool = False
+    regular: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Return plain types that `from_json` takes back."""
@@ -152,6 +154,7 @@ def layout_of(header: Header, frames: "FrameTable | None", *, cut_off: bool = Fa
         _text(sop_class),
         pixel_data,
         cut_off,
+        header.regular,
     )
 
 

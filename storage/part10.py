@@ -8,6 +8,7 @@ Facts kept here:
 """
 
 import struct
+from dataclasses import replace
 from typing import Final
 
 from storage.codestream import transfer_syntax_of
@@ -46,6 +47,11 @@ _ENCAPSULATED_PREFIXES = tuple(f"{_STANDARD}1.2.{suffix}" for suffix in ("1.98",
 
 _GROUP_LENGTH = tag_of("FileMetaInformationGroupLength")
 _TRANSFER_SYNTAX_UID = tag_of("TransferSyntaxUID")
+_REPEATED: Final = tuple(
+    (tag_of(f"MediaStorage{keyword}"), tag_of(keyword)) for keyword in ("SOPClassUID", "SOPInstanceUID")
+)
+"""The elements of the file meta information that repeat one of the data set (PS3.10 7.1)."""
+
 _ROWS, _COLUMNS, _BITS = tag_of("Rows"), tag_of("Columns"), tag_of("BitsAllocated")
 
 
@@ -105,6 +111,9 @@ def read_header(source: Source, limits: Limits = Limits(), *, keep: int = 65536)
             parser.warn(Loss("The deflated data set is cut short."))
     if encoding.deflated or not encoding.little_endian:
         parser = ElementParser(source, limits, keep, little_endian=encoding.little_endian)
+    if stated and encoding_of(stated).explicit_vr and not encoding.explicit_vr:
+        explicit = parser.is_explicit(position, source.length, True, nested=False)
+        encoding = replace(encoding, explicit_vr=explicit)
     dataset, _ = parser.data_set(position, source.length, explicit=encoding.explicit_vr)
     _check_is_dicom(dataset, start, file_meta, damaged=parser.overran)
     if encoding.big_endian_words:
@@ -116,8 +125,13 @@ def read_header(source: Source, limits: Limits = Limits(), *, keep: int = 65536)
         parser.warn(f"The transfer syntax is stated as {stated}, but the data set is in {found}.")
     told_truth = found == stated and encoding == encoding_of(stated)
     warnings = list(dict.fromkeys([*warnings, *parser.warnings]))
-    as_is = magic and meta_is_good and told_truth
-    return Header(file_meta, dataset, found, encoding, as_is, position, source.length, warnings), source
+    misnaming = [tag for tag, repeated in _REPEATED if not _agree(file_meta.get(tag), dataset.get(repeated))]
+    warnings += (f"The file meta information (0002,{tag & 0xFFFF:04X}) differs from the data set." for tag in misnaming)
+    as_is = magic and meta_is_good and told_truth and not misnaming and parser.regular
+    header = Header(
+        file_meta, dataset, found, encoding, as_is, position, source.length, warnings, regular=parser.regular
+    )
+    return header, source
 
 
 def _file_meta(parser: ElementParser, source: Source, start: int) -> tuple[Dataset, int, bool]:
@@ -144,6 +158,11 @@ def _after_command_set(parser: ElementParser, source: Source, position: int) -> 
 def _uid(element: Element | None) -> str:
     value = element.value if element else None
     return value.decode("latin-1").strip(" \0") if isinstance(value, bytes) else ""
+
+
+def _agree(named: Element | None, element: Element | None) -> bool:
+    """Whether an element of the file meta information is the one it repeats, as far as both are there."""
+    return named is None or element is None or named.value == element.value or _uid(named) in ("", _uid(element))
 
 
 def _is_vr(code: bytes) -> bool:

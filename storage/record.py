@@ -74,9 +74,8 @@ def read_record(source: Source, policy: Policy) -> Record:
     header, source = read_header(source, policy.limits)
     encoded = dicomjson.encode(header, bulk_threshold=policy.bulk_threshold)
     dataset = encoded.dataset
-    sop_class, instance_uid, study_uid, series_uid = (
-        _identifier(dataset, keyword, tag, policy) for keyword, tag in _IDENTIFIERS.items()
-    )
+    uids = [_identifier(dataset, keyword, tag, policy) for keyword, tag in _IDENTIFIERS.items()]
+    sop_class, instance_uid, study_uid, series_uid = uids
     if sop_class in policy.refused_sop_classes:
         raise SopClassRefused(f"This archive does not take SOP class {sop_class}.")
     if not UID.fullmatch(header.transfer_syntax_uid):
@@ -86,7 +85,7 @@ def read_record(source: Source, policy: Policy) -> Record:
     dataset = instance_attributes(header, dataset)
     table = frame_table(source, header)
     warnings = [*header.warnings, *encoded.warnings, *(table.warnings if table else [])]
-    warnings += _form_warnings(header, sop_class, instance_uid, study_uid, series_uid)
+    warnings += [f"UID {uid} breaks the rules of PS3.5 9.1." for uid in uids if not STRICT_UID.fullmatch(uid)]
     warnings += _decoder_warnings(header, source)
     return Record(
         sop_class,
@@ -135,17 +134,3 @@ def _decoder_warnings(header: Header, source: Source) -> list[str]:
     if compressed_syntax(source, pixels) is not None:  # what is really there is decoded
         return []
     return [f"There is no decoder for transfer syntax {uid}: the pixel data is kept, and given out as it came only."]
-
-
-def _form_warnings(header: Header, sop_class: str, instance_uid: str, *others: str) -> list[str]:
-    """Warn of UIDs of irregular form and of file meta information that names another instance (B-031, B-040)."""
-    warnings = [
-        f"UID {uid} breaks the rules of PS3.5 9.1."
-        for uid in (sop_class, instance_uid, *others)
-        if not STRICT_UID.fullmatch(uid)
-    ]
-    for tag, uid in ((0x00020002, sop_class), (0x00020003, instance_uid)):
-        stated = header.file_meta.get(tag)
-        if stated and isinstance(stated.value, bytes) and stated.value.rstrip(b"\0 ") not in (b"", uid.encode()):
-            warnings.append(f"The file meta information (0002,{tag & 0xFFFF:04X}) differs from the data set.")
-    return warnings

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from storage.charset import ESCAPES, MANY_VALUES, ONE_VALUE, PERSON_NAMES, REGISTRATION, RIGHT_HALF, STAND_ALONE
+from storage.charset import ESCAPES, REGISTRATION, RESETS, RIGHT_HALF, STAND_ALONE
 
 _ESCAPE_OF: Final = {right: escape for escape, (_, right) in ESCAPES.items() if right}
 _TWO_BYTE_LEFT: Final = {"87": ("JIS X 0208", b"\x1b$B"), "159": ("JIS X 0212", b"\x1b$(D")}
@@ -24,15 +24,7 @@ _LOW_HALF: Final = bytes(byte & 0x7F for byte in range(256))
 _SINGLE_SHIFT_THREE: Final = 0x8F
 _KATAKANA: Final = ("\uff61", "\uff9f")
 
-_RESETS: Final = {
-    vr: re.compile(pattern.pattern.decode("ascii"))
-    for pattern, vrs in (
-        (ONE_VALUE, ("ST", "LT", "UT")),
-        (MANY_VALUES, ("LO", "SH", "UC")),
-        (PERSON_NAMES, ("PN",)),
-    )
-    for vr in vrs
-}
+_RESETS: Final = {vr: re.compile(pattern.pattern.decode("ascii")) for vr, pattern in RESETS.items()}
 """What separates the pieces of a text, by the VRs that may be in other character sets."""
 
 

@@ -59,7 +59,7 @@ def attributes_in(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     encoded = dicomjson.encode(header)
     bulk = {}
     for place in needed_bulk_data(encoded.dataset, overlays=True):
-        offset, length, _ = encoded.bulk[place]
+        offset, length, *_ = encoded.bulk[place]
         bulk[place] = source.read(offset, length)
     return encoded.dataset, bulk
 

@@ -6,13 +6,16 @@ from typing import Any
 import httpx2
 import pydicom
 import pytest
+from pydicom.uid import CTImageStorage, MRImageStorage
 
+from storage.part10 import file_meta_bytes
 from tests.builders import (
     BIG_ENDIAN,
     DEFLATED,
     EXPLICIT_LE,
     IMPLICIT_LE,
     ct_slice,
+    dataset_only,
     dicom_file,
     encapsulated,
     new_uid,
@@ -152,6 +155,39 @@ async def test_the_type_agrees_with_the_file_meta(archive: Any, client: httpx2.A
     answer = await client.get(path, headers={"Accept": "application/dicom"})
     sent = pydicom.dcmread(io.BytesIO(answer.content))
     assert answer.headers["content-type"] == f"application/dicom; transfer-syntax={sent.file_meta.TransferSyntaxUID}"
+
+
+def named(file: bytes, sop_class_uid: str, sop_instance_uid: str) -> bytes:
+    """The file with file meta information that names such an instance."""
+    meta = file_meta_bytes(
+        sop_class_uid=sop_class_uid, sop_instance_uid=sop_instance_uid, transfer_syntax_uid=EXPLICIT_LE
+    )
+    return meta + dataset_only(file)
+
+
+@pytest.mark.parametrize("wrong", [("", "1.2.3.4"), (str(MRImageStorage), ""), (str(MRImageStorage), "1.2.3.4")])
+async def test_file_meta_that_names_another_instance_is_put_right(
+    archive: Any, client: httpx2.AsyncClient, wrong: tuple[str, str]
+) -> None:
+    """What is given out agrees with the data set, the file that is stored stays as it came (PS3.10 7.1; B-040)."""
+    study, series, instance = new_uid(), new_uid(), new_uid()
+    file = named(ct_slice(study, series, instance), *wrong)
+    outcome = await archive.store(file)
+    assert [warning for warning in outcome.warnings if "file meta information" in warning] != []
+    path = f"/dicom-web/studies/{study}/series/{series}/instances/{instance}"
+    single = await client.get(path, headers={"Accept": "application/dicom"})
+    (part,) = parts_of(await client.get(f"/dicom-web/studies/{study}", headers={"Accept": MULTIPART}))
+    uri = await client.get(
+        "/wado",
+        params={"requestType": "WADO", "studyUID": study, "seriesUID": series, "objectUID": instance}
+        | {"contentType": "application/dicom"},
+    )
+    for body in (single.content, part.body, uri.content):
+        meta = pydicom.dcmread(io.BytesIO(body)).file_meta
+        assert (meta.MediaStorageSOPInstanceUID, meta.MediaStorageSOPClassUID) == (instance, CTImageStorage)
+        assert dataset_only(body) == dataset_only(file)
+    (stored_file,) = await archive.instances(study, series, instance)
+    assert archive.blobs.path(stored_file.blob).read_bytes() == file
 
 
 async def test_a_study_is_never_given_in_part(archive: Any, client: httpx2.AsyncClient) -> None:

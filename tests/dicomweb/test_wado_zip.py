@@ -31,7 +31,7 @@ from tests.builders import (
 )
 from tests.dicomweb.loopback import listening
 from tests.dicomweb.stowing import read_back
-from tests.dicomweb.test_wado_instances import stored
+from tests.dicomweb.test_wado_instances import named, stored
 
 ZIP = {"Accept": "application/zip"}
 JPEG_2000_PART_2 = "1.2.840.10008.1.2.4.92"
@@ -153,6 +153,17 @@ async def test_files_that_may_not_go_out_are_rewritten(archive: Any, client: htt
     assert body[:132] == bytes(128) + b"DICM"
     assert leaves(content)[0].ReferencedTransferSyntaxUIDInFile == EXPLICIT_LE
     assert "content-length" not in answer.headers and "accept-ranges" not in answer.headers
+
+
+async def test_media_name_what_the_data_sets_are(archive: Any, client: httpx2.AsyncClient) -> None:
+    """File meta information that names another instance is put right, as the DICOMDIR has it (PS3.10 7.1; B-040)."""
+    instance = new_uid()
+    file = named(ct_slice(instance=instance), "1.2.840.10008.5.1.4.1.1.2", "1.2.3.4")
+    study = (await stored(archive, file))[0].split("/series")[0]
+    content = opened(await client.get(study, headers=ZIP))
+    (body,) = files(content)
+    assert dataset_of(body).file_meta.MediaStorageSOPInstanceUID == instance
+    assert leaves(content)[0].ReferencedSOPInstanceUIDInFile == instance
 
 
 async def test_a_transfer_syntax_is_that_of_every_file(archive: Any, client: httpx2.AsyncClient) -> None:

@@ -18,7 +18,7 @@ def header_of(data: bytes, **options: Any) -> Header:
 
 
 def part10(dataset: bytes, transfer_syntax: str = EXPLICIT_LE) -> bytes:
-    meta = file_meta_bytes(sop_class_uid="1.2", sop_instance_uid="1.2.3", transfer_syntax_uid=transfer_syntax)
+    meta = file_meta_bytes(sop_class_uid="", sop_instance_uid="", transfer_syntax_uid=transfer_syntax)
     return meta + dataset
 
 

@@ -159,6 +159,19 @@ async def test_a_data_set_that_is_not_in_its_transfer_syntax_is_written_anew(arc
     assert np.array_equal(pixels_of(data, uid), dcmread(DicomBytesIO(compressed)).pixel_array)
 
 
+async def test_a_data_set_with_bytes_that_are_no_vr_is_written_anew(archive: Archive) -> None:
+    """What is stored stays as it came, what a peer is sent is legal (PS3.5 7.1.2)."""
+    data = ct_slice(elements={0x00090010: ("LO", "ODD"), 0x00091001: ("SH", "ABCD")})
+    head = b"\x09\0\x01\x10SH\4\0ABCD"
+    assert head in data
+    odd = data.replace(head, head.replace(b"SH", b"??"))
+    instance = await stored(archive, odd)
+    assert archive.blobs.path(instance.blob).read_bytes() == odd
+    assert not is_sent_as_stored(instance)
+    expected = dataset_only(data.replace(head, b"\x09\0\x01\x10UN\0\0\4\0\0\0ABCD"))
+    assert await sent(archive, instance, (EXPLICIT_LE,)) == (EXPLICIT_LE, expected)
+
+
 async def test_leftovers_of_messages_are_not_sent(archive: Archive) -> None:
     """Neither a missing preamble nor elements of group 0000 get into the data set (PS3.7 6.3)."""
     data = ct_slice(transfer_syntax=IMPLICIT_LE)
