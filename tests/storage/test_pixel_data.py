@@ -167,7 +167,7 @@ def test_a_frame_is_transcoded() -> None:
     data = encode_frame(image, JPEG_LS_LOSSLESS, photometric_interpretation="RGB").data
     pixel = layout(image.shape, planar=1)
     native = transcode_frame(data, pixel, JPEG_LS_LOSSLESS, EXPLICIT_LE)
-    assert native == (np.moveaxis(image, -1, 0).tobytes(), "RGB")
+    assert native == (np.moveaxis(image, -1, 0).tobytes(), "RGB", "")
     again = transcode_frame(data, pixel, JPEG_LS_LOSSLESS, HTJ2K_LOSSLESS)
     assert again.photometric_interpretation == "YBR_RCT"
     assert np.array_equal(decode_frame(again.data, pixel, HTJ2K_LOSSLESS).pixels, image)
