@@ -37,7 +37,7 @@ class Kinds:
     fuzzy : bool
         Names match by the beginnings of their parts.
     multiple : bool
-        Every value of a key must be there; wildcards are not allowed then.
+        Every value of the key must be there; no character is a wildcard then.
     zone : timedelta or None
         Offset from UTC the requester's times are in.
     ignore_case : bool
@@ -200,6 +200,13 @@ def _group(column: str, wanted: str, bindings: Bindings, *, literal: bool) -> st
     if wanted.endswith("^*"):  # DOE^* is what workstations send for any Doe, and empty last components are not stored
         exact = f"({exact} OR {column} LIKE {bindings.add(like_pattern(wanted[:-2]), 'text')})"
     return exact
+
+
+def any_of(matches: Sequence[Match]) -> Match:
+    """Return the match that one of several is enough for."""
+    if len(matches) == 1:
+        return matches[0]
+    return lambda stored, bindings: _joined([match(stored, bindings) for match in matches], " OR ")
 
 
 def _joined(found: list[str], operator: str) -> str:

@@ -4,8 +4,9 @@ Facts and clauses this module keeps:
 - Single values match exactly, with case unless told otherwise, but names (PN) without case and accents in any component
   group (C.2.2.2.1).
 - Wildcards exist for AE CS LO LT PN SH ST UC UR UT only (C.2.2.2.4); `*` alone and the empty value match all.
-- Several values of a key: any of them, the list of UIDs being the standard case (C.2.2.2.2); all of them with
-  `multiplevaluematching` (C.2.2.2.8). A stored value of several matches when one of its values does (C.2.2.3).
+- Several values of a key: any of them, the list of UIDs being the standard case (C.2.2.2.2). With
+  `multiplevaluematching` all of them, without wildcards, if the attribute has several by definition (C.2.2.2.8): other
+  keys are matched as ever. A stored value of several matches when one of its values does (C.2.2.3).
 - Date and time ranges given together are one range, unless the requester did not negotiate that (C.2.2.2.5.4).
 - Keys inside a sequence must hold in the same item (C.2.2.2.6).
 - Values are bound, never written into the statement.
@@ -14,14 +15,25 @@ The statement calls the tables `st` (studies), `se` (series) and `i` (instances)
 """
 
 import datetime
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from storage.attributes import BY_LEVEL, RETRIEVE_URL, Attribute, Level, Tag8, attribute_of, level_of, tag_of, vr_of
+from storage.attributes import (
+    BY_LEVEL,
+    RETRIEVE_URL,
+    Attribute,
+    Level,
+    Tag8,
+    attribute_of,
+    has_several_values,
+    level_of,
+    tag_of,
+    vr_of,
+)
 from storage.date_time import DAY_END, DAY_START, Range, date_range, time_range, utc_offset
 from storage.errors import InvalidQuery
-from storage.match_kinds import MULTIPLE, Kinds, Match, kind_of, split_values
-from storage.search_text import is_wild, normal
+from storage.match_kinds import MULTIPLE, Kinds, Match, any_of, kind_of, split_values
+from storage.search_text import SPACE_OR_PLUS, is_wild, normal, readings
 from storage.stored_values import (
     Bindings,
     ColumnValue,
@@ -64,7 +76,7 @@ class Key:
     path : tuple of str
         Tags from the outermost sequence inwards.
     values : tuple of str
-        The decoded values; none at all is universal matching.
+        The decoded values; none at all is universal matching. `SPACE_OR_PLUS` in them is either.
     name : str
         What the requester called it, for messages; the path when empty.
     creator : str or None
@@ -84,16 +96,21 @@ class Key:
     @property
     def is_universal(self) -> bool:
         """Whether it matches everything."""
-        return all(not value.strip("* ") for value in self.values)
+        return all(not value.strip("* " + SPACE_OR_PLUS) for value in self.values)
+
+    def alternatives(self, vr: str) -> list[list[str]]:
+        """Return the values, blank ones left out; of each, what it may mean."""
+        parts = [part for value in self.values for part in split_values(vr, value)]
+        return [readings(part) for part in parts if part.strip(" " + SPACE_OR_PLUS)]
 
     def matches(self, kinds: Kinds, vr: str) -> list[Match]:
         """Return a match for each value, and one for all of a list of UIDs; raises InvalidQuery."""
         kind = kind_of(vr)
         assert kind is not None, "keys of other VRs were left out"
-        values = [part for value in self.values for part in split_values(vr, value) if part.strip(" ")]
+        values = self.alternatives(vr)
         if vr == "UI" and len(values) > 1:
-            return [kinds.uid_list(self.label, values)]
-        return [kind(kinds, vr, self.label, value) for value in values]
+            return [kinds.uid_list(self.label, [uid for meant in values for uid in meant])]
+        return [any_of([kind(kinds, vr, self.label, text) for text in meant]) for meant in values]
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +259,7 @@ def conditions(query: Query) -> Conditions:
 def _kinds(query: Query) -> Kinds:
     zones = [key for key in query.keys if key.path == (_TIMEZONE,) and not key.is_universal]
     zone = utc_offset(zones[0].label, zones[0].values[0]) if zones else None
-    return Kinds(query.fuzzy, query.multiple_value, zone, query.ignore_case)
+    return Kinds(query.fuzzy, zone=zone, ignore_case=query.ignore_case)
 
 
 def _is_usable(query: Query, key: Key, warnings: list[str]) -> bool:
@@ -317,26 +334,30 @@ def _column_condition(
     query: Query, attribute: Attribute, key: Key, column: str, kinds: Kinds, bindings: Bindings
 ) -> str:
     if attribute.column in _ARRAYS:
-        return _array_condition(query, attribute.vr, key, column, kinds, bindings)
+        return _array_condition(query, attribute, key, column, kinds, bindings)
     if _asks_for_empty(query, key):
         return f"{column} IS NULL"
     is_study_date = attribute.column == "study_date"  # which sort_key begins with, in the order of the results
     value = ColumnValue("st.sort_key" if is_study_date else column, attribute.gram, begins_with_date=is_study_date)
-    found = [match(value, bindings) for match in key.matches(kinds, attribute.vr)]
-    return _joined(found, every=_is_every(query, attribute.vr, key))
+    return _joined([match(value, bindings) for match in key.matches(kinds, attribute.vr)], every=False)
 
 
-def _array_condition(query: Query, vr: str, key: Key, column: str, kinds: Kinds, bindings: Bindings) -> str:
+def _array_condition(
+    query: Query, attribute: Attribute, key: Key, column: str, kinds: Kinds, bindings: Bindings
+) -> str:
     """Say that a computed attribute of several values has the key's; without wildcards an index serves it."""
     if _asks_for_empty(query, key):
         return f"{column} = '{{}}'"
-    every = _is_every(query, vr, key)
-    matches = key.matches(kinds, vr)  # checks the values
-    texts = [normal(vr, part) for value in key.values for part in split_values(vr, value) if part.strip(" ")]
-    if every or not any(is_wild(text) for text in texts):
-        return f"{column} {'@>' if every else '&&'} {bindings.add(texts, 'text[]')}"
+    vr = attribute.vr
+    every = _is_every(query, attribute.tag, vr, key)
+    matches = key.matches(replace(kinds, multiple=every), vr)  # checks the values
+    texts = [[normal(vr, text) for text in meant] for meant in key.alternatives(vr)]
+    if every and all(len(meant) == 1 for meant in texts):
+        return f"{column} @> {bindings.add([meant[0] for meant in texts], 'text[]')}"
+    if not every and not any(is_wild(text) for meant in texts for text in meant):
+        return f"{column} && {bindings.add([text for meant in texts for text in meant], 'text[]')}"
     entry = ColumnValue("entry")
-    return _joined([in_array(column, match(entry, bindings)) for match in matches], every=False)
+    return _joined([in_array(column, match(entry, bindings)) for match in matches], every=every)
 
 
 def _document_condition(
@@ -356,19 +377,21 @@ def _document_condition(
     if is_private_creator(tag):
         return _joined([has_creator(holder, tag, value, bindings) for value in node.values], every=False)
     vr = (vr_of(tag) or "LO") if node.creator is None else "LO"
+    every = _is_every(query, tag, vr, node)
 
     def has_value(match: Match) -> str:
         return in_document(holder, tag, lambda value: match(JsonValue(value), bindings), bindings, creator=node.creator)
 
-    return _joined([has_value(match) for match in node.matches(kinds, vr)], every=_is_every(query, vr, node))
+    return _joined([has_value(match) for match in node.matches(replace(kinds, multiple=every), vr)], every=every)
 
 
 def _joined(found: list[str], *, every: bool) -> str:
     return f"({(' AND ' if every else ' OR ').join(found)})" if found else "TRUE"
 
 
-def _is_every(query: Query, vr: str, key: Key) -> bool:
-    return query.multiple_value and vr in MULTIPLE and len(key.values) > 0
+def _is_every(query: Query, tag: Tag8, vr: str, key: Key) -> bool:
+    """Whether all values of the key must be there (PS3.4 C.2.2.2.8)."""
+    return query.multiple_value and vr in MULTIPLE and has_several_values(tag) and len(key.alternatives(vr)) > 1
 
 
 def _asks_for_empty(query: Query, key: Key) -> bool:

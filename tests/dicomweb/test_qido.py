@@ -91,6 +91,7 @@ async def test_each_resource_answers(filled: httpx2.AsyncClient, path: str, coun
         ("PatientName=doe%5Eanna", ["1.1"]),
         ("PatientName=doe^anna", ["1.1"]),
         ("StudyDescription=ab+c&limit=1", ["1.5"]),
+        ("StudyDescription=ab%2Bc&limit=1", ["1.5"]),
         ("StudyDescription=ab%20c", []),
         ("StudyDescription=*B*&ignorecase=false", []),
         ("StudyDescription=*B%2BC&ignorecase=true&limit=1", ["1.5"]),
