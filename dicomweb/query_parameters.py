@@ -28,7 +28,7 @@ PARAMETERS: dict[str, str] = {
     "includefield": "attributes to return as well, by keyword, tag or path; `all` for everything the levels have",
     "fuzzymatching": "true: names are also found when every word of the key begins some part of them",
     "emptyvaluematching": 'true: the value "" finds attributes without a value',
-    "multiplevaluematching": "true: several values of a key must all be there, if the attribute has several by definition",
+    "multiplevaluematching": "true: of attributes that may have several values, all that a key has must be there",
     "ignorecase": "extension: true: texts other than codes match whatever their case",
     "orderby": "extension: attributes to sort by, a leading hyphen for descending",
     "cursor": "extension: where the previous page ended, from its Link header",
