@@ -305,7 +305,7 @@ async def test_items_without_attributes_are_items(
     """Their number and order stay, at every level and depth, in JSON and in XML (PS3.18 F.2.5, PS3.19 A.1)."""
     items = [{}, {"CodeValue": "1", "EquivalentCodeSequence": [{}, {"CodeValue": "2"}, {}]}, {}]
     sequences = ("ProcedureCodeSequence", "PerformedProtocolCodeSequence", "SourceImageSequence")
-    given = dataset(**{name: items for name in sequences}, ViewCodeSequence=[{}])
+    given = dataset(**dict.fromkeys(sequences, items), ViewCodeSequence=[{}])
     async with archive.pool.acquire() as connection:
         await add_instance(connection, given | dataset(StudyInstanceUID="1.2", SeriesInstanceUID="1.2.3"))
     asked = f"{ROOT}/{path}?includefield={','.join(names)}"
