@@ -30,6 +30,7 @@ PARAMETERS: dict[str, str] = {
     "emptyvaluematching": 'true: the value "" finds attributes without a value',
     "multiplevaluematching": "true: of attributes that may have several values, all that a key has must be there",
     "ignorecase": "extension: true: texts other than codes match whatever their case",
+    "search": "extension: a text that begins a word of the patient's name, the patient ID or the accession number",
     "orderby": "extension: attributes to sort by, a leading hyphen for descending",
     "cursor": "extension: where the previous page ended, from its Link header",
     "includetotal": "extension: true answers with the number of all matches in X-Total-Count",
@@ -47,6 +48,7 @@ _PLUS_IS = {
 """What a `+` is in keys of VRs that are not text."""
 _TIMEZONE = tag_of("TimezoneOffsetFromUTC")
 _MOST_PARAMETERS = 1000
+_LONGEST_TEXT = 256
 _UNSIGNED = re.compile(r"[0-9]{1,18}")
 _MORE_DIGITS = re.compile(r"[0-9]{19,}")
 
@@ -123,6 +125,7 @@ def parse_search(
         empty_value=_flag(given, "emptyvaluematching"),
         multiple_value=_flag(given, "multiplevaluematching"),
         ignore_case=_flag(given, "ignorecase"),
+        text=_text(given, "search"),
         count_total=_flag(given, "includetotal"),
     )
     includes, everything = _includes(given, creators)
@@ -136,7 +139,7 @@ def _read(query_string: bytes) -> _Given:
             values = given.others.setdefault(name, [])
             if values and name not in _REPEATABLE:
                 raise InvalidQuery(f"{name} is given more than once")
-            values.append(_decoded(name, raw, plus=" "))
+            values.append(_decoded(name, raw, SPACE_OR_PLUS if name == "search" else " "))
         elif path := parse_path(name):
             if path in given.attributes:
                 raise InvalidQuery(
@@ -232,6 +235,13 @@ def _flag(given: _Given, name: str) -> bool:
     if text not in ("true", "false"):
         raise InvalidQuery(f"{name} must be true or false")
     return text == "true"
+
+
+def _text(given: _Given, name: str) -> str:
+    text = given.others.get(name, [""])[0]
+    if len(text) > _LONGEST_TEXT:
+        raise InvalidQuery(f"{name}: at most {_LONGEST_TEXT} characters are looked for")
+    return text
 
 
 def _shown(name: str) -> str:

@@ -85,6 +85,9 @@ async def test_a_text_is_found_however_a_client_encodes_it(filled: httpx2.AsyncC
         ("00230010=SOME+++CREATOR&00231001=a+1", "1"),
         ("00230010=SOME+%2B+CREATOR&00231001=a+2", "2"),
         ("00230010=SOME+X+CREATOR&00231001=a+0", "0"),
+        ("search=a+17", "01"),
+        ("search=A%2B17", "1"),
+        ("search=de+la+c&PatientID=A+17", "01"),
         ("includefield=PatientComments,+StationName&orderby=+PatientID", "012"),
     ],
 )
@@ -109,6 +112,13 @@ async def test_the_next_page_is_of_the_same_search(filled: httpx2.AsyncClient) -
     following = await filled.get(answer.links["next"]["url"])
     first, second = (response.json()[0][tag("PatientID")]["Value"] for response in (answer, following))
     assert sorted([first, second]) == [["A 17"], ["A+17"]]
+
+
+async def test_a_text_that_cannot_be_looked_for_is_refused(client: httpx2.AsyncClient) -> None:
+    """Where there are no studies, or too long: 400, and not everything there is (A-010)."""
+    assert (await client.get("/api/worklist?search=x")).status_code == 400
+    assert (await client.get(f"{ROOT}/studies?search={'x' * 257}")).status_code == 400
+    assert (await client.get(f"{ROOT}/studies?search=a&search=b")).status_code == 400
 
 
 def test_no_key_costs_more_than_a_few_texts() -> None:
