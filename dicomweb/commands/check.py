@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from dicomweb.commands.flags import ConfigFile
 from dicomweb.settings import Settings, load
+from storage.system_errors import in_words
 
 if TYPE_CHECKING:
     from storage.archive import Archive
@@ -80,7 +81,7 @@ async def _repair(archive: "Archive", finding: "Finding") -> str | None:
     try:
         return await repair(archive, finding)
     except (ArchiveError, OSError) as error:
-        sys.stderr.write(f"{finding.what} cannot be repaired: {error}\n")
+        sys.stderr.write(f"{finding.what} cannot be repaired: {in_words(error)}\n")
         return None
 
 

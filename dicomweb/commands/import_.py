@@ -13,6 +13,7 @@ from cyclopts.validators import Number
 
 from dicomweb.commands.flags import ConfigFile
 from dicomweb.settings import Settings, SettingsError, load
+from storage.system_errors import in_words
 
 if TYPE_CHECKING:
     from dicomweb.importing.journal import Journal
@@ -154,7 +155,7 @@ def _open_report(path: Path) -> BinaryIO:
     try:
         return path.open("wb")
     except OSError as error:
-        raise SettingsError(f"--report {path} cannot be written: {error.strerror}.") from None
+        raise SettingsError(f"--report {path} cannot be written: {in_words(error)}.") from None
 
 
 def _say(text: str) -> None:
