@@ -14,6 +14,7 @@ from signal import SIGKILL, SIGTERM
 from dicomweb.lifeline import READY, SILENT_FOR, Orders
 from dicomweb.listener import HTTP
 from dicomweb.settings import Settings
+from storage.system_errors import in_words
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ class Child:
             try:
                 how = _how(await self._live())
             except OSError as error:  # no memory or no process left for now
-                how = error.strerror or "no process"
+                how = in_words(error)
             if self.stopping:
                 break
             if time.monotonic() - born > SOUND_AFTER:

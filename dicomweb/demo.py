@@ -9,6 +9,8 @@ from typing import Any
 import orjson
 import pydicom
 
+from storage.system_errors import in_words
+
 SAMPLES = "data/test_files"
 TIMEOUT = 300.0
 CONFLICT = 0x0111
@@ -44,7 +46,7 @@ def load(root: str) -> str:
     except urllib.error.HTTPError as error:
         return f"The sample files could not be loaded: the server answered {error.code}."
     except (OSError, ValueError) as error:
-        return f"The sample files could not be loaded: {error}."
+        return f"The sample files could not be loaded: {in_words(error)}."
     return summary(len(files), result, root)
 
 

@@ -22,6 +22,7 @@ from dicomweb.masked_path import masked_path
 from storage import errors
 from storage.database import connection_lost, is_no_text
 from storage.pixel_data import UndecodablePixelData, UnencodablePixelData
+from storage.system_errors import in_words
 
 logger = logging.getLogger(__name__)
 
@@ -191,7 +192,7 @@ def answer_unforeseen(error: BaseException) -> Response:
     if is_no_text(error):
         return problem(400, "", "Something in the request has a character that no text has, such as NUL.")
     if connection_lost(error):
-        logger.error("the database or the storage does not answer: %s", error)
+        logger.error("the database or the storage does not answer: %s", in_words(error))
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
         return problem(503, "", "The database or the storage does not answer now; try again later.", headers=headers)
     logger.error("unforeseen error", exc_info=error)

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from dicomweb.settings import Settings, SettingsError, flag
+from storage.system_errors import in_words
 
 BACKLOG = 2048
 HTTP = "http"
@@ -138,4 +139,4 @@ def _why(error: OSError, place: Place) -> str:
         )
     if error.errno == errno.EACCES:
         return f"Port {place.port} may be used by root only; choose one above 1023 with {chosen}."
-    return f"Cannot listen on {flag(place.host_setting)} {place.host} {chosen} {place.port}: {error.strerror}."
+    return f"Cannot listen on {flag(place.host_setting)} {place.host} {chosen} {place.port}: {in_words(error)}."

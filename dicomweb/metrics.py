@@ -29,6 +29,7 @@ from storage import commitments, jobs
 from storage.database import connection_lost
 from storage.errors import ArchiveError
 from storage.statistics import StatisticsReader
+from storage.system_errors import in_words
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +152,7 @@ def allocate_files() -> None:
             with path.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
         except OSError as error:
-            logger.error("no room for the metrics: %s", error.strerror)
+            logger.error("no room for the metrics: %s", in_words(error))
 
 
 def _resident_bytes(process: int | None) -> int | None:

@@ -182,6 +182,7 @@ def _resolved(element: dict[str, Any], url: str) -> dict[str, Any]:
     if "BulkDataURI" in element:
         return {**element, "BulkDataURI": f"{url}/bulkdata/{element['BulkDataURI']}"}
     if element.get("vr") == "SQ" and "Value" in element:
-        items = [{tag: _resolved(inner, url) for tag, inner in item.items()} for item in element["Value"] if item]
+        # an item without attributes is one, too (PS3.18 F.2.5); null is what odd senders write for it
+        items = [{tag: _resolved(inner, url) for tag, inner in (item or {}).items()} for item in element["Value"]]
         return {"vr": "SQ", "Value": items}
     return element

@@ -2,7 +2,9 @@
 
 Facts and clauses this module keeps:
 - Names are case-sensitive; tags may be written in either case (8.3.1, 8.3.4.1; A-005, A-008).
-- A `+` is a plus sign, as in offsets from UTC; a space is `%20` (A-013).
+- A space is `%20` and a plus sign `%2B`. A `+` is what the standard takes it for, a plus, and what forms, browsers and
+  Python's `requests` take it for, a space: in texts it matches both, in dates, times and numbers it is a plus, in
+  lists of names a space (A-013).
 - Values are split at commas before percent-decoding, so that `%2C` is part of a value; in `includefield`, UIDs and
   code strings, which hold no comma, it separates too, as browsers write it (8.3.4.1; A-007).
 - An attribute may be given once (8.3.4.1; C-017). What is not understood is ignored with a warning (8.3; C-018); what
@@ -14,9 +16,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote, unquote_to_bytes
 
-from storage.attributes import Level, parse_path, vr_of
+from storage.attributes import Level, Tag8, parse_path, tag_of, vr_of
 from storage.errors import InvalidQuery
 from storage.matching import Include, Key, Query
+from storage.search_text import SPACE_OR_PLUS
 from storage.stored_values import is_private_creator
 
 PARAMETERS: dict[str, str] = {
@@ -25,8 +28,9 @@ PARAMETERS: dict[str, str] = {
     "includefield": "attributes to return as well, by keyword, tag or path; `all` for everything the levels have",
     "fuzzymatching": "true: names are also found when every word of the key begins some part of them",
     "emptyvaluematching": 'true: the value "" finds attributes without a value',
-    "multiplevaluematching": "true: all values of a key must be there",
+    "multiplevaluematching": "true: of attributes that may have several values, all that a key has must be there",
     "ignorecase": "extension: true: texts other than codes match whatever their case",
+    "search": "extension: a text that begins a word of the patient's name, the patient ID or the accession number",
     "orderby": "extension: attributes to sort by, a leading hyphen for descending",
     "cursor": "extension: where the previous page ended, from its Link header",
     "includetotal": "extension: true answers with the number of all matches in X-Total-Count",
@@ -37,7 +41,14 @@ PARAMETERS: dict[str, str] = {
 
 _REPEATABLE = frozenset({"includefield", "accept", "charset", "orderby"})
 _SPLIT_AFTER_DECODING = frozenset({"UI", "CS"})
+_PLUS_IS = {
+    **dict.fromkeys(("DA", "TM", "DT", "DS", "FD", "FL", "IS", "SL", "SS", "SV", "UL", "US", "UV"), "+"),
+    **dict.fromkeys(("AT", "UI"), " "),
+}
+"""What a `+` is in keys of VRs that are not text."""
+_TIMEZONE = tag_of("TimezoneOffsetFromUTC")
 _MOST_PARAMETERS = 1000
+_LONGEST_TEXT = 256
 _UNSIGNED = re.compile(r"[0-9]{1,18}")
 _MORE_DIGITS = re.compile(r"[0-9]{19,}")
 
@@ -109,11 +120,12 @@ def parse_search(
         limit=min(default_results if limit is None else limit, max_results),
         offset=_unsigned(given, "offset") or 0,
         cursor=given.others.get("cursor", [None])[0],
-        order_by=tuple(name for text in given.others.get("orderby", ()) for name in text.split(",") if name),
+        order_by=tuple(_names(given, "orderby")),
         fuzzy=_flag(given, "fuzzymatching"),
         empty_value=_flag(given, "emptyvaluematching"),
         multiple_value=_flag(given, "multiplevaluematching"),
         ignore_case=_flag(given, "ignorecase"),
+        text=_text(given, "search"),
         count_total=_flag(given, "includetotal"),
     )
     includes, everything = _includes(given, creators)
@@ -127,7 +139,7 @@ def _read(query_string: bytes) -> _Given:
             values = given.others.setdefault(name, [])
             if values and name not in _REPEATABLE:
                 raise InvalidQuery(f"{name} is given more than once")
-            values.append(_decoded(name, raw))
+            values.append(_decoded(name, raw, SPACE_OR_PLUS if name == "search" else " "))
         elif path := parse_path(name):
             if path in given.attributes:
                 raise InvalidQuery(
@@ -149,10 +161,15 @@ def _pairs(query_string: bytes) -> Iterator[tuple[str, str]]:
         yield _decoded("The name of a parameter", name), value
 
 
-def _decoded(name: str, raw: str) -> str:
-    """Decode percent-encoded UTF-8 (A-006)."""
+def _plus(tag: Tag8) -> str:
+    """Return what a `+` is in a key."""
+    return "+" if tag == _TIMEZONE else _PLUS_IS.get(vr_of(tag) or "", SPACE_OR_PLUS)
+
+
+def _decoded(name: str, raw: str, plus: str = "+") -> str:
+    """Decode percent-encoded UTF-8 (A-006), in which a `+` is `plus`."""
     try:
-        text = unquote_to_bytes(raw.encode("latin-1")).decode("utf-8")
+        text = unquote_to_bytes(raw.replace("+", quote(plus)).encode("latin-1")).decode("utf-8")
     except UnicodeDecodeError:
         raise InvalidQuery(f"{_shown(name)} is not percent-encoded UTF-8") from None
     if "\0" in text:
@@ -163,7 +180,9 @@ def _decoded(name: str, raw: str) -> str:
 def _key(path: tuple[str, ...], name: str, raw: str, creators: dict[tuple[str, ...], str]) -> Key:
     """Make a matching key; a private one needs its creator beside it (C-016)."""
     separated = vr_of(path[-1]) in _SPLIT_AFTER_DECODING
-    values = _decoded(name, raw).split(",") if separated else [_decoded(name, part) for part in raw.split(",")]
+    pieces = [raw] if separated else raw.split(",")
+    decoded = [_decoded(name, piece, _plus(path[-1])) for piece in pieces]
+    values = decoded[0].split(",") if separated else decoded
     creator = _creator(path, creators)
     if creator is None and _is_private(path[-1]) and not is_private_creator(path[-1]):
         block = path[-1][:4] + "00" + path[-1][4:6]
@@ -180,12 +199,18 @@ def _creator(path: tuple[str, ...], creators: dict[tuple[str, ...], str]) -> str
     if not _is_private(tag) or is_private_creator(tag):
         return None
     raw = creators.get((*path[:-1], f"{tag[:4]}00{tag[4:6]}"))
-    return _decoded(tag, raw) if raw is not None else None
+    return _decoded(tag, raw, SPACE_OR_PLUS) if raw is not None else None
+
+
+def _names(given: _Given, parameter: str) -> list[str]:
+    """Return what a parameter lists, without the spaces around it."""
+    listed = [name.strip(" ") for text in given.others.get(parameter, ()) for name in text.split(",")]
+    return [name for name in listed if name]
 
 
 def _includes(given: _Given, creators: dict[tuple[str, ...], str]) -> tuple[tuple[Include, ...], bool]:
     """Read `includefield`: what is unknown is left out (C-096), `all` goes with others (C-091)."""
-    names = [name for text in given.others.get("includefield", ()) for name in text.split(",") if name]
+    names = _names(given, "includefield")
     paths = dict.fromkeys(path for name in names if (path := parse_path(name)))
     found = [Include(path, _creator(path, creators)) for path in paths]
     return (
@@ -210,6 +235,13 @@ def _flag(given: _Given, name: str) -> bool:
     if text not in ("true", "false"):
         raise InvalidQuery(f"{name} must be true or false")
     return text == "true"
+
+
+def _text(given: _Given, name: str) -> str:
+    text = given.others.get(name, [""])[0]
+    if len(text) > _LONGEST_TEXT:
+        raise InvalidQuery(f"{name}: at most {_LONGEST_TEXT} characters are looked for")
+    return text
 
 
 def _shown(name: str) -> str:

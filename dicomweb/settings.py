@@ -22,6 +22,7 @@ from pydantic_settings import (
 
 from storage.elements import Limits
 from storage.policy import Policy
+from storage.system_errors import in_words
 
 PREFIX = "DICOMWEB_"
 GIB = 1 << 30
@@ -369,7 +370,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError(f"The settings file {path} cannot be read: {error.strerror}.") from None
+        raise SettingsError(f"The settings file {path} cannot be read: {in_words(error)}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"The settings file {path} is not valid TOML: {error}.") from None
     return {name.replace("-", "_"): value for name, value in values.items()}

@@ -20,6 +20,10 @@ SELECT state, count(*) AS number FROM jobs GROUP BY state;
 -- name: commitments_by_state
 SELECT state, count(*) AS number FROM commitments GROUP BY state;
 
+-- name: studies_by_modality
+SELECT modality, count(*) AS studies FROM studies, unnest(modalities) AS modality
+GROUP BY modality ORDER BY studies DESC, modality;
+
 -- name: newest_change
 SELECT coalesce(max(sequence), 0) FROM changes;
 

@@ -14,7 +14,7 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import Any, Literal
 
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
 
 from storage.date_time import stored_date, stored_time
 from storage.errors import InvalidQuery
@@ -97,6 +97,15 @@ def vr_of(tag: Tag8) -> str | None:
     except KeyError:
         return None
     return None if vr == "NONE" else vr.split(" or ")[0]
+
+
+@lru_cache(maxsize=4096)
+def has_several_values(tag: Tag8) -> bool:
+    """Whether PS3.6 defines a tag's value multiplicity greater than 1; False when the dictionary has no such tag."""
+    try:
+        return dictionary_VM(int(tag, 16)) != "1"
+    except KeyError:
+        return False
 
 
 _PATIENT = (

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from storage.errors import NotFound, OutOfSpace, Unavailable
+from storage.system_errors import in_words
 
 logger = logging.getLogger(__name__)
 
@@ -387,7 +388,7 @@ def _remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        logger.error("a file cannot be removed, the next start tries again: %s", error.strerror)
+        logger.error("a file cannot be removed, the next start tries again: %s", in_words(error))
 
 
 @contextmanager
@@ -397,5 +398,5 @@ def _disk_refusing() -> Iterator[None]:
     except OSError as error:
         if error.errno in (ENOSPC, EDQUOT, EFBIG):
             raise OutOfSpace("The archive's disk is full; free some room and send again.") from None
-        logger.error("the archive's disk cannot be written: %s", error.strerror)
+        logger.error("the archive's disk cannot be written: %s", in_words(error))
         raise Unavailable("The archive's disk cannot be written; send again later.") from None

@@ -32,6 +32,7 @@ from storage.commitments import (
     Reference,
 )
 from storage.database import sql
+from storage.system_errors import in_words
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ def _compare(blobs: LocalBlobs, row: Any) -> int:
         _forget_memory_copy(blobs.path(row["blob"]))
         size, sha256 = blobs.digest(row["blob"])
     except OSError as error:
-        logger.error("instance %s cannot be read back: %s", row["sop_instance_uid"], error.strerror)
+        logger.error("instance %s cannot be read back: %s", row["sop_instance_uid"], in_words(error))
         return RESOURCE_LIMITATION if error.errno in (EMFILE, ENFILE, ENOMEM) else PROCESSING_FAILURE
     if (size, sha256) == (row["size"], row["sha256"]):
         return SOUND

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from storage.errors import InUse, Unavailable
+from storage.system_errors import in_words
 
 LOCK = "lock"
 RUN = "run"
@@ -46,7 +47,7 @@ class DataFolder:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock: int | None = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise Unavailable(f"the data folder {self.path} cannot be used: {error.strerror}") from error
+            raise Unavailable(f"the data folder {self.path} cannot be used: {in_words(error)}") from error
         try:
             self._take()
         except BaseException:
@@ -72,7 +73,7 @@ class DataFolder:
                 break
             except OSError as error:
                 if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                    raise Unavailable(f"the data folder {self.path} cannot be locked: {error.strerror}") from error
+                    raise Unavailable(f"the data folder {self.path} cannot be locked: {in_words(error)}") from error
                 holder = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
                 if time.monotonic() - begun < (_DYING if _is_dead(holder) else _ASKING):
                     time.sleep(0.02)

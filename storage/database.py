@@ -27,6 +27,7 @@ import orjson
 from asyncpg.pool import PoolAcquireContext, PoolConnectionProxy
 
 from storage.errors import OutOfSpace, QueryTooBroad, Unavailable, WrongDatabaseUrl
+from storage.system_errors import in_words
 
 Result = TypeVar("Result")
 
@@ -236,7 +237,7 @@ def connecting() -> Iterator[None]:
     try:
         yield
     except NOT_ANSWERING as error:
-        raise Unavailable(f"the database does not answer: {str(error) or 'it was silent for too long'}") from error
+        raise Unavailable(f"the database does not answer: {in_words(error)}") from error
     except WRONG_URL:
         raise WrongDatabaseUrl(
             "the URL of the database (--database-url) cannot be used: it must be like "

@@ -35,6 +35,7 @@ from urllib.parse import quote
 from storage.errors import ArchiveError, OutOfSpace, SchemaMismatch
 from storage.postgres_binaries import DISK_FULL, ENVIRONMENT, CannotStart, Programs, account_for, wheel_binaries
 from storage.postgres_processes import ON_LINUX, PATIENCE, SOCKET, postmaster_lines, stop_orphans
+from storage.system_errors import in_words
 
 __all__ = ["CannotStart", "EmbeddedPostgres"]
 
@@ -260,7 +261,7 @@ def _initialise(folder: Path, programs: Programs) -> None:
         programs.run("postgres", "--single", "-D", here, *sparing, "template1", within=new, text=create)
         new.rename(folder)
     except OSError as error:
-        raise CannotStart(f"the database folder {folder} cannot be made: {error.strerror}") from error
+        raise CannotStart(f"the database folder {folder} cannot be made: {in_words(error)}") from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
     descriptor = os.open(folder.parent, os.O_RDONLY)
@@ -323,7 +324,7 @@ def _configure(folder: Path, programs: Programs) -> None:
         new.replace(path)
     except OSError as error:
         kind = OutOfSpace if error.errno == errno.ENOSPC else CannotStart
-        raise kind(f"the database's settings cannot be written to {path}: {error.strerror}") from error
+        raise kind(f"the database's settings cannot be written to {path}: {in_words(error)}") from error
 
 
 def _compression(programs: Programs) -> dict[str, str]:

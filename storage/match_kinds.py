@@ -12,7 +12,17 @@ from typing import TypeAlias
 
 from storage.date_time import Range, date_range, date_time_range, time_range
 from storage.errors import InvalidQuery
-from storage.person_name import fold, fuzzy_words_sql, tokens
+from storage.person_name import (
+    apart,
+    apart_sql,
+    fold,
+    fuzzy_words_sql,
+    is_half_width,
+    is_unspaced,
+    together,
+    tokens,
+    unspaced_sql,
+)
 from storage.search_text import clip, is_wild, like_pattern, normal, pattern_grams
 from storage.stored_values import Bindings, Value, zone_sql
 
@@ -37,7 +47,7 @@ class Kinds:
     fuzzy : bool
         Names match by the beginnings of their parts.
     multiple : bool
-        Every value of a key must be there; wildcards are not allowed then.
+        Every value of the key must be there; no character is a wildcard then.
     zone : timedelta or None
         Offset from UTC the requester's times are in.
     ignore_case : bool
@@ -69,27 +79,30 @@ class Kinds:
         words = tokens(value) if self.fuzzy else []
         if not words:
             return literal
-        fuzzy = _fuzzy_name(words)  # viewers send wildcards with the flag: it must never find less than they do
+        fuzzy = _fuzzy_name(
+            words, half_width=is_half_width(value)
+        )  # viewers send wildcards with the flag: it must never find less than they do
         return lambda stored, bindings: _joined([literal(stored, bindings), fuzzy(stored, bindings)], " OR ")
 
     def _literal_name(self, value: str) -> Match:
-        groups = [fold(group) for group in value.split("=")[:3]]
+        half_width = is_half_width(value)
+        groups = [apart(fold(group)) if half_width else fold(group) for group in value.split("=")[:3]]
+        operator = " AND "
         if len(groups) == 1:
-            return lambda stored, bindings: self._groups(stored, [groups[0]] * 3, " OR ", bindings)
-        return lambda stored, bindings: self._groups(stored, groups, " AND ", bindings)
+            groups, operator = groups * 3, " OR "
+        return lambda stored, bindings: self._groups(stored, groups, operator, bindings, half_width=half_width)
 
-    def _groups(self, stored: Value, groups: list[str], operator: str, bindings: Bindings) -> str:
+    def _groups(self, stored: Value, groups: list[str], operator: str, bindings: Bindings, *, half_width: bool) -> str:
         """Compare each folded key with the stored group at its place; keys that match all say nothing."""
         found = [
             _group(column, group, bindings, literal=self.multiple)
-            for column, group in zip(stored.names, groups, strict=False)
+            for column, group in zip(_names(stored, half_width=half_width), groups, strict=False)
             if group.strip("*")
         ]
         if not found:
             return "TRUE"
-        return _narrowed(
-            stored, [group for group in dict.fromkeys(groups) if group], _joined(found, operator), bindings
-        )
+        patterns = [together(group) if half_width else group for group in dict.fromkeys(groups) if group]
+        return _narrowed(stored, patterns, _joined(found, operator), bindings)
 
     def uid(self, vr: str, label: str, value: str) -> Match:
         """Match one UID."""
@@ -202,16 +215,47 @@ def _group(column: str, wanted: str, bindings: Bindings, *, literal: bool) -> st
     return exact
 
 
+def any_of(matches: Sequence[Match]) -> Match:
+    """Return the match that one of several is enough for."""
+    if len(matches) == 1:
+        return matches[0]
+    return lambda stored, bindings: _joined([match(stored, bindings) for match in matches], " OR ")
+
+
 def _joined(found: list[str], operator: str) -> str:
     return f"({operator.join(found)})"
 
 
-def _fuzzy_name(wanted: list[str]) -> Match:
-    """Every word is the beginning of some part of the name, in any group (C-056)."""
+def _names(stored: Value, *, half_width: bool) -> list[str]:
+    return [apart_sql(column) for column in stored.names] if half_width else stored.names
+
+
+def _fuzzy_name(wanted: list[str], *, half_width: bool) -> Match:
+    """Every word is the beginning of some part of the name, in any group (C-056).
+
+    Words of scripts without spaces, alone and together, may go on over the end of a part.
+    """
+    unspaced = [word for word in wanted if is_unspaced(word)]
+    ways = [wanted]
+    if len(unspaced) > 1:
+        ways.append([*(word for word in wanted if word not in unspaced), "".join(unspaced)])
 
     def match(stored: Value, bindings: Bindings) -> str:
-        text = fuzzy_words_sql(f"concat_ws(' ', '', {', '.join(stored.names)})")
-        found = [f"{text} LIKE {bindings.add(f'% {like_pattern(word)}%', 'text')}" for word in wanted]
-        return _narrowed(stored, [f"{word}*" for word in wanted], _joined(found, " AND "), bindings)
+        names = _names(stored, half_width=half_width)
+        parts = [*names, *map(unspaced_sql, names)] if unspaced else names
+        text = fuzzy_words_sql(f"concat_ws(' ', '', {', '.join(parts)})")
+        return _joined([_begins(stored, text, words, half_width, bindings) for words in ways], " OR ")
 
     return match
+
+
+def _begins(stored: Value, text: str, words: list[str], half_width: bool, bindings: Bindings) -> str:
+    """Say that every word stands at the beginning of one in a text of words."""
+    words = [apart(word) if half_width else word for word in words]
+    found = [f"{text} LIKE {bindings.add(f'% {like_pattern(word)}%', 'text')}" for word in words]
+    patterns = [together(f"{word}*") if half_width else f"{word}*" for word in words]
+    # where the parts of a name meet nobody knows: only the characters are sure
+    patterns = [
+        "*".join(pattern) if is_unspaced(word) else pattern for word, pattern in zip(words, patterns, strict=True)
+    ]
+    return _narrowed(stored, patterns, _joined(found, " AND "), bindings)

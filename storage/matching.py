@@ -1,11 +1,12 @@
-r"""What a search asks for, and the SQL conditions that say the same (PS3.4 C.2.2.2); pure.
+r"""The SQL conditions that say what a search asks for (PS3.4 C.2.2.2); pure.
 
 Facts and clauses this module keeps:
 - Single values match exactly, with case unless told otherwise, but names (PN) without case and accents in any component
   group (C.2.2.2.1).
 - Wildcards exist for AE CS LO LT PN SH ST UC UR UT only (C.2.2.2.4); `*` alone and the empty value match all.
-- Several values of a key: any of them, the list of UIDs being the standard case (C.2.2.2.2); all of them with
-  `multiplevaluematching` (C.2.2.2.8). A stored value of several matches when one of its values does (C.2.2.3).
+- Several values of a key: any of them, the list of UIDs being the standard case (C.2.2.2.2). With
+  `multiplevaluematching` all of them, without wildcards, if the attribute has several by definition (C.2.2.2.8): other
+  keys are matched as ever. A stored value of several matches when one of its values does (C.2.2.3).
 - Date and time ranges given together are one range, unless the requester did not negotiate that (C.2.2.2.5.4).
 - Keys inside a sequence must hold in the same item (C.2.2.2.6).
 - Values are bound, never written into the statement.
@@ -14,14 +15,26 @@ The statement calls the tables `st` (studies), `se` (series) and `i` (instances)
 """
 
 import datetime
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from storage.attributes import BY_LEVEL, RETRIEVE_URL, Attribute, Level, Tag8, attribute_of, level_of, tag_of, vr_of
+from storage.attributes import (
+    BY_LEVEL,
+    RETRIEVE_URL,
+    Attribute,
+    Level,
+    Tag8,
+    attribute_of,
+    has_several_values,
+    level_of,
+    tag_of,
+    vr_of,
+)
 from storage.date_time import DAY_END, DAY_START, Range, date_range, time_range, utc_offset
 from storage.errors import InvalidQuery
 from storage.match_kinds import MULTIPLE, Kinds, Match, kind_of, split_values
-from storage.search_text import is_wild, normal
+from storage.query import Include, Key, Query
+from storage.search_text import SPACE_OR_PLUS, is_wild, normal
 from storage.stored_values import (
     Bindings,
     ColumnValue,
@@ -33,6 +46,7 @@ from storage.stored_values import (
     is_empty,
     is_private_creator,
 )
+from storage.text_search import text_condition
 
 __all__ = ["Conditions", "Include", "Key", "Level", "Query", "conditions", "is_permitted", "returned_levels"]
 
@@ -53,107 +67,6 @@ _ARRAYS = frozenset({"modalities", "sop_classes"})
 _EMPTY_TOKEN = '""'
 _LONGEST_VALUE = 4096
 _MOST_VALUES = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """A matching key.
-
-    Attributes
-    ----------
-    path : tuple of str
-        Tags from the outermost sequence inwards.
-    values : tuple of str
-        The decoded values; none at all is universal matching.
-    name : str
-        What the requester called it, for messages; the path when empty.
-    creator : str or None
-        Of a private key: the private creator.
-    """
-
-    path: tuple[Tag8, ...]
-    values: tuple[str, ...] = ()
-    name: str = ""
-    creator: str | None = None
-
-    @property
-    def label(self) -> str:
-        """What messages call it."""
-        return self.name or ".".join(self.path)
-
-    @property
-    def is_universal(self) -> bool:
-        """Whether it matches everything."""
-        return all(not value.strip("* ") for value in self.values)
-
-    def matches(self, kinds: Kinds, vr: str) -> list[Match]:
-        """Return a match for each value, and one for all of a list of UIDs; raises InvalidQuery."""
-        kind = kind_of(vr)
-        assert kind is not None, "keys of other VRs were left out"
-        values = [part for value in self.values for part in split_values(vr, value) if part.strip(" ")]
-        if vr == "UI" and len(values) > 1:
-            return [kinds.uid_list(self.label, values)]
-        return [kind(kinds, vr, self.label, value) for value in values]
-
-
-@dataclass(frozen=True, slots=True)
-class Include:
-    """An attribute to return as well; `creator` is the private creator of a private one."""
-
-    path: tuple[Tag8, ...]
-    creator: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A search, as QIDO-RS and C-FIND both express it.
-
-    Attributes
-    ----------
-    level : Level
-        What the rows are.
-    keys : tuple of Key
-        What must hold; keys of a level that is not searched are left out with a warning (C-019).
-    study_instance_uid, series_instance_uid : str or None
-        The entity to search in; None searches all, makes keys of that level matter and its attributes come along.
-    include, include_all
-        Attributes to return as well; all that the levels have.
-    defaults : bool
-        Whether to return what PS3.18 Tables 10.6.3-3 to 10.6.3-5 list (C-FIND returns what was asked for only).
-    limit, offset : int
-        Rows at most; rows to skip.
-    cursor : str or None
-        Where an earlier page ended (`Page.next_cursor`).
-    order_by : tuple of str
-        Keywords, a leading hyphen for descending; the default order follows.
-    fuzzy, empty_value, multiple_value : bool
-        `fuzzymatching`, `emptyvaluematching`, `multiplevaluematching` (PS3.18 8.3.4.2, 8.3.4.5, 8.3.4.6).
-    ignore_case : bool
-        Whether texts other than codes match whatever their case, beyond the Standard.
-    combined_datetime : bool
-        Whether date and time ranges are one range (always in QIDO-RS, negotiated in C-FIND).
-    count_total, count_remaining : bool
-        Whether to count all matches; those after the page.
-    """
-
-    level: Level
-    keys: tuple[Key, ...] = ()
-    study_instance_uid: str | None = None
-    series_instance_uid: str | None = None
-    include: tuple[Include, ...] = ()
-    include_all: bool = False
-    defaults: bool = True
-    limit: int = 5000
-    offset: int = 0
-    cursor: str | None = None
-    order_by: tuple[str, ...] = ()
-    fuzzy: bool = False
-    empty_value: bool = False
-    multiple_value: bool = False
-    ignore_case: bool = False
-    combined_datetime: bool = True
-    count_total: bool = False
-    count_remaining: bool = True
 
 
 @dataclass(slots=True)
@@ -227,6 +140,8 @@ def conditions(query: Query) -> Conditions:
     ):
         if uid is not None:
             result.sql.append(f"{alias}.{column} = {result.bindings.add(uid, 'text')}")
+    if query.text.strip("* " + SPACE_OR_PLUS):
+        result.sql.append(text_condition(query.text, result.bindings))
     kinds = _kinds(query)
     for key in query.keys:
         if _is_usable(query, key, result.warnings):
@@ -242,7 +157,7 @@ def conditions(query: Query) -> Conditions:
 def _kinds(query: Query) -> Kinds:
     zones = [key for key in query.keys if key.path == (_TIMEZONE,) and not key.is_universal]
     zone = utc_offset(zones[0].label, zones[0].values[0]) if zones else None
-    return Kinds(query.fuzzy, query.multiple_value, zone, query.ignore_case)
+    return Kinds(query.fuzzy, zone=zone, ignore_case=query.ignore_case)
 
 
 def _is_usable(query: Query, key: Key, warnings: list[str]) -> bool:
@@ -317,26 +232,30 @@ def _column_condition(
     query: Query, attribute: Attribute, key: Key, column: str, kinds: Kinds, bindings: Bindings
 ) -> str:
     if attribute.column in _ARRAYS:
-        return _array_condition(query, attribute.vr, key, column, kinds, bindings)
+        return _array_condition(query, attribute, key, column, kinds, bindings)
     if _asks_for_empty(query, key):
         return f"{column} IS NULL"
     is_study_date = attribute.column == "study_date"  # which sort_key begins with, in the order of the results
     value = ColumnValue("st.sort_key" if is_study_date else column, attribute.gram, begins_with_date=is_study_date)
-    found = [match(value, bindings) for match in key.matches(kinds, attribute.vr)]
-    return _joined(found, every=_is_every(query, attribute.vr, key))
+    return _joined([match(value, bindings) for match in key.matches(kinds, attribute.vr)], every=False)
 
 
-def _array_condition(query: Query, vr: str, key: Key, column: str, kinds: Kinds, bindings: Bindings) -> str:
+def _array_condition(
+    query: Query, attribute: Attribute, key: Key, column: str, kinds: Kinds, bindings: Bindings
+) -> str:
     """Say that a computed attribute of several values has the key's; without wildcards an index serves it."""
     if _asks_for_empty(query, key):
         return f"{column} = '{{}}'"
-    every = _is_every(query, vr, key)
-    matches = key.matches(kinds, vr)  # checks the values
-    texts = [normal(vr, part) for value in key.values for part in split_values(vr, value) if part.strip(" ")]
-    if every or not any(is_wild(text) for text in texts):
-        return f"{column} {'@>' if every else '&&'} {bindings.add(texts, 'text[]')}"
+    vr = attribute.vr
+    every = _is_every(query, attribute.tag, vr, key)
+    matches = key.matches(replace(kinds, multiple=every), vr)  # checks the values
+    texts = [[normal(vr, text) for text in meant] for meant in key.alternatives(vr)]
+    if every and all(len(meant) == 1 for meant in texts):
+        return f"{column} @> {bindings.add([meant[0] for meant in texts], 'text[]')}"
+    if not every and not any(is_wild(text) for meant in texts for text in meant):
+        return f"{column} && {bindings.add([text for meant in texts for text in meant], 'text[]')}"
     entry = ColumnValue("entry")
-    return _joined([in_array(column, match(entry, bindings)) for match in matches], every=False)
+    return _joined([in_array(column, match(entry, bindings)) for match in matches], every=every)
 
 
 def _document_condition(
@@ -356,19 +275,21 @@ def _document_condition(
     if is_private_creator(tag):
         return _joined([has_creator(holder, tag, value, bindings) for value in node.values], every=False)
     vr = (vr_of(tag) or "LO") if node.creator is None else "LO"
+    every = _is_every(query, tag, vr, node)
 
     def has_value(match: Match) -> str:
         return in_document(holder, tag, lambda value: match(JsonValue(value), bindings), bindings, creator=node.creator)
 
-    return _joined([has_value(match) for match in node.matches(kinds, vr)], every=_is_every(query, vr, node))
+    return _joined([has_value(match) for match in node.matches(replace(kinds, multiple=every), vr)], every=every)
 
 
 def _joined(found: list[str], *, every: bool) -> str:
     return f"({(' AND ' if every else ' OR ').join(found)})" if found else "TRUE"
 
 
-def _is_every(query: Query, vr: str, key: Key) -> bool:
-    return query.multiple_value and vr in MULTIPLE and len(key.values) > 0
+def _is_every(query: Query, tag: Tag8, vr: str, key: Key) -> bool:
+    """Whether all values of the key must be there (PS3.4 C.2.2.2.8)."""
+    return query.multiple_value and vr in MULTIPLE and has_several_values(tag) and len(key.alternatives(vr)) > 1
 
 
 def _asks_for_empty(query: Query, key: Key) -> bool:

@@ -20,6 +20,18 @@ _LETTERS = {"ø": "o", "ł": "l", "đ": "d", "ħ": "h", "ı": "i", "ŧ": "t", "�
 _LETTER_MAP = str.maketrans(_LETTERS)
 _MARKS = "\u0300-\u036f"  # of other scripts, marks such as the Japanese voicing tell letters apart: they stay
 _MARK = re.compile(f"[{_MARKS}]+")
+_VOICING = "\u3099\u309a"
+_VOICED = "".join(
+    kana
+    for kana in map(chr, range(0x3041, 0x3100))
+    if any(len(unicodedata.normalize("NFC", kana + mark)) == 1 for mark in _VOICING)
+)
+_CUT_APART = re.compile(f"[{_VOICED}](?=[*?])|(?<=[*?])[{_VOICING}]+")
+_HALF_WIDTH = re.compile("[\uff66-\uff9f]")
+# Han, kana and Hangul, which are written without spaces between the parts of a name.
+_UNSPACED = re.compile(
+    "[\u3005-\u3007\u3041-\u30ff\u31f0-\u31ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]+"
+)
 _AROUND_CARET = re.compile(r" *\^ *")
 _SPACES = re.compile(r"\s+")
 
@@ -59,6 +71,36 @@ def component_groups(value: Any) -> list[str]:
 def tokens(text: str) -> list[str]:
     """Return the words of a key for fuzzy matching, without punctuation and wildcards."""
     return fuzzy_words(fold(re.sub(r"[*?=]", " ", text))).split()
+
+
+def is_half_width(text: str) -> bool:
+    """Whether a key has half-width katakana, of which a voicing mark is a character of its own (ISO-IR 13)."""
+    return _HALF_WIDTH.search(text) is not None
+
+
+def apart(folded: str) -> str:
+    """Return a folded text with its voicing marks as characters of their own; `apart_sql` does the same."""
+    return unicodedata.normalize("NFD", folded)
+
+
+def apart_sql(expression: str) -> str:
+    """Return the SQL expression of `apart`."""
+    return f"normalize({expression}, NFD)"
+
+
+def together(pattern: str) -> str:
+    """Return, of a key that is `apart`, what is sure about folded texts: a wildcard may stand for a voicing mark."""
+    return unicodedata.normalize("NFC", _CUT_APART.sub("?", pattern))
+
+
+def is_unspaced(word: str) -> bool:
+    """Whether a word is of a script without spaces between the parts of a name."""
+    return _UNSPACED.fullmatch(word) is not None
+
+
+def unspaced_sql(expression: str) -> str:
+    """Return the SQL expression of a folded group without what is between its parts."""
+    return f"translate({expression}, {_literal(' ' + SEPARATORS + DROPPED)}, '')"
 
 
 def fuzzy_words(folded: str) -> str:

@@ -20,6 +20,7 @@ from storage.index import Arrival
 from storage.part10 import FileSource
 from storage.policy import Policy
 from storage.record import Record, read_record
+from storage.system_errors import in_words
 
 _BATCH = 64
 
@@ -80,7 +81,7 @@ def _read(root: str, name: str, policy: Policy) -> "Arrival | ArchiveError":
     except ArchiveError as error:
         return error
     except OSError as error:
-        return ArchiveError(f"The file cannot be read: {error.strerror}.")
+        return ArchiveError(f"The file cannot be read: {in_words(error)}.")
 
 
 async def _index(archive: Archive, names: list[str], read: "list[Arrival | ArchiveError]") -> list[Reindexed]:

@@ -23,6 +23,7 @@ from storage.attributes import (
 )
 from storage.json_values import values_of
 from storage.matching import Key, Query, returned_levels
+from storage.search_text import readings
 from storage.stored_values import is_private_creator
 
 Record: TypeAlias = Mapping[str, Any]
@@ -270,12 +271,14 @@ def _item(item: Dataset, wanted: "dict[Tag8, Wanted]") -> Dataset:
 
 def _private(dataset: Dataset, tag: Tag8, creator: str) -> Dataset | None:
     """Return a private element wherever its creator's block is; it is given out under the tag asked for (C-097)."""
+    creators = [text.strip(" ") for text in readings(creator)]
     for block, element in dataset.items():
         if block[:4] != tag[:4] or not is_private_creator(block):
             continue
-        if creator.strip(" ") in (value.strip(" ") for value in values_of(element) if isinstance(value, str)):
+        stored = [value.strip(" ") for value in values_of(element) if isinstance(value, str)]
+        if found_creators := [value for value in stored if value in creators]:
             if is_private_creator(tag):
-                return {"vr": "LO", "Value": [creator.strip(" ")]}
+                return {"vr": "LO", "Value": found_creators[:1]}
             found = dataset.get(tag[:4] + block[6:] + tag[6:])
             return found if isinstance(found, dict) else None
     return None

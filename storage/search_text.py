@@ -7,9 +7,11 @@ Facts this module keeps:
   they are made character by character, so that any piece of a text has grams the whole text has too.
 """
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterable
+from typing import Final
 
 LONGEST = 256
 """Characters of a text that columns keep."""
@@ -20,6 +22,11 @@ _SHORT_GRAMS = frozenset("NI")
 """Fields people search in while they type, where one and two letters must be quick as well."""
 
 _MOST_GRAMS = 6
+
+SPACE_OR_PLUS: Final = "\ufdd0"
+"""In a key: what may be a space or a plus sign. It is none of Unicode's characters, so no text holds it."""
+
+_MOST_APART = 4
 
 SEPARATORS = "^-,;/_&()="
 DROPPED = "'’`´\".:"
@@ -40,6 +47,17 @@ def normal(vr: str, text: str) -> str:
 def clip(text: str) -> str:
     """Return the part of a normalised text that columns keep."""
     return text[:LONGEST]
+
+
+def readings(text: str) -> list[str]:
+    """Return what a key may mean: every `SPACE_OR_PLUS` a space or a plus; where there are many, all of them the same.
+
+    As texts of their own, each is matched as any other key is, and through the same indexes.
+    """
+    first, *others = text.split(SPACE_OR_PLUS)
+    places = len(others)
+    signs = itertools.product(" +", repeat=places) if places <= _MOST_APART else [(sign,) * places for sign in " +"]
+    return [first + "".join(map("".join, zip(chosen, others, strict=True))) for chosen in signs]
 
 
 def is_wild(text: str) -> bool:

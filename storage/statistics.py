@@ -49,6 +49,8 @@ class Statistics:
         Of tables and indexes on disk.
     jobs, commitments : dict
         State to how many are in it; states nothing is in are left out.
+    modalities : dict
+        Modality to how many studies have it, the most frequent first.
     """
 
     studies: int
@@ -61,6 +63,7 @@ class Statistics:
     database_bytes: int
     jobs: dict[str, int]
     commitments: dict[str, int]
+    modalities: dict[str, int]
 
 
 class StatisticsReader:
@@ -103,6 +106,9 @@ class StatisticsReader:
                 database_bytes=facts["bytes"],
                 jobs=await _by_state(connection, "jobs_by_state"),
                 commitments=await _by_state(connection, "commitments_by_state"),
+                modalities={
+                    row["modality"]: row["studies"] for row in await connection.fetch(sql("studies_by_modality"))
+                },
             )
 
 

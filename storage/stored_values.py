@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from storage.errors import InvalidQuery
 from storage.person_name import GROUPS, folded_sql
+from storage.search_text import readings
 
 _DAY = "((0[13578]|1[02])(0[1-9]|[12][0-9]|3[01])|(0[469]|11)(0[1-9]|[12][0-9]|30)|02(0[1-9]|[12][0-9]))"  # MMDD
 _MOST = 32_760
@@ -236,10 +237,11 @@ def has_creator(holder: str, tag: str, creator: str, bindings: Bindings) -> str:
 def _blocks(holder: str, tag: str, creator: str, alias: str, bindings: Bindings) -> str:
     """Return a subquery of the blocks a creator reserved: `holder`, the object, and `number`, two digits."""
     group = bindings.add(tag[:4] + "00", "text")
+    creators = [text.strip(" ") for text in readings(creator)]
     return (
         "(SELECT whole.holder, right(element.key, 2) AS number "  # noqa: S608  names of ours, values bound
         f"FROM (SELECT {holder} AS holder OFFSET 0) AS whole, "
         "jsonb_each(CASE jsonb_typeof(whole.holder) WHEN 'object' THEN whole.holder ELSE '{}' END) AS element "
         f"WHERE left(element.key, 6) = {group} AND right(element.key, 2) >= '10' "
-        f"AND btrim(element.value #>> '{{Value,0}}', ' ') = {bindings.add(creator.strip(' '), 'text')}) AS {alias}"
+        f"AND btrim(element.value #>> '{{Value,0}}', ' ') = ANY({bindings.add(creators, 'text[]')})) AS {alias}"
     )

@@ -13,6 +13,7 @@ from storage.part10 import FileSource
 from storage.record import Record, read_record
 from storage.removal import lock_studies_of, remove_rows
 from storage.stocktaking import unindexed
+from storage.system_errors import in_words
 
 Kind = Literal["missing", "damaged", "unreadable", "unindexed", "miscounted"]
 _ROWS = 500
@@ -65,7 +66,7 @@ def _examine(archive: Archive, row: Any) -> Finding | None:
     except FileNotFoundError:
         return Finding("missing", row["blob"], f"the file of instance {uids} is gone", row["id"])
     except OSError as error:
-        detail = f"the file of instance {uids} cannot be read: {error.strerror}"
+        detail = f"the file of instance {uids} cannot be read: {in_words(error)}"
         return Finding("unreadable", row["blob"], detail, row["id"])
     if size != row["size"]:
         return Finding("damaged", row["blob"], f"instance {uids} has {size} bytes instead of {row['size']}", row["id"])

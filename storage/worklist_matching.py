@@ -267,7 +267,7 @@ def _condition(
 
 def _array_condition(array: str, vr: str, key: Key, kinds: Kinds, bindings: Bindings) -> str:
     """Say that one of several stored values matches; without wildcards an index serves it."""
-    texts = [normal(vr, value) for value in key.values]
+    texts = [normal(vr, text) for meant in key.alternatives(vr) for text in meant]
     if not any(is_wild(text) for text in texts):
         return f"{array} && {bindings.add(texts, 'text[]')}"
     entry = ColumnValue("entry")

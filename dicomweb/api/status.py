@@ -59,6 +59,12 @@ async def show_status(request: Request) -> Response:
     return answer(facts)
 
 
+async def list_modalities(request: Request) -> Response:
+    """Answer with how many studies have each modality, the most frequent first."""
+    statistics: Statistics = await request.app.state.statistics.read()
+    return answer(statistics.modalities)
+
+
 def has_viewer(request: Request) -> bool:
     """Whether a viewer is installed, and so served at `/viewer`."""
     folder = getattr(request.app.state, "viewer", None)
@@ -103,12 +109,17 @@ async def _gateway(request: Request) -> dict[str, Any]:
     return facts
 
 
-ROUTES: list[Route] = [Route("/status", show_status, methods=["GET"])]
+ROUTES: list[Route] = [
+    Route("/status", show_status, methods=["GET"]),
+    Route("/modalities", list_modalities, methods=["GET"]),
+]
 """Relative to `/api`."""
 
 _COUNT = {"type": "integer"}
 _BYTES = {"type": ["integer", "null"]}
 _BY_STATE = {"type": "object", "additionalProperties": _COUNT, "description": "State to how many are in it."}
+
+_BY_MODALITY = {"type": "object", "additionalProperties": _COUNT}
 
 
 def _part(**properties: Any) -> dict[str, Any]:
@@ -150,6 +161,12 @@ PATHS: dict[str, Any] = {
         "get": operation(
             "How much there is, and whether database, storage and gateway answer",
             {200: ("The state of things; a part that does not answer says so.", reference("Status"))},
+        ),
+    },
+    "/modalities": {
+        "get": operation(
+            "What modalities there are",
+            {200: ("Modality to how many studies have it, the most frequent first.", _BY_MODALITY)},
         ),
     },
 }

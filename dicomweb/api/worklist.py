@@ -41,6 +41,8 @@ async def search_worklist(request: Request) -> Response:
     if search.warnings:
         raise InvalidQuery(search.warnings[0].replace(" and was ignored", ""))
     wanted = search.query
+    if wanted.text:
+        raise InvalidQuery("search is for studies; name the attribute: PatientName, PatientID, AccessionNumber")
     query = query_of(wanted.keys, fuzzy=wanted.fuzzy)
     found = await _worklist(request).search(query, limit=wanted.limit, offset=wanted.offset)
     return _json([_with_url(request, item) for item in found])

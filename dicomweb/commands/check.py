@@ -11,6 +11,7 @@ from dicomweb.commands.location import DEFAULT, Location
 from dicomweb.commands.printing import Json, say
 from dicomweb.exit_status import ExitStatus
 from dicomweb.settings import Settings
+from storage.system_errors import in_words
 
 if TYPE_CHECKING:
     from storage.archive import Archive
@@ -74,7 +75,7 @@ async def _repair(archive: "Archive", finding: "Finding") -> str | None:
     try:
         return await repair(archive, finding)
     except (ArchiveError, OSError) as error:
-        say(f"{finding.what} cannot be repaired: {error}")
+        say(f"{finding.what} cannot be repaired: {in_words(error)}")
         return None
 
 

@@ -119,6 +119,7 @@ async def _write(path: Path, chunks: "AsyncIterator[bytes]") -> None:
 def _telling(path: Path) -> Iterator[None]:
     """What goes wrong with the folder that is written to is said in a sentence."""
     from storage.errors import ArchiveError, OutOfSpace
+    from storage.system_errors import in_words
 
     try:
         yield
@@ -126,7 +127,7 @@ def _telling(path: Path) -> Iterator[None]:
         raise SettingsError(f"{path} is there already; remove it, or name another folder with --to.") from None
     except OSError as error:
         kind: Any = OutOfSpace if error.errno in (ENOSPC, EDQUOT) else ArchiveError
-        raise kind(f"{path} cannot be written: {error.strerror}.") from error
+        raise kind(f"{path} cannot be written: {in_words(error)}.") from error
 
 
 def _folder_name(study_instance_uid: str, study_date: str) -> str:

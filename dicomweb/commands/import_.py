@@ -15,6 +15,7 @@ from dicomweb.commands.flags import ConfigFile
 from dicomweb.commands.printing import Json, say, write_either
 from dicomweb.exit_status import ExitStatus
 from dicomweb.settings import Settings, SettingsError, load
+from storage.system_errors import in_words
 
 if TYPE_CHECKING:
     from dicomweb.importing.journal import Journal
@@ -156,4 +157,4 @@ def _open_report(path: Path) -> BinaryIO:
     try:
         return path.open("wb")
     except OSError as error:
-        raise SettingsError(f"--report {path} cannot be written: {error.strerror}.") from None
+        raise SettingsError(f"--report {path} cannot be written: {in_words(error)}.") from None

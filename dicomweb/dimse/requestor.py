@@ -31,6 +31,7 @@ from dicomweb.dimse.negotiation import (
     UserIdentity,
 )
 from dicomweb.dimse.pdu import Parser, Pdu, PduType
+from storage.system_errors import in_words
 
 MOST_CONTEXTS: Final = 128
 """How many presentation contexts one association can have."""
@@ -133,7 +134,7 @@ async def _opened(address: Address, seconds: float) -> tuple[asyncio.StreamReade
     except TimeoutError:
         raise PeerUnreachable(f"{where} did not answer within {seconds:g} seconds") from None
     except (OSError, UnicodeError, OverflowError) as error:
-        raise PeerUnreachable(f"{where} cannot be reached: {error}") from error
+        raise PeerUnreachable(f"{where} cannot be reached: {in_words(error)}") from error
 
 
 async def _propose(connection: Connection, proposal: Proposal, encoded: bytes, timeouts: Timeouts) -> Association:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Final
 
 from dicomweb.dimse.connection import READ_LIMIT
+from storage.system_errors import in_words
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ async def take_connections(listener: socket.socket, taken: Callable[[socket.sock
         try:
             connection, _ = await loop.sock_accept(listener)
         except OSError as error:
-            logger.error("no connection can be taken now: %s", error)
+            logger.error("no connection can be taken now: %s", in_words(error))
             await asyncio.sleep(AFTER_FAILURE)
         else:
             taken(connection)

@@ -10,6 +10,7 @@ from dicomweb.importing.target import TargetLost
 from storage.archive import Archive
 from storage.errors import OutOfSpace, Unavailable
 from storage.ingest import Outcome
+from storage.system_errors import in_words
 
 _STATUS = {"stored": Status.STORED, "duplicate": Status.DUPLICATE, "replaced": Status.REPLACED}
 
@@ -43,7 +44,7 @@ class ArchiveTarget:
                         results.append(opened)
                 outcomes = iter(await ingest.finish())
         except OSError as error:
-            raise TargetLost(f"the archive cannot store now: {error.strerror or error}") from error
+            raise TargetLost(f"the archive cannot store now: {in_words(error)}") from error
         return [result or _result(file, next(outcomes)) for file, result in zip(batch, results, strict=True)]
 
     def wind_up(self) -> None:

@@ -8,6 +8,7 @@ from typing import IO, Protocol
 
 from dicomweb.importing.results import shown
 from storage.errors import ArchiveError
+from storage.system_errors import in_words
 
 
 class Unreadable(ArchiveError):
@@ -80,4 +81,4 @@ def journal_key(*parts: bytes | int) -> bytes:
 
 def cannot_be_read(error: OSError) -> Unreadable:
     """Say that a file cannot be read."""
-    return Unreadable(f"The file cannot be read: {error.strerror or error}.")
+    return Unreadable(f"The file cannot be read: {in_words(error)}.")

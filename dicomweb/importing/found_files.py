@@ -20,6 +20,7 @@ from dicomweb.importing.media_directory import is_directory_name, referenced_fil
 from dicomweb.importing.results import Result, Status, shown
 from dicomweb.importing.zip_members import is_zip, zip_members
 from storage.errors import ArchiveError
+from storage.system_errors import in_words
 
 _Identity = tuple[int, int]
 _PUT_ASIDE = frozenset({".staging", ".quarantine"})
@@ -71,7 +72,7 @@ def _walk(start: Path, walked: set[_Identity], own: _Identity | None) -> Iterato
             with os.scandir(path) as entries:
                 found = sorted((_is_folder(entry), entry.name) for entry in entries)
         except OSError as error:
-            yield _refused(path, f"The file or folder cannot be read: {error.strerror or error}.")
+            yield _refused(path, f"The file or folder cannot be read: {in_words(error)}.")
             continue
         waiting += [path / name for _, name in reversed(found)]
 
@@ -105,8 +106,7 @@ def _medium(path: Path, status: os.stat_result, *, walk: bool) -> Iterator[Found
                 there = target.stat()
                 yield FoundFile(target, there.st_size, there.st_mtime_ns)
     except (ArchiveError, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        yield _refused(path, f"The DICOMDIR cannot be read, so what it names was not looked for: {reason}")
+        yield _refused(path, f"The DICOMDIR cannot be read, so what it names was not looked for: {in_words(error)}")
 
 
 def _refused(path: Path, reason: str) -> Result:

@@ -17,6 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from storage.errors import InUse, Unavailable
+from storage.system_errors import in_words
 
 
 class Journal:
@@ -58,7 +59,7 @@ class Journal:
                 raise InUse("the same import is running already, in another process") from None
             raise Unavailable(f"the journal of the import, {self.path}, cannot be written: {error}") from None
         except OSError as error:
-            raise Unavailable(f"the journal of the import, {self.path}, cannot be written: {error.strerror}") from None
+            raise Unavailable(f"the journal of the import, {self.path}, cannot be written: {in_words(error)}") from None
         if restart:
             self._database.execute("DELETE FROM taken")
         (self.taken_earlier,) = self._database.execute("SELECT count(*) FROM taken").fetchone()

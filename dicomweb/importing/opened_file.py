@@ -13,6 +13,7 @@ from dicomweb.importing.results import Result, Status
 from storage.elements import Header
 from storage.errors import ArchiveError
 from storage.part10 import BytesSource, read_header
+from storage.system_errors import in_words
 
 CHUNK = 1 << 20
 """Bytes read at once."""
@@ -87,7 +88,7 @@ def _read(stream: IO[bytes]) -> bytes:
     try:
         return stream.read(CHUNK)
     except Exception as error:  # zipfile raises nearly anything on damaged input
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is damaged"
+        reason = in_words(error) if isinstance(error, OSError) and error.errno else "it is damaged"
         raise Unreadable(f"The file cannot be read: {reason}.") from None
 
 

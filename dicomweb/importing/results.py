@@ -9,6 +9,7 @@ from typing import IO, Any
 import orjson
 
 from storage.errors import Unavailable
+from storage.system_errors import in_words
 
 FIRST_NAMES = 5
 """Names shown of the files refused for one reason."""
@@ -101,7 +102,7 @@ class Tally:
             try:
                 self._report.write(orjson.dumps(line) + b"\n")
             except OSError as error:
-                raise Unavailable(f"the report cannot be written: {error.strerror}") from error
+                raise Unavailable(f"the report cannot be written: {in_words(error)}") from error
 
     def facts(self) -> dict[str, Any]:
         """Return the numbers, and how many files were refused for which reason, for a program."""

@@ -21,6 +21,7 @@ from dicomweb.multipart import PART_END, closing, new_boundary, part_head
 from dicomweb.settings import SettingsError
 from dicomweb.version import program_version
 from storage.errors import ArchiveError
+from storage.system_errors import in_words
 
 CONNECT_WITHIN = 30.0
 ANSWER_WITHIN = 900.0
@@ -148,7 +149,7 @@ class StowClient:
                 raise
             if not fresh and not self._aborted:  # the server had closed it while it was not used
                 return self.store(parts)
-            raise ServerGone(_why(error)) from error
+            raise ServerGone(in_words(error)) from error
         return answer
 
     def close(self) -> None:
@@ -176,7 +177,7 @@ class StowClient:
         try:
             connection.connect()
         except OSError as error:
-            raise ServerGone(_why(error)) from error
+            raise ServerGone(in_words(error)) from error
         connection.sock.settimeout(ANSWER_WITHIN)
         self._connection = connection
         return connection, True
@@ -212,11 +213,3 @@ class StowClient:
         if not complete or not response.isclosed():
             self.close()
         return answer
-
-
-def _why(error: BaseException) -> str:
-    if isinstance(error, TimeoutError):
-        return "it does not answer"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror[:1].lower() + error.strerror[1:]
-    return str(error) or type(error).__name__

@@ -26,6 +26,7 @@ from storage.attributes import tag_of, vr_of
 from storage.date_time import stored_date, stored_time
 from storage.errors import ArchiveError
 from storage.part10 import BytesSource, read_header
+from storage.system_errors import in_words
 from storage.worklist_item import ACCESSION, REQUESTED_PROCEDURE, STEPS, STUDY, path_in_item
 
 SUFFIXES: Final = (".wl", ".dcm", ".json", ".csv")
@@ -72,7 +73,7 @@ def items_in(path: Path) -> list[tuple[str, Any]]:
             raise UnreadableFile(f"is larger than {LONGEST >> 20} MiB")
         data = path.read_bytes()
     except OSError as error:
-        raise UnreadableFile(f"cannot be read: {error.strerror}") from None
+        raise UnreadableFile(f"cannot be read: {in_words(error)}") from None
     suffix = path.suffix.lower()
     if suffix == ".csv":
         return _rows(data)

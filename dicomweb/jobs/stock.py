@@ -8,6 +8,7 @@ from storage.archive import Archive
 from storage.database import connection_lost
 from storage.errors import ArchiveError
 from storage.stocktaking import advice, take_stock
+from storage.system_errors import in_words
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ async def keep_stock(archive: Archive) -> None:
                 logger.warning("%s", advice(number))
             pause = EVERY
         except (ArchiveError, OSError) as error:
-            logger.warning("the stored files cannot be compared with the index: %s", error)
+            logger.warning("the stored files cannot be compared with the index: %s", in_words(error))
             pause = AGAIN_AFTER
         except Exception as error:
             if not connection_lost(error):

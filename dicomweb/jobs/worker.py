@@ -26,6 +26,7 @@ from storage.archive import Archive
 from storage.database import connection_lost
 from storage.errors import ArchiveError
 from storage.jobs import ClaimedJob, JobQueue
+from storage.system_errors import in_words
 from storage.worklist import Worklist
 
 logger = logging.getLogger(__name__)
@@ -225,6 +226,6 @@ async def _stop(doing: "asyncio.Future[None]") -> None:
 
 def _report(what: str, error: BaseException) -> None:
     if isinstance(error, ArchiveError) or connection_lost(error):
-        logger.warning("%s: %s", what, error)
+        logger.warning("%s: %s", what, in_words(error))
     else:
         logger.error(what, exc_info=error)

@@ -28,6 +28,7 @@ from pathlib import Path
 from dicomweb.viewer.installed import FILES, GZIP, LIST, Viewer, ViewerFile, describe, load, versions
 from dicomweb.viewer.package import VERSION, WrongPackage, fetch, verify
 from storage.errors import InUse, OutOfSpace, Unavailable
+from storage.system_errors import in_words
 
 PAGE = "index.html"
 INSIDE = "package/dist/"
@@ -163,7 +164,7 @@ def _alone(folder: Path) -> Iterator[None]:
 def _what_is_wrong(error: OSError, folder: Path) -> OutOfSpace | Unavailable:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutOfSpace(f"the disk of {folder} is full; nothing was installed.")
-    return Unavailable(f"the viewer's folder {folder} cannot be used: {error.strerror or error}.")
+    return Unavailable(f"the viewer's folder {folder} cannot be used: {in_words(error)}.")
 
 
 def _unpack(package: Path, folder: Path) -> dict[str, ViewerFile]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import ArchiveError, OutOfSpace, Unavailable
+from storage.system_errors import in_words
 
 NAME = "@ohif/app"
 VERSION = "3.13.2"
@@ -77,7 +78,7 @@ def fetch(folder: Path) -> Path:
     except subprocess.TimeoutExpired:
         raise Unavailable(f"npm did not fetch {NAME} in {PATIENCE / 60:.0f} minutes. {BY_HAND}") from None
     except OSError as error:
-        raise Unavailable(f"npm cannot be run: {error.strerror}. {BY_HAND}") from None
+        raise Unavailable(f"npm cannot be run: {in_words(error)}. {BY_HAND}") from None
     packages = sorted(folder.glob("*.tgz"))
     if ended.returncode != 0 or len(packages) != 1:
         raise _failure(ended.stdout, ended.stderr)
@@ -99,7 +100,7 @@ def verify(package: Path) -> None:
         with package.open("rb") as file:
             found = hashlib.file_digest(file, algorithm).digest()
     except OSError as error:
-        raise Unavailable(f"{package} cannot be read: {error.strerror}.") from None
+        raise Unavailable(f"{package} cannot be read: {in_words(error)}.") from None
     if found != base64.b64decode(wanted):
         raise WrongPackage(
             f"{package.name} is not {NAME} {VERSION} as it was published: its {algorithm} is "

@@ -30,6 +30,7 @@ from dicomweb.viewer.app_config import app_config, other_origin
 from dicomweb.viewer.headers import ASK_AGAIN, SCRIPT, WORKER_POLICY, headers_of, headers_of_page, isolation
 from dicomweb.viewer.installation import PAGE
 from dicomweb.viewer.installed import Viewer, ViewerFile, ViewerFolder
+from storage.system_errors import in_words
 
 if TYPE_CHECKING:
     from dicomweb.settings import Settings
@@ -130,7 +131,7 @@ def _additions(path: Path | None) -> bytes:
     try:
         return path.read_bytes() if path else b""
     except OSError as error:
-        logger.error("viewer_config cannot be read and is left out: %s", error.strerror)
+        logger.error("viewer_config cannot be read and is left out: %s", in_words(error))
         return b""
 
 

@@ -91,7 +91,7 @@ def test_a_folder_without_permission_is_reported(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0)
     ((_, status, reason),) = said(tmp_path)
     assert status is Status.REFUSED
-    assert "Permission denied" in reason
+    assert "permission is denied" in reason
 
 
 def test_the_archives_own_folder_is_not_imported_into_itself(tmp_path: Path) -> None:

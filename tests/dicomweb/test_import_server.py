@@ -282,7 +282,7 @@ async def test_an_answer_that_all_would_get_stops_the_import(
 async def test_nobody_listening_is_one_clear_line(tmp_path: Path) -> None:
     """Connection refused: the URL and the reason, without what is secret."""
     script = Scripted(url="http://user:secret@127.0.0.1:1/dicom-web")
-    with pytest.raises(TargetLost, match=r"http://127\.0\.0\.1:1/dicom-web cannot be reached: .*refused"):
+    with pytest.raises(TargetLost, match=r"http://127\.0\.0\.1:1/dicom-web cannot be reached: it refuses"):
         await send(script, images(tmp_path, 1))
 
 

@@ -91,6 +91,7 @@ async def test_each_resource_answers(filled: httpx2.AsyncClient, path: str, coun
         ("PatientName=doe%5Eanna", ["1.1"]),
         ("PatientName=doe^anna", ["1.1"]),
         ("StudyDescription=ab+c&limit=1", ["1.5"]),
+        ("StudyDescription=ab%2Bc&limit=1", ["1.5"]),
         ("StudyDescription=ab%20c", []),
         ("StudyDescription=*B*&ignorecase=false", []),
         ("StudyDescription=*B%2BC&ignorecase=true&limit=1", ["1.5"]),
@@ -285,6 +286,34 @@ async def test_xml_comes_in_parts(filled: httpx2.AsyncClient) -> None:
         assert [document["0020000D"]["Value"] for document in documents] == [["1.5"], ["1.4"]]
     empty = await filled.get(f"{ROOT}/studies?PatientID=nobody", headers={"Accept": wanted})
     assert (empty.status_code, empty.content) == (204, b"")
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("studies", ["ProcedureCodeSequence"]),
+        ("series", ["ProcedureCodeSequence", "PerformedProtocolCodeSequence"]),
+        ("studies/1.2/series", ["PerformedProtocolCodeSequence"]),
+        ("instances", ["ProcedureCodeSequence", "PerformedProtocolCodeSequence", "SourceImageSequence"]),
+        ("studies/1.2/instances", ["SourceImageSequence", "ViewCodeSequence"]),
+        ("studies/1.2/series/1.2.3/instances", ["SourceImageSequence", "ViewCodeSequence"]),
+    ],
+)
+async def test_items_without_attributes_are_items(
+    client: httpx2.AsyncClient, archive: Any, path: str, names: list[str]
+) -> None:
+    """Their number and order stay, at every level and depth, in JSON and in XML (PS3.18 F.2.5, PS3.19 A.1)."""
+    items = [{}, {"CodeValue": "1", "EquivalentCodeSequence": [{}, {"CodeValue": "2"}, {}]}, {}]
+    sequences = ("ProcedureCodeSequence", "PerformedProtocolCodeSequence", "SourceImageSequence")
+    given = dataset(**dict.fromkeys(sequences, items), ViewCodeSequence=[{}])
+    async with archive.pool.acquire() as connection:
+        await add_instance(connection, given | dataset(StudyInstanceUID="1.2", SeriesInstanceUID="1.2.3"))
+    asked = f"{ROOT}/{path}?includefield={','.join(names)}"
+    (row,) = (await client.get(asked)).json()
+    in_parts = await client.get(asked, headers={"Accept": 'multipart/related; type="application/dicom+xml"'})
+    document = dicomxml.decode(in_parts.content.partition(b"\r\n\r\n")[2].rpartition(b"\r\n--")[0])
+    for name in names:
+        assert row[tag(name)] == document[tag(name)] == given[tag(name)], name
 
 
 async def test_an_accept_header_nothing_fits_is_a_406_with_the_list(filled: httpx2.AsyncClient) -> None:

@@ -127,5 +127,5 @@ def test_a_disk_that_cannot_be_written_is_said_in_our_words(
     with pytest.raises(Unavailable, match="cannot be written"):
         blob.write(b"bytes")
     blob.discard()
-    assert "No such file or directory" in caplog.text
+    assert "there is no such file or folder" in caplog.text
     assert str(blobs.root) not in caplog.text

@@ -52,6 +52,7 @@ export const ICONS = {
   search: "M10.500 4a6.500 6.500 0 1 0 0 13 6.500 6.500 0 0 0 0-13M15.500 15.500L20 20",
   folder: "M3 7a2 2 0 0 1 2-2h4l2 2h8a2 2 0 0 1 2 2v8a2 2 0 0 1-2 2H5a2 2 0 0 1-2-2z",
   file: "M6 3h8l4 4v14H6zM14 3v4h4",
+  copy: "M9 9h11v11H9zM5 15H4V4h11v1",
   check: "M5 12l5 5 9-10",
   plus: "M12 5v14M5 12h14",
   retry: "M5 12a7 7 0 1 0 2-5M4 4v4h4",

@@ -1,7 +1,7 @@
 // The list of studies: found while somebody types, page by page, and up to date by itself.
 import { debounced, fill, h, icon, ICONS } from "./dom.js";
 import { count, plural } from "./format.js";
-import { isAbort, ROOT } from "./http.js";
+import { API, isAbort, json, ROOT } from "./http.js";
 import { live } from "./live.js";
 import { announce, emptiness, failure } from "./notices.js";
 import { onePage } from "./pages_of_results.js";
@@ -13,6 +13,7 @@ import { chooseFiles } from "./uploads.js";
 const PAGE_SIZE = 50;
 const NEWS_PAUSE = 700;
 const NEWS_MOST = 2500;
+const COUNTS_PAUSE = 2500; // what counts the archive may be two seconds behind
 const SLOW = 150; // milliseconds after which a search shows that it goes on
 
 /** Show the list. */
@@ -20,13 +21,21 @@ export function studiesPage(main, asked, leave) {
   const page = new StudiesPage(asked, leave);
   fill(main, page.elements);
   document.addEventListener("keydown", (event) => page.key(event), { signal: leave });
-  const news = debounced(NEWS_PAUSE, () => leave.aborted || page.load(true), NEWS_MOST);
-  live.addEventListener("change", news, { signal: leave });
+  const look = debounced(NEWS_PAUSE, () => leave.aborted || page.load(true), NEWS_MOST);
+  const counted = debounced(COUNTS_PAUSE, () => leave.aborted || page.modalities(), 2 * COUNTS_PAUSE);
+  const heard = ({ detail }) => {
+    if (detail.kind === "instance.stored") page.arrived.add(detail.study_instance_uid);
+    look();
+    counted();
+  };
+  live.addEventListener("change", heard, { signal: leave });
   page.load();
+  page.modalities();
   return (again) => page.ask(again);
 }
 
 class StudiesPage {
+  arrived = new Set(); // studies that something came in of since the list was last shown
   #filters;
   #order;
   #cursors = [null]; // where each page begins, as far as that is known
@@ -94,6 +103,15 @@ class StudiesPage {
     }
   }
 
+  /** Show what modalities there are; the list is of use without them. */
+  async modalities() {
+    try {
+      this.form.showModalities(await json(`${API}/modalities`));
+    } catch {
+      // It is asked again with the next change.
+    }
+  }
+
   /** What keys do anywhere on the page. */
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
@@ -103,6 +121,8 @@ class StudiesPage {
     if (event.key === "/" && !typing) {
       event.preventDefault();
       name.select();
+    } else if (event.target === document.body && /^[\p{L}\p{N}]$/u.test(event.key)) {
+      name.select(); // whoever types, or has a barcode read, means the first box
     } else if (event.key === "Escape" && searching && typing.value) {
       typing.value = "";
       this.form.requestSubmit();
@@ -183,7 +203,7 @@ class StudiesPage {
     const slow = setTimeout(() => !quietly && this.#shown && this.card.setAttribute("aria-busy", "true"), SLOW);
     try {
       const answer = await onePage(this.#url(false), signal);
-      // A name that begins with what was typed is rarely missed; when there is none, any part of a name will do.
+      // What begins with what was typed is rarely missed; when there is nothing, any part will do.
       const found = answer.found.length || !this.#filters.name.trim();
       if (!answer.found.length && this.#page) {
         this.#page = 0; // everything on the page is gone
@@ -213,7 +233,8 @@ class StudiesPage {
     this.#cursors[this.#page + 1] = cursor;
     this.card.removeAttribute("aria-busy");
     this.table.element.hidden = !found.length;
-    this.table.show(found);
+    if (!quietly) this.arrived.clear();
+    this.table.show(found, this.arrived);
     fill(this.note, found.length ? null : this.#nothing());
     const first = this.#page * PAGE_SIZE;
     this.total.textContent = `${count(this.#total)}${isFiltered(this.#filters) ? " found" : ""}`;

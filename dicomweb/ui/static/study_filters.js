@@ -1,8 +1,8 @@
 // What studies are looked for: between the fields of the form, the address, and the query.
 import { debounced, h, icon, ICONS } from "./dom.js";
 import { isoDate } from "./format.js";
+import { modalityChips } from "./modality_chips.js";
 
-const MODALITIES = ["CT", "MR", "US", "CR", "DX", "MG", "PT", "NM", "XA", "RF", "OP", "SM", "SEG", "SR"];
 const PERIODS = [
   ["", "Any date"],
   ["today", "Today"],
@@ -37,17 +37,15 @@ export function isFiltered(filters) {
   return Object.values(filters).some(Boolean);
 }
 
-/** The parameters of the search (PS3.18 10.6); `contains` finds names by any part, not only by how words begin. */
+/**
+ * The parameters of the search (PS3.18 10.6). What is in the first box may be a name, an ID or an accession number;
+ * `contains` finds it in any part of them, not only at the beginning.
+ */
 export function parametersOf(filters, { contains = false } = {}) {
   const parameters = [];
   const add = (name, value) => parameters.push(`${name}=${encodeURIComponent(value)}`);
-  const name = filters.name.trim();
-  if (/[*?]/.test(name)) add("PatientName", name);
-  else if (name && contains) add("PatientName", `*${name}*`);
-  else if (name) {
-    add("PatientName", name.replaceAll(",", " "));
-    add("fuzzymatching", "true");
-  }
+  const wanted = typed(filters.name);
+  if (wanted) add("search", contains ? within(wanted) : wanted);
   const texts = { PatientID: filters.id, AccessionNumber: filters.accession, StudyDescription: filters.description };
   const given = Object.entries(texts).filter(([, text]) => text.trim());
   for (const [attribute, text] of given) add(attribute, within(text));
@@ -87,14 +85,7 @@ export function filterForm(filters, changed) {
     h("span", { "aria-hidden": "true" }, "–"),
     labelled("To", h("input", { type: "date", name: "to", value: filters.to, ...DAYS })),
   );
-  const chosen = new Set(filters.modality.split(",").filter(Boolean));
-  const chips = MODALITIES.map((modality) =>
-    h(
-      "button",
-      { type: "button", class: "chip", "aria-pressed": String(chosen.has(modality)), data: { modality } },
-      modality,
-    ),
-  );
+  const chips = modalityChips(filters.modality);
   const clear = h("button", { type: "button", class: "button quiet compact", data: { action: "clear" } }, "Clear");
   const more = h(
     "button",
@@ -107,7 +98,7 @@ export function filterForm(filters, changed) {
     },
     icon(ICONS.filter),
   );
-  const first = h("div", { class: "filter-first" }, icon(ICONS.search), text("name", "Patient name"), more);
+  const first = h("div", { class: "filter-first" }, icon(ICONS.search), text("name", "Patient name, ID or accession"), more);
   const form = h(
     "form",
     { class: "filters", role: "search", "aria-label": "Studies", novalidate: true },
@@ -121,20 +112,14 @@ export function filterForm(filters, changed) {
       labelled("Date", period),
       dates,
     ),
-    h("div", { class: "filter-chips", role: "group", "aria-label": "Modalities" }, chips, clear),
+    h("div", { class: "filter-chips", role: "group", "aria-label": "Modalities" }, chips.element, clear),
     wrong,
   );
   const read = () => {
     const given = Object.fromEntries(
       ["name", "id", "accession", "description", "period", "from", "to"].map((key) => [key, form.elements[key].value]),
     );
-    return {
-      ...given,
-      modality: chips
-        .filter((chip) => chip.getAttribute("aria-pressed") === "true")
-        .map((chip) => chip.dataset.modality)
-        .join(","),
-    };
+    return { ...given, modality: chips.chosen() };
   };
   const show = (now, rests = false) => {
     dates.hidden = now.period !== "between";
@@ -142,26 +127,34 @@ export function filterForm(filters, changed) {
     wrong.textContent = wrongDates(form.elements.from, form.elements.to, rests);
     wrong.hidden = dates.hidden || !wrong.textContent;
   };
+  let told = JSON.stringify(filters);
   const tell = () => {
     const now = read();
+    told = JSON.stringify(now);
     show(now);
     const { from, to } = form.elements;
     if (dates.hidden || (!isWrong(from) && !isWrong(to))) changed(now);
   };
-  const typed = debounced(TYPING_PAUSE, tell);
-  form.addEventListener("input", (event) => (event.target.type === "search" ? typed() : tell()));
+  const paused = debounced(TYPING_PAUSE, () => form.isConnected && told !== JSON.stringify(read()) && tell());
+  form.addEventListener("input", (event) => (event.target.type === "search" ? paused() : tell()));
   // A day that is none, such as 31 February, changes no value: only keys, and who leaves the field, tell of it.
   const rested = debounced(READING_PAUSE, () => show(read(), true));
   dates.addEventListener("keyup", rested);
   dates.addEventListener("focusout", () => show(read()));
+  form.addEventListener("keydown", (event) => {
+    // A form of several fields without a button to send it does not do so by itself; Enter also ends a composition.
+    if (event.key === "Enter" && event.target.type === "search" && !event.isComposing) form.requestSubmit();
+  });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     tell();
+    // A barcode reader types and presses Enter; what it reads next takes the place of that.
+    if (document.activeElement === form.elements.name) form.elements.name.select();
   });
   form.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (button?.dataset.modality) {
-      button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
+      chips.turn(button);
       tell();
     } else if (button === more) {
       more.setAttribute("aria-expanded", String(form.classList.toggle("open")));
@@ -174,16 +167,17 @@ export function filterForm(filters, changed) {
   show(filters);
   form.showFilters = (other) => {
     if (JSON.stringify(read()) !== JSON.stringify(other)) write(form, chips, other);
+    told = JSON.stringify(other);
     show(other);
   };
+  form.showModalities = (counts) => chips.show(counts);
   return form;
 }
 
 function write(form, chips, filters) {
   for (const key of ["name", "id", "accession", "description", "period", "from", "to"])
     form.elements[key].value = filters[key];
-  const chosen = new Set(filters.modality.split(","));
-  for (const chip of chips) chip.setAttribute("aria-pressed", String(chosen.has(chip.dataset.modality)));
+  chips.choose(filters.modality);
 }
 
 // Marks the days that cannot be asked for, and says why, but not while one is still being typed.
@@ -208,8 +202,13 @@ function labelled(label, control) {
   return control;
 }
 
+// Readers of barcodes may send marks of their own before and after the text, which nobody sees.
+function typed(text) {
+  return text.replace(/\p{C}+/gu, " ").trim();
+}
+
 function within(text) {
-  const wanted = text.trim();
+  const wanted = typed(text);
   return /[*?]/.test(wanted) ? wanted : `*${wanted}*`;
 }
 

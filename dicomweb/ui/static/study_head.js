@@ -1,4 +1,5 @@
 // Whose study it is, of when and what, and what can be done with all of it.
+import { copied } from "./copied.js";
 import { h, icon, ICONS } from "./dom.js";
 import { date, nameElement, number, sex, TAG, text, time, values } from "./dicom.js";
 import { plural } from "./format.js";
@@ -39,7 +40,8 @@ export function studyHead(uid, study, shownSeries) {
 function person(study) {
   const birth = text(study, TAG.PatientBirthDate);
   const age = text(study, TAG.PatientAge);
-  return [text(study, TAG.PatientID), birth && `born ${date(birth)}`, sex(text(study, TAG.PatientSex)), age];
+  const id = text(study, TAG.PatientID);
+  return [id && copied(id, "the patient ID", id), birth && `born ${date(birth)}`, sex(text(study, TAG.PatientSex)), age];
 }
 
 function facts(study) {
@@ -47,7 +49,7 @@ function facts(study) {
   const clock = text(study, TAG.StudyTime);
   const accession = text(study, TAG.AccessionNumber);
   const at = day && `${date(day)}${clock ? ` ${time(clock)}` : ""}`;
-  return [at, text(study, TAG.StudyDescription), accession && `Accession ${accession}`];
+  return [at, text(study, TAG.StudyDescription), accession && copied(accession, "the accession number", `Accession ${accession}`)];
 }
 
 function numbers(study) {
@@ -55,6 +57,7 @@ function numbers(study) {
   return [
     plural(series, "series", "series"),
     plural(number(study, TAG.NumberOfStudyRelatedInstances) ?? 0, "instance"),
+    copied(text(study, TAG.StudyInstanceUID), "the Study Instance UID", "UID"),
   ];
 }
 

@@ -47,7 +47,7 @@ export function studyTable(sorted) {
   element.addEventListener("keydown", (event) => moveFocus(event, body));
   return {
     element,
-    show: (studies) => show(body, studies),
+    show: (studies, arrived) => show(body, studies, arrived),
     waiting: () => fill(body, skeletons()),
     order: (order) => showOrder(element, order),
     focusFirst: () => body.querySelector("a")?.focus(),
@@ -59,9 +59,9 @@ export function studyTable(sorted) {
   };
 }
 
-function show(body, studies) {
+// Only what has just come in is marked: rows of another search, or of another page, are no news.
+function show(body, studies, arrived) {
   const known = new Map([...body.children].map((row) => [row.dataset.uid, row]));
-  const fresh = known.size > 0 && !known.has(undefined);
   const rows = studies.map((study) => {
     const uid = text(study, TAG.StudyInstanceUID);
     const written = JSON.stringify(study);
@@ -69,7 +69,7 @@ function show(body, studies) {
     if (row && WRITTEN.get(row) === written) return row;
     const made = rowOf(study, uid);
     WRITTEN.set(made, written);
-    if (fresh) made.classList.add(row ? "changed" : "new");
+    if (arrived.delete(uid)) made.classList.add(row ? "changed" : "new");
     return made;
   });
   const focused = [...body.children].findIndex((row) => row.contains(document.activeElement));

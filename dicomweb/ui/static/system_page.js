@@ -1,8 +1,9 @@
 // Storage and health: how much there is, how much room is left, and whether everything answers.
-import { fill, h, icon, ICONS, repeatedly } from "./dom.js";
+import { copied } from "./copied.js";
+import { fill, h, repeatedly } from "./dom.js";
 import { bytes, count } from "./format.js";
 import { API, isAbort, json } from "./http.js";
-import { failure, notice } from "./notices.js";
+import { failure } from "./notices.js";
 import { address } from "./router.js";
 
 const AGAIN = 5000;
@@ -10,13 +11,16 @@ const AGAIN = 5000;
 /** Show the system. */
 export async function systemPage(main, asked, leave) {
   const place = h("div", { class: "system-cards" });
-  fill(main, h("div", { class: "page-head" }, h("h1", { tabindex: "-1" }, "System")), place);
+  const wrong = h("div", {});
+  fill(main, h("div", { class: "page-head" }, h("h1", { tabindex: "-1" }, "System")), wrong, place);
   await repeatedly(
     AGAIN,
     async () => {
       try {
         const status = await json(`${API}/status`, { signal: leave });
         const made = cards(status);
+        wrong.replaceChildren();
+        place.hidden = false;
         // What did not change is left alone, so that text can be selected and links keep the focus.
         made.forEach((card, at) =>
           place.children[at]?.isEqualNode(card)
@@ -27,7 +31,11 @@ export async function systemPage(main, asked, leave) {
         );
         while (place.children.length > made.length) place.lastElementChild.remove();
       } catch (error) {
-        if (!isAbort(error)) fill(place, failure(error));
+        if (isAbort(error)) return;
+        place.hidden = true; // it may be true no longer
+        const note = failure(error);
+        // It is asked again every few seconds: what has been said is not said again.
+        if (!wrong.firstChild?.isEqualNode(note)) fill(wrong, note);
       }
     },
     leave,
@@ -57,8 +65,8 @@ function cards(status) {
       database.ok ? "good" : "bad",
       database.ok ? "answers" : "does not answer",
       facts([
-        ["PostgreSQL", database.version ?? "unknown"],
-        ["Size", bytes(database.bytes)],
+        ["PostgreSQL", database.version ?? "not known"],
+        database.bytes !== null && ["Size", bytes(database.bytes)],
       ]),
     ),
     card(
@@ -66,7 +74,7 @@ function cards(status) {
       gateway.serves ? (gateway.ok ? "good" : "bad") : "",
       gateway.serves ? (gateway.ok ? "answers" : "does not answer") : "off",
       facts([
-        ["AE title", h("span", { class: "mono" }, gateway.ae_title)],
+        ["AE title", copied(gateway.ae_title, "the AE title", h("span", { class: "mono" }, gateway.ae_title))],
         gateway.serves && ["Port", String(gateway.port)],
         gateway.tls_port && ["Port for TLS", String(gateway.tls_port)],
       ]),
@@ -74,11 +82,11 @@ function cards(status) {
     ),
     card(
       "Work",
-      stuck(status) ? "warn" : "good",
-      stuck(status) ? "needs attention" : "in order",
+      !database.ok ? "" : stuck(status) ? "warn" : "good",
+      !database.ok ? "not known" : stuck(status) ? "needs attention" : "in order",
       facts([
-        ["Jobs", h("a", { href: address(["jobs"]) }, states(status.jobs) || "none")],
-        ["Commitments", h("a", { href: address(["commitments"]) }, states(status.commitments) || "none")],
+        ["Jobs", h("a", { href: address(["jobs"]) }, states(status.jobs, database.ok))],
+        ["Commitments", h("a", { href: address(["commitments"]) }, states(status.commitments, database.ok))],
       ]),
     ),
     card(
@@ -86,7 +94,7 @@ function cards(status) {
       "",
       "",
       facts([
-        ["DICOMweb root", copied(status.dicomweb_root)],
+        ["DICOMweb root", copied(status.dicomweb_root, "the address")],
         ["Viewer", status.viewer ? "installed" : "not installed"],
         ["Version", status.version],
       ]),
@@ -123,7 +131,7 @@ function storageCard({ ok, total_bytes, free_bytes, least_free_bytes }) {
     state,
     total_bytes !== null && [h("div", { class: "figures" }, figure(bytes(free_bytes), "free")), meter],
     facts([
-      ["Disk", `${bytes(total_bytes)}, ${Math.round(100 * used)} % in use`],
+      total_bytes !== null && ["Disk", `${bytes(total_bytes)}, ${Math.round(100 * used)} % in use`],
       ["Kept free", bytes(least_free_bytes)],
     ]),
   );
@@ -150,31 +158,11 @@ function facts(pairs) {
   );
 }
 
-function states(counts) {
-  return Object.entries(counts)
-    .map(([state, number]) => `${count(number)} ${state}`)
-    .join(", ");
+function states(counts, isKnown) {
+  const each = Object.entries(counts).map(([state, number]) => `${count(number)} ${state}`);
+  return each.join(", ") || (isKnown ? "none" : "not known");
 }
 
 function stuck({ jobs, commitments }) {
   return (jobs.failed ?? 0) + (jobs.parked ?? 0) + (commitments.parked ?? 0) > 0;
-}
-
-function copied(value) {
-  const copy = () =>
-    navigator.clipboard?.writeText(value).then(
-      () => notice("Copied."),
-      () => {},
-    );
-  return h(
-    "span",
-    { class: "copied" },
-    h("code", {}, value),
-    navigator.clipboard &&
-      h(
-        "button",
-        { type: "button", class: "button compact quiet square", "aria-label": "Copy", on: { click: copy } },
-        icon(ICONS.file),
-      ),
-  );
 }

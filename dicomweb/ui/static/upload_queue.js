@@ -9,6 +9,7 @@ const TYPES = { dicom: "application/dicom", zip: "application/zip" };
 const BUSY = new Set([0, 429, 502, 503, 504]);
 const TRIES = 8; // over two minutes: an archive that is started anew is waited for
 const LONGEST_PAUSE = 30_000;
+const REASONS_SHOWN = 4;
 // A proxy that wants a password answers with its own page, and with a status of success.
 const NOT_OURS = "The answer did not come from the archive. Are you still signed in?";
 
@@ -20,7 +21,6 @@ export class UploadQueue extends EventTarget {
   skipped = 0;
   unreadable = 0;
   studies = new Set();
-  stored = 0;
   bytesDone = 0;
   bytesTotal = 0;
   finding = 0;
@@ -59,7 +59,7 @@ export class UploadQueue extends EventTarget {
       if (item.state === "stored") continue;
       if (item.state === "waiting" || item.state === "sending") continue;
       this.bytesDone -= item.size;
-      Object.assign(item, { state: "waiting", detail: "", sent: 0, tries: 0 });
+      Object.assign(item, { state: "waiting", detail: "", sent: 0, tries: 0, stored: 0, refused: 0 });
       this.#waiting.push(item);
     }
     this.#next();
@@ -77,13 +77,13 @@ export class UploadQueue extends EventTarget {
   /** Forget everything that is over. */
   clear() {
     this.#roused();
-    Object.assign(this, { items: [], skipped: 0, unreadable: 0, stored: 0, bytesDone: 0, bytesTotal: 0 });
+    Object.assign(this, { items: [], skipped: 0, unreadable: 0, bytesDone: 0, bytesTotal: 0 });
     this.studies.clear();
     this.#changed();
   }
 
   #enqueue(file, path, kind) {
-    const item = { file, path, kind, size: file.size, sent: 0, state: "waiting", detail: "", tries: 0 };
+    const item = { file, path, kind, size: file.size, sent: 0, state: "waiting", detail: "", tries: 0, stored: 0, refused: 0 };
     this.items.push(item);
     this.bytesTotal += item.size;
     this.#waiting.push(item);
@@ -146,14 +146,15 @@ export class UploadQueue extends EventTarget {
 
   #read(item, request) {
     const answer = readAnswer(request.status, request.response);
-    this.stored += answer.stored;
     for (const uid of answer.studies) this.studies.add(uid);
     const several = item.kind === "zip" ? `${answer.stored} stored` : "";
     const refused = answer.refused.length;
+    item.stored = answer.stored;
     // What is not said to be stored is not: a status of success alone may be anybody's.
     if (refused) {
-      const state = [202, 400, 409, 413].includes(request.status) ? "refused" : "failed";
-      this.#settle(item, state, `${several && `${several}, ${refused} refused: `}${answer.refused[0]}`);
+      const state = [200, 202, 400, 409, 413].includes(request.status) ? (answer.stored ? "partly" : "refused") : "failed";
+      item.refused = state === "failed" ? 0 : refused;
+      this.#settle(item, state, `${several && `${several}, ${refused} refused: `}${reasons(answer.refused)}`);
     } else if (answer.stored) this.#settle(item, "stored", several || answer.remarks[0] || "");
     else this.#settle(item, "failed", unexplained(request.status));
   }
@@ -168,6 +169,15 @@ export class UploadQueue extends EventTarget {
   #changed() {
     this.dispatchEvent(new Event("change"));
   }
+}
+
+// Each reason once, with how many it is of.
+function reasons(refused) {
+  const counts = new Map();
+  for (const reason of refused) counts.set(reason, (counts.get(reason) ?? 0) + 1);
+  if (counts.size === 1) return refused[0];
+  const shown = [...counts].slice(0, REASONS_SHOWN).map(([reason, number]) => `${number} × ${reason}`);
+  return shown.join(" ") + (counts.size > REASONS_SHOWN ? " …" : "");
 }
 
 // Why nothing is stored when the answer names no reason.

@@ -15,11 +15,12 @@ const WORDS = {
   waiting: "Waiting",
   sending: "Sending",
   stored: "Stored",
+  partly: "Partly stored",
   refused: "Refused",
   failed: "Failed",
   cancelled: "Not sent",
 };
-const LOOKS = { stored: "good", refused: "bad", failed: "bad", cancelled: "warn" };
+const LOOKS = { stored: "good", partly: "warn", refused: "bad", failed: "bad", cancelled: "warn" };
 
 const queue = new UploadQueue();
 let panel = null;
@@ -147,11 +148,14 @@ function draw() {
   for (const item of queue.items) counts[item.state] += 1;
   const total = queue.items.length;
   const over = total - counts.waiting - counts.sending;
-  const bad = counts.refused + counts.failed;
+  const bad = counts.partly + counts.refused + counts.failed;
+  // A ZIP is one file of many instances, and each of them is stored or refused.
+  const stored = sumOf("stored");
+  const refused = sumOf("refused");
   const fold = panel.classList.contains("folded");
   drawHead(head, titleOf(total, over), fold);
   choose.hidden = queue.busy;
-  drawSum(sum, counts, { total, over, bad });
+  drawSum(sum, { ...counts, stored, refused }, { total, over, bad });
   drawList(list);
   fill(
     foot,
@@ -188,8 +192,12 @@ function draw() {
   );
   foot.hidden = !foot.children.length;
   if (panel.wasBusy && !queue.busy)
-    announce(`Upload finished: ${counts.stored} stored, ${bad} refused, ${leftOut()} left out`);
+    announce(`Upload finished: ${stored} stored, ${refused + counts.failed} refused, ${leftOut()} left out`);
   panel.wasBusy = queue.busy;
+}
+
+function sumOf(key) {
+  return queue.items.reduce((sum, item) => sum + item[key], 0);
 }
 
 function leftOut() {
@@ -275,7 +283,7 @@ function drawSum(sum, counts, { total, over, bad }) {
 // What failed comes first, then what is on its way, then what was stored last.
 function drawList(list) {
   const of = (...states) => queue.items.filter((item) => states.includes(item.state));
-  const bad = of("refused", "failed");
+  const bad = of("refused", "failed", "partly");
   const shown = [
     ...bad.slice(0, SHOWN / 2),
     ...queue.active,

@@ -28,6 +28,19 @@ async def test_it_counts_what_is_stored(archive: Any, client: httpx2.AsyncClient
     assert status["viewer"] is False and status["jobs"] == {} and status["commitments"] == {}
 
 
+async def test_modalities_are_counted_by_study(archive: Any, client: httpx2.AsyncClient) -> None:
+    """The most frequent first, then by name; a study of two modalities counts for both; 503 when nobody can tell."""
+    assert (await client.get("/api/modalities")).json() == {}
+    mixed = new_uid()
+    for study, modality in ((mixed, "MR"), (mixed, "SR"), (new_uid(), "SR"), (new_uid(), "CT"), (new_uid(), "SR")):
+        await archive.store(ct_slice(study, Modality=modality))
+    read = await StatisticsReader(archive).read()
+    assert list(read.modalities.items()) == [("SR", 3), ("CT", 1), ("MR", 1)]
+    await archive.pool.close()
+    client._transport.app.state.statistics = StatisticsReader(archive)  # type: ignore[attr-defined]
+    assert (await client.get("/api/modalities")).status_code == 503
+
+
 async def test_what_does_not_answer_is_said_and_the_rest_is_told(app: Any, client: httpx2.AsyncClient) -> None:
     """A page about trouble is there in trouble: 200, with the part that fails."""
 

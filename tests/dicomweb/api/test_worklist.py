@@ -120,6 +120,22 @@ async def test_the_collection_is_searched_like_qido(client: httpx2.AsyncClient) 
     assert await found("?AccessionNumber=none") == []
 
 
+async def test_a_plus_is_a_space_or_a_plus_in_texts(client: httpx2.AsyncClient) -> None:
+    """As in QIDO-RS: in columns, lists and descriptions; `%2B` and `%20` are what they are (A-013)."""
+    for sign in (" ", "+"):
+        described = {"ScheduledStationAETitle": f"CT{sign}1", "ScheduledProcedureStepDescription": f"Head W{sign}WO"}
+        named = {"AccessionNumber": f"A{sign}1", "PatientName": f"De{sign}La^Ann"}
+        await add(client, step(**described), PatientID=f"P{sign}1", **named)
+    for query in ("AccessionNumber=A{}1", "PatientName=de{}la^*", "ScheduledStationAETitle=CT{}1", "PatientID=P{}1"):
+        for written, meant in (("+", [" ", "+"]), ("%2B", ["+"]), ("%20", [" "])):
+            answer = await client.get(f"/api/worklist?{query.format(written)}")
+            assert answer.status_code == 200, answer.text
+            patients = sorted(values(each, "PatientID")[0] for each in answer.json())
+            assert patients == [f"P{sign}1" for sign in meant], query
+    found = await client.get("/api/worklist?ScheduledProcedureStepDescription=Head+W+WO")
+    assert len(found.json()) == 2
+
+
 SHORTHANDS = [
     "Modality=MR",
     "00080060=MR",

@@ -188,6 +188,8 @@ async def test_what_is_negotiated_counts_and_nothing_else(port: int) -> None:
     assert await uids(port, study(AccessionNumber='""')) == []
     assert await uids(port, study(AccessionNumber='""'), offered=seven) == ["1.9.3", "1.9.4", "1.9.5", "1.9.6"]
     assert await uids(port, study(ModalitiesInStudy=["SR", "CT"]), offered=seven + b"\1\1") == ["1.9.1"]
+    both = study(ModalitiesInStudy=["SR", "CT"], PatientName="doe*", PatientID="P?")
+    assert await uids(port, both, offered=seven) == ["1.9.1"], "other keys have their wildcards"
 
 
 @pytest.mark.parametrize(
