@@ -38,7 +38,7 @@ def thumbnail(frame: Frame, viewport: Viewport | None = None) -> Picture:
     viewport : Viewport, optional
         Width and height the client asks for.
     """
-    return render(frame, RenderingParameters(viewport=_limited(viewport), icc_profile="no"))
+    return render(frame, RenderingParameters(viewport=limited(viewport), icc_profile="no"))
 
 
 def icon(label: str, viewport: Viewport | None = None) -> Picture:
@@ -51,7 +51,7 @@ def icon(label: str, viewport: Viewport | None = None) -> Picture:
     viewport : Viewport, optional
         Width and height the client asks for.
     """
-    limits = _limited(viewport)
+    limits = limited(viewport)
     size, _ = fitted_size(1, 1, limits.width, limits.height)
     image = Image.new("L", (size, size), _BACKGROUND)
     canvas = ImageDraw.Draw(image)
@@ -71,7 +71,8 @@ def middle(count: int) -> int:
     return (max(count, 1) + 1) // 2
 
 
-def _limited(viewport: Viewport | None) -> Viewport:
+def limited(viewport: Viewport | None) -> Viewport:
+    """Return the size of a thumbnail at most, for the one a client asks for."""
     if viewport is None:
         return Viewport(SIZE, SIZE)
     return Viewport(min(viewport.width, LARGEST), min(viewport.height, LARGEST))
