@@ -24,19 +24,22 @@ from dicomweb.failures import RequestRefused
 from dicomweb.render_pool import CLIENT_CLOSED_REQUEST, RenderPool, until_disconnected
 from dicomweb.rendering.attribute_values import Attributes, binary, bulk_data_path, text
 from dicomweb.rendering.encoders import GIF, Picture, animated_gif, encode
-from dicomweb.rendering.pipeline import Frame, frame_durations, needed_bulk_data, render, shared_range
+from dicomweb.rendering.pipeline import Frame, frame_durations, needed_bulk_data, render, shared_range, video_seconds
 from dicomweb.rendering.presentation_state import PresentationState, render_presentation
 from dicomweb.rendering.rendering_parameters import RenderingParameters
 from dicomweb.rendering.sheet_picture import sheet_picture
 from dicomweb.rendering.sheet_svg import SVG, sheet_svg
-from dicomweb.rendering.thumbnail import QUALITY, icon, limited, thumbnail
+from dicomweb.rendering.thumbnail import QUALITY, film, icon, limited, thumbnail
 from dicomweb.rendering.viewport import Viewport
 from dicomweb.rendering.waveform import is_waveform, multiplex_groups
 from dicomweb.rendering.waveform_plan import GroupPlan, glimpse_of, plans_of
 from dicomweb.rendering.waveform_samples import values_of
 from dicomweb.rendering.waveform_sheet import GLIMPSE, glimpse_sheet, waveform_sheet
+from dicomweb.video_frame import first_key_frame
+from dicomweb.wado_request import VIDEO
+from dicomweb.wado_video import VideoStream
 from storage.archive import Archive
-from storage.errors import ArchiveError, LimitExceeded, NotFound
+from storage.errors import ArchiveError, InvalidDicom, LimitExceeded, NotFound
 from storage.frame_set import FrameSet
 from storage.instance_file import InstanceFile
 from storage.layout import PixelLayout
@@ -330,11 +333,13 @@ class Renderer:
         return await self._remembered(request, key, make)
 
     async def _small(self, instance: InstanceFile, number: int, viewport: Viewport | None) -> Picture | None:
-        """Return a small picture of a frame, of the beginning of a waveform, or None."""
+        """Return a small picture of a frame, a video, or the beginning of a waveform; None for anything else."""
         if number:
             frame = await self._encoded(instance, number, overlays=False)
             return await self.pool.run(lambda: thumbnail(frame.decoded(), viewport))
         attributes = await self.attributes(instance)
+        if instance.transfer_syntax_uid in VIDEO and instance.layout.pixel_data is not None:
+            return await self._film(instance, instance.layout.pixel_data, attributes, viewport)
         plan = glimpse_of(multiplex_groups(attributes), GLIMPSE) if is_waveform(attributes) else None
         if plan is None:
             return None
@@ -344,6 +349,18 @@ class Renderer:
             return sheet_picture(glimpse_sheet(attributes, plan, values_of(plan.group, samples)), limited(viewport))
 
         return await self.pool.run(drawn)
+
+    async def _film(
+        self, instance: InstanceFile, pixel: PixelLayout, attributes: Attributes, viewport: Viewport | None
+    ) -> Picture:
+        """Return the sign of a video, with its first key frame where something decodes it."""
+        value = await self._archive.bulk_data(*uids_of(instance), f"{pixel.tag:08X}")
+        try:
+            frame = await first_key_frame(await VideoStream.open(value))
+        except InvalidDicom:  # there is no stream
+            frame = None
+        seconds = video_seconds(attributes)
+        return await self.pool.run(lambda: film((pixel.rows, pixel.columns), seconds, frame, viewport))
 
     async def _encoded(self, instance: InstanceFile, number: int, *, overlays: bool) -> EncodedFrame:
         attributes = await self.attributes(instance)
