@@ -31,6 +31,7 @@ _LEAD_NUMBERS = {1: "I", 2: "II", **{n + 2: f"V{n}" for n in range(1, 7)}, 61: "
 _LEADS = {name.upper(): name for name in _LEAD_NUMBERS.values()}
 _LEAD_CODE = re.compile(r"(?:5\.6\.3-9-|2:)([0-9]{1,3})")
 _LEAD_MEANING = re.compile(r"(?:ECG |EKG )?(?:LEAD )?(I{1,3}|AV[RLF]|V[1-6])(?:\W|$)")
+_LONGEST_DELAY = 1e6  # seconds
 _WAVEFORM_DATA = key_of("WaveformData")
 _PADDING = key_of("WaveformPaddingValue")
 
@@ -125,7 +126,7 @@ def _group(group: Attributes) -> MultiplexGroup:
         trouble = f"the sample interpretation {interpretation[:16]!r} is not known"
     elif integer(group, "WaveformBitsAllocated") != INTERPRETATIONS[interpretation][0]:
         trouble = f"{interpretation} does not go with {integer(group, 'WaveformBitsAllocated')} bits allocated"
-    elif not (0 < frequency < 1e9 and samples > 0 and 0 < count <= 0xFFFF):
+    elif not (1e-6 < frequency < 1e9 and samples > 0 and 0 < count <= 0xFFFF):
         trouble = "its channels, samples or sampling frequency are not stated"
     elif _WAVEFORM_DATA not in group:
         trouble = "it has no samples"
@@ -152,7 +153,7 @@ def _channel(channel: Attributes, index: int, frequency: float) -> Channel:
         (1.0 if sensitivity is None else sensitivity) * (1.0 if correction is None else correction),
         number(channel, "ChannelBaseline") or 0.0,
         integer(channel, "WaveformBitsStored"),
-        delay,
+        delay if abs(delay) < _LONGEST_DELAY else 0.0,
     )
 
 

@@ -60,7 +60,7 @@ def values_of(group: MultiplexGroup, data: bytes) -> Values:
 def _stored(raw: NDArray[np.integer], bits_stored: int) -> NDArray[np.integer]:
     """Return the low bits of samples, the highest of them as the sign of signed ones."""
     above = raw.dtype.itemsize * 8 - bits_stored
-    if not bits_stored or above <= 0:
+    if bits_stored <= 0 or above <= 0:
         return raw
     shift = np.array(above, raw.dtype)
     return (raw << shift) >> shift

@@ -1,5 +1,6 @@
 """Drawings of waveforms, measured: where curves, pulses and texts are, in SVG and in pixels (PS3.3 C.10.9)."""
 
+import base64
 import math
 from itertools import pairwise
 from pathlib import Path
@@ -7,18 +8,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
+from dicomweb.rendering.attribute_values import key_of
 from dicomweb.rendering.encoders import encode
 from dicomweb.rendering.sheet import UNITS
 from dicomweb.rendering.sheet_picture import MOST_PIXELS, sheet_picture
 from dicomweb.rendering.sheet_svg import sheet_svg
 from dicomweb.rendering.viewport import Viewport
-from dicomweb.rendering.waveform import multiplex_groups
+from dicomweb.rendering.waveform import INTERPRETATIONS, multiplex_groups
 from dicomweb.rendering.waveform_plan import MOST_BYTES, glimpse_of, plans_of
 from dicomweb.rendering.waveform_samples import values_of
-from dicomweb.rendering.waveform_sheet import glimpse_sheet
+from dicomweb.rendering.waveform_sheet import glimpse_sheet, waveform_sheet
 from storage.errors import InvalidQuery
 from tests.dicomweb.drawings import Drawing, drawing_in, drawing_of, sheet_in, stored_values
 from tests.waveforms import HEMODYNAMIC, LEADS, TWELVE_LEAD_ECG, VOICE, channel, multiplex_group, waveform_file
@@ -331,3 +335,75 @@ def test_speeds_are_round(frequency: float) -> None:
     mantissa = plan.speed / 10 ** math.floor(math.log10(plan.speed) + 1e-9)
     assert round(mantissa, 6) in (1, 2.5, 5)
     assert plan.speed <= max(25, 250 / (600 / frequency)) + 1e-9
+
+
+ANY_NUMBER = st.one_of(
+    st.none(),
+    st.floats(),
+    st.integers(-(2**33), 2**33),
+    st.sampled_from([0, 1, -1, 1e-300, 1e300, "x", "", "1e5", [], {"Alphabetic": "x"}]),
+)
+
+COUNTED = ("NumberOfWaveformChannels", "NumberOfWaveformSamples", "SamplingFrequency")
+
+
+def stated(keyword: str, value: Any) -> dict[str, Any]:
+    """Return an attribute in the DICOM JSON Model, whatever its value."""
+    return {key_of(keyword): {"vr": "UN", "Value": [value]}}
+
+
+@given(
+    shape=st.tuples(st.integers(1, 14), st.integers(1, 9000), st.sampled_from([0.1, 30, 250, 1000, 44100])),
+    interpretation=st.sampled_from(["SS", "US", "SL", "SB", "MB", "AB", "UV"]),
+    wrong=st.dictionaries(st.sampled_from([*COUNTED, "WaveformBitsAllocated"]), ANY_NUMBER, max_size=1),
+    channels=st.lists(
+        st.fixed_dictionaries(
+            {
+                "ChannelSensitivity": ANY_NUMBER,
+                "ChannelSensitivityCorrectionFactor": ANY_NUMBER,
+                "ChannelBaseline": ANY_NUMBER,
+                "ChannelTimeSkew": ANY_NUMBER,
+                "ChannelSampleSkew": ANY_NUMBER,
+                "WaveformBitsStored": ANY_NUMBER,
+            }
+        ),
+        max_size=14,
+    ),
+    leads=st.booleans(),
+    data=st.binary(max_size=3000),
+)
+def test_whatever_attributes_say_there_is_a_drawing_or_a_reason(
+    shape: tuple[int, int, float],
+    interpretation: str,
+    wrong: dict[str, Any],
+    channels: list[dict[str, Any]],
+    leads: bool,
+    data: bytes,
+) -> None:
+    """Numbers of any kind make neither an error nor a drawing without bounds."""
+    defined = []
+    for place, each in enumerate(channels):
+        item = {key: value for name in each for key, value in stated(name, each[name]).items()}
+        if leads and place < 12:
+            item |= stated("ChannelSourceSequence", stated("CodeMeaning", LEADS[place]))
+        defined.append(item)
+    bits, _ = INTERPRETATIONS[interpretation]
+    group = dict(zip(COUNTED, shape, strict=True)) | {"WaveformBitsAllocated": bits} | wrong
+    group["WaveformSampleInterpretation"] = interpretation
+    item = {key: value for name in group for key, value in stated(name, group[name]).items()}
+    item[key_of("ChannelDefinitionSequence")] = {"vr": "SQ", "Value": defined}
+    item[key_of("WaveformData")] = {"vr": "OW", "InlineBinary": base64.b64encode(data).decode()}
+    attributes = {key_of("WaveformSequence"): {"vr": "SQ", "Value": [item]}, **stated("Modality", "ECG")}
+    groups = multiplex_groups(attributes)
+    plans = plans_of(groups)
+    assert plans or groups[0].trouble
+    for plan in plans:
+        assert plan.length <= MOST_BYTES + plan.group.sample_bytes and len(plan.rows) < 80
+    sheet = waveform_sheet(attributes, plans, [values_of(plan.group, data[: plan.length]) for plan in plans])
+    drawing_of(sheet_svg(sheet))
+    assert sheet.height < 10_000 * UNITS
+    sheet_picture(sheet, Viewport(200, 200))
+    glimpse = glimpse_of(groups, 50.0)
+    if glimpse is not None:
+        small = glimpse_sheet(attributes, glimpse, values_of(glimpse.group, data[: glimpse.length]))
+        sheet_picture(small, Viewport(64, 64))
