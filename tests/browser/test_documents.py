@@ -136,6 +136,21 @@ def test_a_report_is_reached_by_keys(page: Any, archive: LiveServer) -> None:
     raise AssertionError("the report never scrolled")
 
 
+def test_what_is_read_goes_on_when_its_series_grows(page: Any, archive: LiveServer) -> None:
+    """One more report comes in: the frame of the one that is shown is not loaded again."""
+    study = new_uid()
+    shared: dict[str, Any] = {"SeriesInstanceUID": new_uid()}
+    store(archive, report(study, ContentDate="20260101", InstanceNumber=1, **shared))
+    look_at(page, archive, study)
+    page.frame_locator("iframe[title='Report']").get_by_text("2026-01-01").wait_for()
+    page.locator("#live-state[data-state=on]").wait_for()
+    page.evaluate("document.querySelector('iframe').dataset.mine = 'yes'")
+    store(archive, report(study, ContentDate="20260102", InstanceNumber=2, **shared))
+    eventually(page, "document.querySelector('.slider').max === '2'")
+    page.wait_for_timeout(500)
+    assert page.locator("iframe").get_attribute("data-mine") == "yes"
+
+
 def test_a_pdf_is_shown_in_its_place(page: Any, archive: LiveServer) -> None:
     """Where the browser shows PDFs it does so here; where it does not, a sentence says so, and a link opens it."""
     study = new_uid()

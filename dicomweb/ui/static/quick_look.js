@@ -317,8 +317,9 @@ export class QuickLook {
     this.#shown = null;
   }
 
+  // When its series grows, what is read or played goes on.
   #other(frame) {
-    if (this.told === frame) return;
+    if (isSameFrame(this.told, frame)) return;
     this.told = frame;
     fill(this.note, shownInPlace(frame));
   }
