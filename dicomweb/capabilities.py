@@ -19,6 +19,7 @@ from dicomweb.failures import NotAcceptable
 from dicomweb.media_types import Offer, available, select
 from dicomweb.rendering.encoders import MEDIA_TYPES
 from dicomweb.rendering.rendering_parameters import PARAMETERS
+from dicomweb.rendering.sheet_svg import SVG
 from dicomweb.urls import MOUNT, base_url
 from dicomweb.wado_body import WholeBody, not_modified
 from dicomweb.wado_request import accept_key, accepted
@@ -58,6 +59,7 @@ _FILES = (
     'multipart/related; type="application/octet-stream"',
     "application/zip",
 )
+_VIDEOS = ("video/mpeg", "video/mp4", "video/H265")
 _PIXELS = tuple(
     f'multipart/related; type="{media_type}"'
     for media_type in (
@@ -69,9 +71,7 @@ _PIXELS = tuple(
         "image/jphc",
         "image/jxl",
         "image/dicom-rle",
-        "video/mpeg",
-        "video/mp4",
-        "video/H265",
+        *_VIDEOS,
     )
 )
 _BULK = ("application/octet-stream", 'multipart/related; type="application/octet-stream"')
@@ -101,7 +101,7 @@ DESCRIPTIONS: Mapping[str, Description] = {
     "retrieve_rendered_frames": Description("Retrieve rendered frames", _PICTURES, (), _RENDERING),
     "retrieve_rendered_instance": Description(
         "Retrieve rendered instance",
-        (*_PICTURES, "text/html", "text/plain", "text/xml", "application/pdf", "video/mpeg", "video/mp4", "video/H265"),
+        (*_PICTURES, SVG, "text/html", "text/plain", "text/xml", "application/pdf", *_VIDEOS),
         (),
         _RENDERING,
     ),
@@ -111,7 +111,7 @@ DESCRIPTIONS: Mapping[str, Description] = {
     "retrieve_thumbnail": Description("Retrieve thumbnail", MEDIA_TYPES[:3], (), ("accept", "viewport")),
     "retrieve_frame_thumbnail": Description("Retrieve thumbnail", MEDIA_TYPES[:3], (), ("accept", "viewport")),
     "retrieve_by_query": Description(
-        "Retrieve by query (WADO-URI)", (*MEDIA_TYPES, "text/html", "text/plain", "text/xml", "application/dicom")
+        "Retrieve by query (WADO-URI)", (*MEDIA_TYPES, SVG, "text/html", "text/plain", "text/xml", "application/dicom")
     ),
     "retrieve_capabilities": Description("Retrieve capabilities", (WADL, JSON), (), ()),
 }

@@ -41,6 +41,7 @@ COMPRESSIBLE = (
     b"application/xml",
     b"application/vnd.sun.wadl+xml",
     b'multipart/related; type="application/dicom+xml"',
+    b"image/svg+xml",
     b"text/",
 )
 EVENT_STREAM = b"text/event-stream"

@@ -6,12 +6,13 @@ Facts this module keeps:
   body with a part a frame, or, in any other single image, its first frame (D-092, D-093). A list of frames is never
   cut down to its first one. Studies and series come in multipart only (D-096).
 - A presentation state is a picture of every image it is for (D-113).
+- Table 8.7.4-1 names no media type for waveforms (category Other): SVG unless a picture is accepted only.
 - What has no picture, text or document is a 406 that says what it is.
 - Pictures depend on the attributes, which can be corrected, and on this program: clients ask again and get a 304.
 - Parameters of pictures are read for pictures only; for others they mean nothing (D-115).
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,13 +28,15 @@ from dicomweb.encapsulated_document import document_type
 from dicomweb.failures import NotAcceptable, RequestRefused
 from dicomweb.media_types import DICOM, DICOM_JSON, DICOM_XML, OCTET_STREAM, MediaRange, Offer, available, select
 from dicomweb.read_ahead import read_ahead
-from dicomweb.renderer import Look, Renderer, StoredState, uids_of
+from dicomweb.renderer import Look, Made, Renderer, StoredState, uids_of
 from dicomweb.rendering.attribute_values import key_of
 from dicomweb.rendering.encoders import GIF, MEDIA_TYPES
 from dicomweb.rendering.presentation_state import SOP_CLASSES as PRESENTATION_STATES
 from dicomweb.rendering.rendering_parameters import RenderingParameters, parse_rendering_parameters
 from dicomweb.rendering.report import is_report
 from dicomweb.rendering.report_values import kind_of
+from dicomweb.rendering.sheet_svg import SVG
+from dicomweb.rendering.waveform import is_waveform
 from dicomweb.text_charset import charsets
 from dicomweb.urls import base_url, instance_url
 from dicomweb.version import program_version
@@ -50,7 +53,11 @@ if TYPE_CHECKING:
 
 _PIXEL_DATA = {key_of(keyword) for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")}
 _NOT_RENDERED = frozenset((DICOM, DICOM_JSON, DICOM_XML, OCTET_STREAM))
+_WAVEFORM_OFFERS = tuple(Offer(kind, multipart) for multipart in (False, True) for kind in (SVG, *MEDIA_TYPES))
 _INSTANCE = "/studies/{study}/series/{series}/instances/{instance}"
+
+ReadParameters = Callable[[], RenderingParameters]
+"""Reads what the client asks of a picture; raises InvalidQuery."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +160,7 @@ async def answer_instance(
     instance: "InstanceFile",
     ranges: Sequence[MediaRange],
     location: str,
-    parameters: RenderingParameters | None = None,
+    read_parameters: ReadParameters | None = None,
 ) -> Response:
     """Answer with an instance as whatever it can be rendered to.
 
@@ -167,8 +174,8 @@ async def answer_instance(
         What is accepted.
     location : str
         URL of the representation.
-    parameters : RenderingParameters, optional
-        What the client asks for, when it is not read from the query.
+    read_parameters : callable, optional
+        Returns what the client asks of a picture, when that is not read from the query as rendered resources have it.
 
     Raises
     ------
@@ -176,12 +183,11 @@ async def answer_instance(
         It cannot be had in an accepted form.
     """
     if is_image(instance):
-        return await answer_pictures(
-            request, Pictures([(instance, all_frames(instance))], location), ranges, parameters
-        )
+        pictures = Pictures([(instance, all_frames(instance))], location)
+        return await answer_pictures(request, pictures, ranges, read_parameters and read_parameters())
     if instance.sop_class_uid in PRESENTATION_STATES:
         pictures = await presented(request, instance, location)
-        return await answer_pictures(request, pictures, ranges, parameters)
+        return await answer_pictures(request, pictures, ranges, read_parameters and read_parameters())
     archive = archive_of(request)
     if instance.transfer_syntax_uid in VIDEO and instance.layout.pixel_data is not None:
         offer = _chosen(ranges, documents.video_offers(instance), "This video")
@@ -193,6 +199,9 @@ async def answer_instance(
         offer = _chosen(ranges, (Offer(mime), Offer(mime, multipart=True)), "This document")
         item, headers = await documents.document_item(archive, instance, attributes, location)
         return _one(request, item, offer, Pictures([(instance, ())], location), headers)
+    if is_waveform(attributes):
+        parameters = read_parameters() if read_parameters else _parameters(request)
+        return await _waveform(request, Pictures([(instance, ())], location), ranges, parameters)
     if is_report(attributes):
         kinds = (documents.HTML, documents.PLAIN_TEXT, documents.XML)
         offer = _chosen(ranges, tuple(Offer(kind, form) for form in (False, True) for kind in kinds), "This report")
@@ -231,21 +240,42 @@ async def answer_pictures(
     offer = _chosen(ranges, picture_offers(several, pictures.named), "These pictures" if several else "This picture")
     if offer.multipart:
         return _many(request, pictures, offer, parameters)
-    etag = pictures.tag(str(offer), repr(parameters), pictures.location)
-    cache = cache_control(request, can_change=True)
-    unchanged = not_modified(request, etag, cache)
-    if unchanged is not None:
-        return unchanged
     renderer = renderer_of(request)
     look = Look(offer.media_type, parameters, pictures.state)
     instance, number = pictures.first
     if several and offer.media_type == GIF and len(pictures.rows) == 1:
-        made = await renderer.animation(request, instance, pictures.rows[0][1], look)
-    else:
-        made = await renderer.picture(request, instance, number, look)
-    warnings = (*parameters.warnings, *made.warnings)
+        return await _one_picture(
+            request, pictures, offer, look, lambda: renderer.animation(request, instance, pictures.rows[0][1], look)
+        )
+    return await _one_picture(request, pictures, offer, look, lambda: renderer.picture(request, instance, number, look))
+
+
+async def _waveform(
+    request: Request, target: Pictures, ranges: Sequence[MediaRange], parameters: RenderingParameters
+) -> Response:
+    offer = _chosen(ranges, _WAVEFORM_OFFERS, "This waveform")
+    look = Look(offer.media_type, parameters)
+    (instance, _), *_ = target.rows
+    return await _one_picture(
+        request, target, offer, look, lambda: renderer_of(request).waveform(request, instance, look)
+    )
+
+
+async def _one_picture(
+    request: Request, pictures: Pictures, offer: Offer, look: Look, make: Callable[[], Awaitable[Made]]
+) -> Response:
+    """Answer with one picture, which is made unless the client has it."""
+    etag = pictures.tag(str(offer), repr(look.parameters), pictures.location)
+    cache = cache_control(request, can_change=True)
+    unchanged = not_modified(request, etag, cache)
+    if unchanged is not None:
+        return unchanged
+    made = await make()
+    warnings = (*look.parameters.warnings, *made.warnings)
     item = Item(offer.media_type, pictures.location, len(made.body), InMemory(made.body), warnings)
-    return single_part(request, item, etag, cache)
+    if offer.multipart:
+        return multipart(offer.media_type, one_item(item), etag, cache)
+    return single_part(request, item, etag, cache, documents.SVG_HEADERS if offer.media_type == SVG else [])
 
 
 async def presented(request: Request, instance: "InstanceFile", location: str) -> Pictures:

@@ -49,6 +49,9 @@ XML: Final = "text/xml"
 EMBEDDABLE: Final = (b"cross-origin-embedder-policy", b"require-corp")
 """For what viewers show in a frame of an isolated page."""
 
+SVG_HEADERS: Final[Headers] = [EMBEDDABLE, (b"content-security-policy", CONTENT_SECURITY_POLICY.encode())]
+"""For drawings that a browser may open as a page."""
+
 _UID = re.compile(r"[0-9.]{1,64}\Z")
 
 

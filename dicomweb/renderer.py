@@ -8,6 +8,7 @@ Facts this module keeps:
 - Long texts and numbers are in them (`Archive.whole_metadata`), long binary values are got by path (`Renderer.bulk`);
   both are bounded, and what is done without is said on the picture or the page.
 - A frame that would take more than `MOST_FRAME_BYTES` when decoded is refused before it is decoded.
+- Of a waveform only the samples that are drawn are read.
 - An animation is made one frame at a time, and not at all when it would have more than `MOST_ANIMATED_PIXELS`.
 """
 
@@ -23,15 +24,24 @@ from starlette.requests import Request
 from dicomweb.byte_cache import ByteCache
 from dicomweb.failures import RequestRefused
 from dicomweb.render_pool import CLIENT_CLOSED_REQUEST, RenderPool, until_disconnected
-from dicomweb.rendering.attribute_values import Attributes, absent_values, name_of, text
+from dicomweb.rendering.attribute_values import Attributes, absent_values, binary, bulk_data_path, name_of, text
 from dicomweb.rendering.encoders import GIF, Picture, animated_gif, encode
-from dicomweb.rendering.pipeline import Frame, frame_durations, needed_bulk_data, render, shared_range
+from dicomweb.rendering.pipeline import Frame, frame_durations, needed_bulk_data, render, shared_range, video_seconds
 from dicomweb.rendering.presentation_state import PresentationState, render_presentation
 from dicomweb.rendering.rendering_parameters import RenderingParameters
-from dicomweb.rendering.thumbnail import QUALITY, icon, thumbnail
+from dicomweb.rendering.sheet_picture import sheet_picture
+from dicomweb.rendering.sheet_svg import SVG, sheet_svg
+from dicomweb.rendering.thumbnail import QUALITY, film, icon, limited, thumbnail
 from dicomweb.rendering.viewport import Viewport
+from dicomweb.rendering.waveform import is_waveform, multiplex_groups
+from dicomweb.rendering.waveform_plan import GroupPlan, glimpse_of, plans_of
+from dicomweb.rendering.waveform_samples import values_of
+from dicomweb.rendering.waveform_sheet import GLIMPSE, glimpse_sheet, waveform_sheet
+from dicomweb.video_frame import first_key_frame
+from dicomweb.wado_request import VIDEO
+from dicomweb.wado_video import VideoStream
 from storage.archive import Archive
-from storage.errors import ArchiveError, LimitExceeded, NotFound
+from storage.errors import ArchiveError, InvalidDicom, LimitExceeded, NotFound
 from storage.frame_set import FrameSet
 from storage.instance_file import InstanceFile
 from storage.layout import PixelLayout
@@ -268,6 +278,57 @@ class Renderer:
 
         return await self._remembered(request, (*_of(instance), tuple(numbers), "animated", *look.key), make)
 
+    async def waveform(self, request: Request, instance: InstanceFile, look: Look) -> Made:
+        """Return the drawing of an instance with waveforms.
+
+        Parameters
+        ----------
+        request : Request
+            Whose client waits for it.
+        instance : InstanceFile
+            What it is of.
+        look : Look
+            Its media type may be SVG too; of its parameters viewport, quality and annotation count.
+
+        Raises
+        ------
+        RequestRefused
+            406: nothing in it can be drawn; the message says why.
+
+        Standard
+        --------
+        PS3.3 C.10.9.
+        """
+
+        async def make() -> Made:
+            attributes = await self.attributes(instance)
+            groups = multiplex_groups(attributes)
+            plans = plans_of(groups)
+            if not plans:
+                reasons = "; ".join(dict.fromkeys(group.trouble for group in groups))
+                raise RequestRefused(406, f"None of the waveforms in this instance can be drawn: {reasons}.")
+            samples = [await self._samples(instance, plan) for plan in plans]
+
+            def drawn() -> Made:
+                values = [values_of(plan.group, data) for plan, data in zip(plans, samples, strict=True)]
+                sheet = waveform_sheet(attributes, plans, values, look.parameters.annotation)
+                if look.media_type == SVG:
+                    return Made(sheet_svg(sheet))
+                picture = sheet_picture(sheet, look.parameters.viewport)
+                return Made(encode(picture, look.media_type, look.parameters.quality))
+
+            return await self.pool.run(drawn)
+
+        return await self._remembered(request, (*_of(instance), "waveform", *look.key), make)
+
+    async def _samples(self, instance: InstanceFile, plan: GroupPlan) -> bytes:
+        """Read the samples of a multiplex group that are drawn."""
+        path = bulk_data_path(plan.group.data)
+        if path is None:
+            return binary(plan.group.data, {})[: plan.length]
+        value = await self._archive.bulk_data(*uids_of(instance), path)
+        return b"".join([chunk async for chunk in value.stream(0, min(plan.length, value.length))])
+
     async def thumbnail(
         self, request: Request, instance: InstanceFile, number: int, media_type: str, viewport: Viewport | None
     ) -> bytes:
@@ -288,21 +349,50 @@ class Renderer:
         """
 
         async def make() -> Made:
-            if number:
-                try:
-                    frame = await self._encoded(instance, number, overlays=False)
-                    return await self.pool.run(
-                        lambda: Made(encode(thumbnail(frame.decoded(), viewport), media_type, QUALITY))
-                    )
-                except ArchiveError as error:
-                    logger.info("an icon stands for a frame: %s", error)
-                except Exception:  # whatever a sender wrote into the attributes, there is a thumbnail
-                    logger.exception("an icon stands for a frame that could not be rendered")
-            label = text(await self.attributes(instance), "Modality")
-            return await self.pool.run(lambda: Made(encode(icon(label, viewport), media_type, QUALITY)))
+            try:
+                picture = await self._small(instance, number, viewport)
+            except ArchiveError as error:
+                logger.info("an icon stands for an instance: %s", error)
+                picture = None
+            except Exception:  # whatever a sender wrote into the attributes, there is a thumbnail
+                logger.exception("an icon stands for an instance that could not be rendered")
+                picture = None
+            if picture is None:
+                picture = icon(text(await self.attributes(instance), "Modality"), viewport)
+            return await self.pool.run(lambda: Made(encode(picture, media_type, QUALITY)))
 
         key = (*_of(instance), number, "thumbnail", media_type, viewport)
         return (await self._remembered(request, key, make)).body
+
+    async def _small(self, instance: InstanceFile, number: int, viewport: Viewport | None) -> Picture | None:
+        """Return a small picture of a frame, a video, or the beginning of a waveform; None for anything else."""
+        if number:
+            frame = await self._encoded(instance, number, overlays=False)
+            return await self.pool.run(lambda: thumbnail(frame.decoded(), viewport))
+        attributes = await self.attributes(instance)
+        if instance.transfer_syntax_uid in VIDEO and instance.layout.pixel_data is not None:
+            return await self._film(instance, instance.layout.pixel_data, attributes, viewport)
+        plan = glimpse_of(multiplex_groups(attributes), GLIMPSE) if is_waveform(attributes) else None
+        if plan is None:
+            return None
+        samples = await self._samples(instance, plan)
+
+        def drawn() -> Picture:
+            return sheet_picture(glimpse_sheet(attributes, plan, values_of(plan.group, samples)), limited(viewport))
+
+        return await self.pool.run(drawn)
+
+    async def _film(
+        self, instance: InstanceFile, pixel: PixelLayout, attributes: Attributes, viewport: Viewport | None
+    ) -> Picture:
+        """Return the sign of a video, with its first key frame where something decodes it."""
+        value = await self._archive.bulk_data(*uids_of(instance), f"{pixel.tag:08X}")
+        try:
+            frame = await first_key_frame(await VideoStream.open(self._archive, value))
+        except InvalidDicom:  # there is no stream
+            frame = None
+        seconds = video_seconds(attributes)
+        return await self.pool.run(lambda: film((pixel.rows, pixel.columns), seconds, frame, viewport))
 
     async def _encoded(self, instance: InstanceFile, number: int, *, overlays: bool) -> EncodedFrame:
         attributes = await self.attributes(instance)

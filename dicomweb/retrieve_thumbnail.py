@@ -4,6 +4,7 @@ Facts this module keeps:
 
 - All four exist (D-120); each is one small picture without text about the patient (D-121, D-122): the middle frame of
   the middle image there is.
+- A video shows its first key frame where ffmpeg is installed, a waveform its beginning.
 - What has no picture, or none that can be decoded, gets a sign with its modality: never a 404 for something that
   exists, never a 500 (D-124).
 - Viewers ask without an Accept header and name `accept=image/jpeg` in the query.
@@ -25,6 +26,7 @@ from dicomweb.rendering.rendering_parameters import parse_rendering_parameters
 from dicomweb.rendering.thumbnail import middle
 from dicomweb.urls import MOUNT, base_url
 from dicomweb.version import program_version
+from dicomweb.video_frame import ffmpeg
 from dicomweb.wado_body import InMemory, Item, not_modified, single_part
 from dicomweb.wado_frames import frame_numbers
 from dicomweb.wado_request import accept_key, accepted, cache_control, target_uids
@@ -74,7 +76,8 @@ async def _answer(request: Request, instance: "InstanceFile", number: int) -> Re
     offer = select(accepted(*accept_key(request)), OFFERS)
     if offer is None:
         raise NotAcceptable("A thumbnail cannot be had in an accepted form.", available(OFFERS))
-    version = f"{program_version()} {instance.version} {number} {viewport} {offer}"
+    decoded = "" if number else ffmpeg() is not None  # once it is installed, videos look otherwise
+    version = f"{program_version()} {instance.version} {number} {viewport} {offer} {decoded}"
     etag = entity_tag("thumbnail", instance.sha256, version)
     cache = cache_control(request, can_change=True)
     unchanged = not_modified(request, etag, cache)

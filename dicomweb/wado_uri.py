@@ -156,14 +156,9 @@ def _transfer_syntax(instance: "InstanceFile", wanted: str | None) -> str | None
 
 async def _rendered(request: Request, instance: "InstanceFile", ranges: list[MediaRange]) -> Response:
     location = f"{instance_url(base_url(request), *uids_of(instance))}/rendered"
-    has_pictures = is_image(instance) or instance.sop_class_uid in PRESENTATION_STATES
-    if not has_pictures:
-        return await answer_instance(request, instance, ranges, location)
-    asked = parse_uri_parameters(request.query_params)
     if not is_image(instance):
-        if asked.rendering.window or asked.region or asked.presentation or asked.frame_number:
-            raise InvalidQuery("a presentation state has its own window, region and images")
-        return await answer_instance(request, instance, ranges, location, asked.rendering)
+        return await answer_instance(request, instance, ranges, location, lambda: _asked_of_no_image(request, instance))
+    asked = parse_uri_parameters(request.query_params)
     pixel = instance.layout.pixel_data
     assert pixel is not None
     numbers = range(1, pixel.frames + 1)
@@ -176,6 +171,14 @@ async def _rendered(request: Request, instance: "InstanceFile", ranges: list[Med
     if asked.presentation is not None:
         state = await renderer_of(request).state(await _presentation_state(request, instance, asked.presentation))
     return await answer_pictures(request, Pictures([(instance, numbers)], location, state=state), ranges, parameters)
+
+
+def _asked_of_no_image(request: Request, instance: "InstanceFile") -> RenderingParameters:
+    asked = parse_uri_parameters(request.query_params)
+    is_state = instance.sop_class_uid in PRESENTATION_STATES
+    if is_state and (asked.rendering.window or asked.region or asked.presentation or asked.frame_number):
+        raise InvalidQuery("a presentation state has its own window, region and images")
+    return asked.rendering
 
 
 def _parameters(asked: UriParameters, columns: int, rows: int) -> RenderingParameters:

@@ -82,7 +82,7 @@ def write(
 
 def font_for(width: int, height: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Return the font at a size that goes with a picture."""
-    return _font(min(max(min(width, height) // 32, _SMALLEST_FONT), _LARGEST_FONT))
+    return font_of(min(max(min(width, height) // 32, _SMALLEST_FONT), _LARGEST_FONT))
 
 
 def patient_lines(attributes: Attributes) -> list[str]:
@@ -147,5 +147,6 @@ def _time(value: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font_of(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Return the font at a size in pixels."""
     return ImageFont.load_default(size)

@@ -25,7 +25,7 @@ from dicomweb.rendering.colour import (
     supplemented,
 )
 from dicomweb.rendering.encoders import Picture
-from dicomweb.rendering.functional_groups import frame_attributes, functional_groups
+from dicomweb.rendering.functional_groups import frame_attributes, functional_groups, number_of_frames
 from dicomweb.rendering.grayscale import Levels, Samples, Window, grey_levels, value_range, window_of_range
 from dicomweb.rendering.grayscale_attributes import grayscale_of, stored_values_of
 from dicomweb.rendering.icc_profile import NO, apply_profile, source_profile
@@ -261,3 +261,10 @@ def frame_durations(attributes: Attributes, frame_numbers: Sequence[int]) -> lis
         duration = 1000 / rate if rate > 0 else _DEFAULT_DURATION
     # The frame at index n is followed by that at n + 1 after the increment at n + 1.
     return [vector[frame] if frame < len(vector) and vector[frame] > 0 else duration for frame in frame_numbers]
+
+
+def video_seconds(attributes: Attributes) -> float:
+    """Return how long a video is by what its attributes say of its frames (PS3.3 C.7.6.5); 0 when they do not."""
+    timed = any(number(attributes, name) for name in ("FrameTime", "RecommendedDisplayFrameRate", "CineRate"))
+    (duration,) = frame_durations(attributes, [0])
+    return number_of_frames(attributes) * duration / 1000 if timed else 0.0

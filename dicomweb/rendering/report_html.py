@@ -2,6 +2,7 @@
 
 Facts and clauses this module keeps:
 - D-116: every value is escaped; the page has no script, loads nothing, and forbids both.
+- It is read in the colours of whoever shows it, and scrolled by keys in a frame, too: Tab stops at it.
 - Containers are sections with headings, other items lists; relationships other than CONTAINS are named.
 - Pure: no I/O.
 """
@@ -20,11 +21,14 @@ CONTENT_SECURITY_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline';
 """For the header of that name, beside the page."""
 
 _STYLE = """
-body { font: 16px/1.5 sans-serif; max-width: 48em; margin: 2em auto; padding: 0 1em; color: #222; }
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 sans-serif; max-width: 48em; margin: 2em auto; padding: 0 1em; color: light-dark(#222, #e8ebef); }
 h1 { font-size: 1.6em; } h2 { font-size: 1.3em; } h3, h4, h5, h6 { font-size: 1.1em; }
-header dl { display: grid; grid-template-columns: max-content auto; gap: 0 1em; background: #f4f4f4; }
+header dl { display: grid; grid-template-columns: max-content auto; gap: 0 1em; }
+header dl { background: light-dark(#f4f4f4, #1d222a); }
 header dl { padding: .5em 1em; }
-dt, .name { font-weight: bold; } dd { margin: 0; } .value { white-space: pre-wrap; } .relation { color: #666; }
+dt, .name { font-weight: bold; } dd { margin: 0; } .value { white-space: pre-wrap; }
+.relation { color: light-dark(#666, #9ba6b3); }
 """
 _RELATIONS = {
     "HAS PROPERTIES": "property",
@@ -54,7 +58,7 @@ def report_html(report: Report, link: Link | None = None, charset: str = "utf-8"
     page = (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="{escape(charset)}">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{CONTENT_SECURITY_POLICY}">\n'
-        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f'<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body tabindex="0">\n'
         f"<header>\n<h1>{title}</h1>\n<dl>\n{facts}</dl>\n</header>\n"
         f"<main>\n{''.join(_listed(report.content, link, 2))}</main>\n</body>\n</html>\n"
     )

@@ -4,6 +4,7 @@ Facts this module keeps:
 
 - The page may load from this server alone and run nothing that is written into it (Content Security Policy Level 3);
   where browsers know Trusted Types, no text can become markup at all: names of patients come from anywhere.
+- It shows documents of this server in frames: reports in a sandbox, each with a policy of its own.
 - It may be shown inside pages of this server only, and tells nobody where its reader came from.
 - Every reference is relative: it works below whatever path a proxy puts before it.
 """
@@ -26,6 +27,7 @@ POLICY: Final = "; ".join(
         "style-src 'self'",
         "img-src 'self' blob: data:",
         "media-src 'self'",
+        "frame-src 'self'",
         "connect-src 'self'",
         "form-action 'self'",
         "frame-ancestors 'self'",

@@ -13,7 +13,6 @@ import pytest
 
 from tests.browser.looking import drop, eventually, hold, picture, store, wait_for_frame
 from tests.browser.pages import HOSTILE, PHONE, SLICES, open_study
-from tests.browser.watched import Watched
 from tests.builders import ct_slice, dicom_file, new_uid
 from tests.corpus import corpus_files
 from tests.live_server import LiveServer
@@ -356,19 +355,6 @@ def test_results_are_paged_and_counted(page: Any, archive: LiveServer) -> None:
     eventually(page, "document.activeElement.textContent.includes('Paged, 50')")
     pages.get_by_role("button", name="Previous").click()
     pages.get_by_text("1–50 of 53").wait_for()
-
-
-def test_a_report_opens_beside_the_page(page: Any, archive: LiveServer) -> None:
-    """A structured report is no picture; the archive shows it as HTML, in a tab of its own."""
-    (report,) = (path for path in corpus_files("objects/sr-rwvm-dcmqi") if path.name == "sr.dcm")
-    store(archive, report.read_bytes())
-    (study,) = httpx2.get(f"{archive.root}/studies?ModalitiesInStudy=SR").json()
-    page.goto(f"{archive.url}/ui/#/studies/{study['0020000D']['Value'][0]}")
-    with page.context.expect_page() as opened:
-        page.get_by_role("link", name="Open the report").click()
-    shown = Watched(opened.value)
-    shown.page.get_by_text("Imaging Measurement").first.wait_for()
-    assert shown.problems == []
 
 
 def test_a_drag_that_is_given_up_leaves_nothing_behind(page: Any) -> None:

@@ -1,6 +1,7 @@
 // A quick look through the frames of a series: wheel, keys, slider, swipe, cine; windows by preset, number or drag.
+import { shownInPlace } from "./document.js";
 import { fill, h, icon, ICONS } from "./dom.js";
-import { instanceUrl, isSameFrame, neighbours, pictureUrl, Pictures } from "./frames.js";
+import { isSameFrame, neighbours, pictureUrl, Pictures } from "./frames.js";
 import { quickLookParts } from "./quick_look_parts.js";
 import { dragged, presetsOf } from "./windows.js";
 
@@ -285,9 +286,10 @@ export class QuickLook {
     );
     const other = Boolean(frame) && frame.form !== "picture";
     this.note.hidden = !failure && !other;
+    // What is no longer looked at neither plays nor loads.
+    if (!other && this.told) fill(this.note, (this.told = null));
     if (other) this.#other(frame);
     else if (failure) this.note.textContent = failure.message;
-    if (!other) this.told = null;
     clearTimeout(this.slow);
     this.wait.hidden = true;
     if (bitmap) this.#paint(bitmap, url);
@@ -315,19 +317,10 @@ export class QuickLook {
     this.#shown = null;
   }
 
-  // Reports, documents and videos have a form of their own, which the archive knows; others have none.
+  // When its series grows, what is read or played goes on.
   #other(frame) {
-    if (this.told === frame) return;
+    if (isSameFrame(this.told, frame)) return;
     this.told = frame;
-    const url = `${instanceUrl(frame)}/rendered`;
-    const open = (words) =>
-      h("a", { class: "button", href: url, target: "_blank", rel: "noopener" }, icon(ICONS.open), words);
-    const forms = {
-      video: () => h("video", { src: url, controls: true }),
-      report: () => open("Open the report"),
-      document: () => open("Open the document"),
-    };
-    const sentence = frame.form !== "video" && h("p", {}, "This object is not a picture.");
-    fill(this.note, sentence, forms[frame.form]?.() ?? h("p", { class: "small" }, "Its metadata says what it holds."));
+    fill(this.note, shownInPlace(frame));
   }
 }

@@ -195,6 +195,7 @@ function formOf(sopClass, transferSyntaxes, hasPixels) {
   if (transferSyntaxes.some((uid) => VIDEO.test(uid))) return "video";
   if (hasPixels) return "picture";
   if (sopClass.startsWith(`${STORAGE}.88.`)) return "report";
+  if (sopClass.startsWith(`${STORAGE}.9.`)) return "waveform";
   return sopClass.startsWith(`${STORAGE}.104.`) ? "document" : "none";
 }
 

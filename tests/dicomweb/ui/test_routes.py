@@ -52,7 +52,7 @@ async def test_nothing_but_our_own_files_may_run(browser: httpx2.AsyncClient) ->
     policy = dict(part.partition(" ")[::2] for part in page.headers["content-security-policy"].split("; "))
     assert policy["default-src"] == "'none'" and policy["base-uri"] == "'none'"
     assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
-    assert policy["frame-ancestors"] == policy["form-action"] == "'self'"
+    assert policy["frame-ancestors"] == policy["form-action"] == policy["frame-src"] == "'self'"
     assert policy["require-trusted-types-for"] == "'script'"
     assert page.headers["referrer-policy"] == "no-referrer"
     assert "<style" not in page.text and not re.search(r"<script(?![^>]* src=)", page.text)
