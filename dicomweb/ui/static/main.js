@@ -98,7 +98,7 @@ function startStatus() {
     async () => {
       try {
         const status = await json(`${API}/status`);
-        server.tell({ viewer: status.viewer, version: status.version });
+        server.tell({ viewer: status.viewer, version: status.version, advice: status.archive?.advice ?? "" });
         const stuck = (status.jobs.failed ?? 0) + (status.jobs.parked ?? 0) + (status.commitments.parked ?? 0);
         dot.hidden = !stuck;
         dot.title = stuck ? "Some jobs or commitments need attention" : "";

@@ -3,6 +3,7 @@
 class Server extends EventTarget {
   viewer = false;
   version = "";
+  advice = ""; // what to do about stored files that the index does not know
 
   /** Note what it told. */
   tell(facts) {

@@ -6,6 +6,7 @@ import { live } from "./live.js";
 import { announce, emptiness, failure } from "./notices.js";
 import { onePage } from "./pages_of_results.js";
 import { address, go, list } from "./router.js";
+import { server } from "./server.js";
 import { filterForm, filtersOf, isFiltered, parametersOf, partsOf } from "./study_filters.js";
 import { NEWEST, studyTable } from "./study_table.js";
 import { chooseFiles } from "./uploads.js";
@@ -62,7 +63,14 @@ class StudiesPage {
     this.range = h("span", { class: "muted" });
     this.pager = h("nav", { class: "pager", "aria-label": "Pages of results" }, this.earlier, this.range, this.later);
     const head = h("div", { class: "page-head" }, h("h1", { tabindex: "-1" }, "Studies"), this.total);
-    this.elements = [head, this.form, this.card, this.pager];
+    const advice = h("p", { class: "note warn", role: "status" });
+    const advise = () => {
+      advice.hidden = !server.advice;
+      advice.textContent = server.advice;
+    };
+    server.addEventListener("told", advise, { signal: leave });
+    advise();
+    this.elements = [head, advice, this.form, this.card, this.pager];
     this.pager.hidden = true;
     this.table.waiting();
     this.table.order(this.#order);

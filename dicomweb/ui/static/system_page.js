@@ -47,8 +47,8 @@ function cards(status) {
   return [
     card(
       "Archive",
-      archive ? "good" : "bad",
-      archive ? "answers" : "does not answer",
+      archive ? (archive.advice ? "warn" : "good") : "bad",
+      archive ? (archive.advice ? "not all is indexed" : "answers") : "does not answer",
       archive &&
         h(
           "div",
@@ -58,6 +58,7 @@ function cards(status) {
           figure(count(archive.instances), "instances"),
         ),
       archive && facts([["Stored", `${archive.bytes_estimated ? "about " : ""}${bytes(archive.bytes)}`]]),
+      archive && archive.advice && h("p", { class: "note warn" }, archive.advice),
     ),
     storageCard(storage),
     card(
