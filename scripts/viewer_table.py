@@ -29,6 +29,7 @@ import pydicom
 from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import BrowserContext, Error, Page, sync_playwright
+from pydicom.uid import ParametricMapStorage
 
 from dicomweb.viewer import installation
 from scripts.bench.server import bench_server
@@ -98,7 +99,7 @@ class Look:
 def chosen(names: list[str], every_group: bool) -> Iterator[tuple[str, bytes]]:
     """Yield one file of each kind of pixels and objects, or of each in each group, with what is to be stored of it.
 
-    Segmentations are no pictures of their own: they are shown over their images.
+    Segmentations and parametric maps are no pictures of their own: they are shown over their images.
     """
     kinds = set()
     for sample in samples():
@@ -108,7 +109,8 @@ def chosen(names: list[str], every_group: bool) -> Iterator[tuple[str, bytes]]:
         data = sample.path.read_bytes()
         with contextlib.suppress(Exception):  # files that cannot be read are no studies with pictures
             dataset = read(data)
-            if not any(keyword in dataset for keyword in PIXELS) or dataset.get("Modality") == "SEG":
+            is_overlay = dataset.get("Modality") == "SEG" or dataset.get("SOPClassUID") == ParametricMapStorage
+            if is_overlay or not any(keyword in dataset for keyword in PIXELS):
                 continue
             if not all(dataset.get(f"{level}InstanceUID") for level in ("Study", "Series", "SOP")):
                 data = completed(data)

@@ -5,8 +5,8 @@ Facts this module keeps:
 - The archive is on the origin of the page. Its path is that of the public root when that root is on the page's host,
   which only the browser knows for sure; else the page came straight from the server, where the mount is the path.
 - `acceptHeader` names what OHIF 3.13.2 decodes right. All else is made plain samples for it: JPEG XL, JPEG Extended (of
-  which it takes YCbCr for RGB), frames whose label is wrong, ... (`dicomweb.wado_frames`, `samples=plain`). Parts are
-  not asked for: samples of 32 bits must start at a multiple of four bytes, which after the head of a part they may not.
+  which it takes YCbCr for RGB), frames whose label is wrong, ... (`dicomweb.wado_frames`, `samples=plain`). Frames come
+  in parts: of a long one that comes alone, OHIF decodes the beginning as if it were all.
 - With `fuzzymatching` a name is found as the list shows it ("Doe, John"), which no key with wildcards says.
 - What OHIF gets wrong by itself is mended by an extension of ours (`extension.js`), which is part of this script: the
   page runs the scripts of its own origin, none that is written into it.
@@ -23,10 +23,13 @@ from dicomweb.urls import MOUNT
 from storage.transfer_syntax import EXPLICIT_LE, JPEG_BASELINE, JPEG_LOSSLESS, JPEG_LOSSLESS_SV1, OCTET_STREAM
 
 DATA_SOURCE = "dicomweb"
-FRAMES = (
-    *(f"image/{kind}; transfer-syntax=*" for kind in ("jp2", "jphc", "jls", "dicom-rle")),
-    *(f"image/jpeg; transfer-syntax={uid}" for uid in (JPEG_BASELINE, JPEG_LOSSLESS, JPEG_LOSSLESS_SV1)),
-    f"{OCTET_STREAM}; transfer-syntax={EXPLICIT_LE}; samples=plain",
+FRAMES = tuple(
+    f'multipart/related; type="{media_type}"; transfer-syntax={syntax}'
+    for media_type, syntax in (
+        *((f"image/{kind}", "*") for kind in ("jp2", "jphc", "jls", "dicom-rle")),
+        *(("image/jpeg", uid) for uid in (JPEG_BASELINE, JPEG_LOSSLESS, JPEG_LOSSLESS_SV1)),
+        (OCTET_STREAM, f"{EXPLICIT_LE}; samples=plain"),
+    )
 )
 """What OHIF decodes, as an Accept header."""
 

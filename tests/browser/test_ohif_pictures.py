@@ -93,6 +93,8 @@ def test_windows_are_applied_as_their_function_says(
     assert [colour[0] for colour in found] == pytest.approx([255 * gray(value) for value in LEVELS], abs=NEAR)
 
 
+WIDE = 128
+"""Columns of a band: frames so long that they come in several pieces."""
 GRAYS = np.array([0, 1024, 2048, 3072, 4095])
 COLORS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [200, 40, 90], [128, 128, 128]], np.uint8)
 TWELVE = {"BitsAllocated": 16, "BitsStored": 12, "HighBit": 11, "WindowCenter": 2048, "WindowWidth": 4096}
@@ -102,8 +104,7 @@ RGB = COLOR | {"PhotometricInterpretation": "RGB"}
 
 def bands(values: Any) -> Any:
     """An image with a band of columns for each value."""
-    side = BAND * len(values)
-    return np.repeat(np.repeat(values[None], side, 0), BAND, 1)
+    return np.repeat(np.repeat(values[None], WIDE * len(values), 0), WIDE, 1)
 
 
 def shared_chrominance() -> bytes:
@@ -111,7 +112,7 @@ def shared_chrominance() -> bytes:
     matrix = [[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]]
     luminance, blue, red = np.clip(np.rint(COLORS @ np.transpose(matrix) + [0, 128, 128]), 0, 255).T
     pairs = np.stack([luminance, luminance, blue, red], -1).astype(np.uint8)
-    return np.repeat(pairs, BAND // 2, 0).tobytes() * (BAND * len(COLORS))
+    return np.repeat(pairs, WIDE // 2, 0).tobytes() * (WIDE * len(COLORS))
 
 
 NOT_DECODED_BY_OHIF = {
@@ -150,7 +151,7 @@ NOT_DECODED_BY_OHIF = {
 def test_what_ohif_does_not_decode_is_drawn(show: Callable[..., Ohif], kind: str) -> None:
     """The configuration asks for plain samples in place of it, and says what they are."""
     syntax, pixels, attributes = NOT_DECODED_BY_OHIF[kind]()
-    size, study = BAND * len(GRAYS), new_uid()
+    size, study = WIDE * len(GRAYS), new_uid()
     ohif = show(
         dicom_file(
             transfer_syntax=syntax, pixels=pixels, Rows=size, Columns=size, StudyInstanceUID=study, **attributes
@@ -158,7 +159,7 @@ def test_what_ohif_does_not_decode_is_drawn(show: Callable[..., Ohif], kind: str
         study,
         until=lambda picture: picture["lit"] > 0.3,
     )
-    found = ohif.colours(size, size, [(size // 2, band * BAND + BAND // 2) for band in range(len(GRAYS))])
+    found = ohif.colours(size, size, [(size // 2, band * WIDE + WIDE // 2) for band in range(len(GRAYS))])
     expected = COLORS if "SamplesPerPixel" in attributes else np.repeat(GRAYS[:, None] / 4095 * 255, 3, 1)
     if attributes.get("BitsAllocated") == 1:
         expected = np.repeat((GRAYS[:, None] % 2048 > 1) * 255, 3, 1)
