@@ -198,7 +198,7 @@ def test_an_electrocardiogram_is_drawn_in_its_place(page: Any, archive: LiveServ
     look_at(page, archive, study)
     image = page.locator(".paper img")
     image.wait_for()
-    eventually(page, "document.querySelector('.paper img').complete")
+    eventually(page, "document.querySelector('.paper img').naturalWidth > 0")
     width, height = image.evaluate("x => [x.naturalWidth, x.naturalHeight]")
     size = drawing_of(httpx2.get(image.get_attribute("src")).content).size
     assert width / height == pytest.approx(size[0] / size[1], rel=0.01)
@@ -210,8 +210,8 @@ def test_an_electrocardiogram_is_drawn_in_its_place(page: Any, archive: LiveServ
     page.mouse.move(room["x"] + 200, room["y"] + 200)
     page.mouse.wheel(0, -5000)
     eventually(page, "document.querySelector('.paper').scrollTop === 0")
-    series = page.locator(".series-item .thumbnail")
-    assert series.evaluate("x => x.naturalWidth") == 144
+    assert page.locator(".paper").count() == 1
+    eventually(page, "document.querySelector('.series-item .thumbnail').naturalWidth === 144")
 
 
 def test_curves_fit_a_phone(open_page: Callable[..., Any], archive: LiveServer) -> None:
