@@ -114,7 +114,7 @@ def pattern_grams(field: str, pattern: str) -> list[str]:
     found.pop(field + " ", None)
     chosen = list(found)
     step = -(-len(chosen) // _MOST_GRAMS) or 1
-    return chosen[::step]
+    return chosen[::-step]  # from the end: of the numbers of an archive it is the last digits that differ
 
 
 def _gram_text(text: str) -> str:

@@ -18,7 +18,8 @@ export function copied(value, what, shown = h("code", {}, value)) {
   };
   button.addEventListener("click", async (event) => {
     event.stopPropagation(); // it may stand in something that opens when it is pressed
-    if (!(await copy(value))) return notice("It could not be copied: mark it, and copy it by the keyboard.", { bad: true });
+    if (!(await copy(value)))
+      return notice("It could not be copied: mark it, and copy it by the keyboard.", { bad: true });
     name("Copied");
     fill(button, icon(ICONS.check));
     button.classList.add("done");

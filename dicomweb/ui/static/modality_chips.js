@@ -8,8 +8,7 @@ export function modalityChips(wanted) {
   const known = new Map(); // modality to its chip
   const chosen = () => [...known.values()].filter(isPressed).map((chip) => chip.dataset.modality);
   const chipOf = (modality) => {
-    const made = h("button", { type: "button", class: "chip", "aria-pressed": "false", "aria-label": modality, data: { modality } }, modality);
-    if (!known.has(modality)) known.set(modality, made);
+    if (!known.has(modality)) known.set(modality, chipFor(modality));
     return known.get(modality);
   };
   // Chips stay the elements they are, with the focus; those of which there is nothing any more go, unless chosen.
@@ -19,7 +18,8 @@ export function modalityChips(wanted) {
     const order = [...Object.keys(counts), ...[...known.keys()].filter((modality) => !(modality in counts))];
     const chips = order.map(chipOf);
     for (const chip of [...element.children]) if (!chips.includes(chip)) chip.remove();
-    chips.forEach((chip, at) => element.children[at] === chip || element.insertBefore(chip, element.children[at] ?? null));
+    // What stays where it is is not touched: a chip that is put in again loses the focus.
+    chips.forEach((chip, at) => element.children[at] === chip || element.insertBefore(chip, element.children[at]));
   };
   const choose = (modalities) => {
     const names = modalities.split(",").filter(Boolean);
@@ -34,6 +34,11 @@ export function modalityChips(wanted) {
     chosen: () => chosen().join(","),
     turn: (chip) => chip.setAttribute("aria-pressed", String(!isPressed(chip))),
   };
+}
+
+function chipFor(modality) {
+  const named = { "aria-pressed": "false", "aria-label": modality, data: { modality } };
+  return h("button", { type: "button", class: "chip", ...named }, modality);
 }
 
 function isPressed(chip) {

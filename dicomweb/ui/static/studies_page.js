@@ -1,5 +1,5 @@
 // The list of studies: found while somebody types, page by page, and up to date by itself.
-import { debounced, fill, h, icon, ICONS } from "./dom.js";
+import { debounced, fill, h, icon, ICONS, repeatedly } from "./dom.js";
 import { count, plural } from "./format.js";
 import { API, isAbort, json, ROOT } from "./http.js";
 import { live } from "./live.js";
@@ -14,7 +14,7 @@ import { chooseFiles } from "./uploads.js";
 const PAGE_SIZE = 50;
 const NEWS_PAUSE = 700;
 const NEWS_MOST = 2500;
-const COUNTS_PAUSE = 2500; // what counts the archive may be two seconds behind
+const COUNTS_EVERY = 8000; // what counts the archive may be some seconds behind what has changed
 const SLOW = 150; // milliseconds after which a search shows that it goes on
 
 /** Show the list. */
@@ -23,15 +23,13 @@ export function studiesPage(main, asked, leave) {
   fill(main, page.elements);
   document.addEventListener("keydown", (event) => page.key(event), { signal: leave });
   const look = debounced(NEWS_PAUSE, () => leave.aborted || page.load(true), NEWS_MOST);
-  const counted = debounced(COUNTS_PAUSE, () => leave.aborted || page.modalities(), 2 * COUNTS_PAUSE);
   const heard = ({ detail }) => {
     if (detail.kind === "instance.stored") page.arrived.add(detail.study_instance_uid);
     look();
-    counted();
   };
   live.addEventListener("change", heard, { signal: leave });
   page.load();
-  page.modalities();
+  repeatedly(COUNTS_EVERY, () => page.modalities(), leave);
   return (again) => page.ask(again);
 }
 
@@ -116,7 +114,7 @@ class StudiesPage {
     try {
       this.form.showModalities(await json(`${API}/modalities`));
     } catch {
-      // It is asked again with the next change.
+      // It is asked again soon.
     }
   }
 

@@ -49,7 +49,8 @@ function facts(study) {
   const clock = text(study, TAG.StudyTime);
   const accession = text(study, TAG.AccessionNumber);
   const at = day && `${date(day)}${clock ? ` ${time(clock)}` : ""}`;
-  return [at, text(study, TAG.StudyDescription), accession && copied(accession, "the accession number", `Accession ${accession}`)];
+  const order = accession && copied(accession, "the accession number", `Accession ${accession}`);
+  return [at, text(study, TAG.StudyDescription), order];
 }
 
 function numbers(study) {

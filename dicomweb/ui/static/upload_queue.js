@@ -83,7 +83,8 @@ export class UploadQueue extends EventTarget {
   }
 
   #enqueue(file, path, kind) {
-    const item = { file, path, kind, size: file.size, sent: 0, state: "waiting", detail: "", tries: 0, stored: 0, refused: 0 };
+    const nothing = { sent: 0, state: "waiting", detail: "", tries: 0, stored: 0, refused: 0 };
+    const item = { file, path, kind, size: file.size, ...nothing };
     this.items.push(item);
     this.bytesTotal += item.size;
     this.#waiting.push(item);
