@@ -54,6 +54,7 @@ export const ICONS = {
   file: "M6 3h8l4 4v14H6zM14 3v4h4",
   check: "M5 12l5 5 9-10",
   plus: "M12 5v14M5 12h14",
+  minus: "M5 12h14",
   retry: "M5 12a7 7 0 1 0 2-5M4 4v4h4",
   expand: "M4 9V4h5M20 9V4h-5M4 15v5h5M20 15v5h-5",
   images: "M4 5h16v14H4zM4 15l5-5 4 4 3-3 4 4",

@@ -44,6 +44,7 @@ export async function studyPage(main, asked, leave) {
       head,
       studyHead(uid, study, () => view.series),
     );
+    view.look.identify(study);
     const again = focused && [...head.querySelectorAll(focused.localName)].find((each) => each.isEqualNode(focused));
     again?.focus({ preventScroll: true });
   };

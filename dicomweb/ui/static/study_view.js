@@ -3,6 +3,7 @@ import { debounced, fill, h, icon, ICONS } from "./dom.js";
 import { anywhere, number, TAG, text, values } from "./dicom.js";
 import { count } from "./format.js";
 import { instanceUrl, isSameFrame } from "./frames.js";
+import { GEOMETRY, planeAttributes } from "./geometry.js";
 import { isAbort, json, ROOT } from "./http.js";
 import { metadataTree, names } from "./metadata_tree.js";
 import { failure } from "./notices.js";
@@ -12,7 +13,8 @@ import { beginningOf, statedWindow, windowOfFrame } from "./windows.js";
 
 const MOST_INSTANCES = 1000; // of a page of the search
 const LATER = 120;
-const ASKED = ["AvailableTransferSyntaxUID", "PhotometricInterpretation", "SamplesPerPixel", "BitsStored"];
+const GREY = ["PhotometricInterpretation", "SamplesPerPixel", "BitsStored", "WindowCenter", "WindowWidth"];
+const ASKED = ["AvailableTransferSyntaxUID", GREY, GEOMETRY];
 const STORAGE = "1.2.840.10008.5.1.4.1.1"; // what the UIDs of storage classes begin with
 const VIDEO = /^1\.2\.840\.10008\.1\.2\.4\.10[0-8]/; // what the UIDs of transfer syntaxes of videos begin with
 
@@ -66,12 +68,12 @@ export class StudyView {
     this.series = series;
     this.instances = number(series, TAG.NumberOfSeriesRelatedInstances);
     const uid = text(series, TAG.SeriesInstanceUID);
-    const shown = { label: labelOf(series), modality: text(series, TAG.Modality) };
+    const shown = { label: labelOf(series), modality: text(series, TAG.Modality), series };
     const before = again ? this.look.frame : null;
     if (!before) this.#empty(shown);
     try {
       const url = `${ROOT}/studies/${this.#study}/series/${uid}/instances?limit=${MOST_INSTANCES}`;
-      const instances = await everyPage(`${url}&includefield=${ASKED},WindowCenter,WindowWidth`, this.#leave);
+      const instances = await everyPage(`${url}&includefield=${ASKED}`, this.#leave);
       if (this.series !== series) return;
       this.#frames = framesOf(this.#study, uid, instances, shown.modality);
       this.#described.clear();
@@ -115,8 +117,10 @@ export class StudyView {
       // One that has a table is rarely the only one of its series: what was found of the others does not count.
       const isTable = values(dataset, TAG.VOILUTSequence).length > 0;
       for (const each of frames) {
-        if (each.instance === frame.instance) each.window = windowOfFrame(dataset, each.number);
-        else if (isTable && !this.#described.has(each.instance)) each.window = undefined;
+        if (each.instance === frame.instance) {
+          each.window = windowOfFrame(dataset, each.number);
+          each.plane = planeAttributes(dataset, each.number);
+        } else if (isTable && !this.#described.has(each.instance)) each.window = undefined;
       }
       this.look.describe();
       if (this.#rated !== frame.series) this.#rate(dataset, frame.series);
@@ -209,8 +213,10 @@ function framesOf(study, series, instances, modality) {
     // Frames of one instance may have windows of their own, which only its metadata tells: undefined until then.
     const window = number(each, TAG.NumberOfFrames) > 1 ? undefined : (statedWindow(each) ?? undefined);
     const grey = { window, beginning: form === "picture" ? beginningOf(each, modality) : null };
-    const described = { sopClass, rows, columns, form, ...grey };
-    const instance = { study, series, instance: text(each, TAG.SOPInstanceUID), ...described };
+    // Planes of several frames are in their functional groups, which only the metadata has.
+    const plane = number(each, TAG.NumberOfFrames) > 1 ? null : each;
+    const described = { sopClass, rows, columns, form, plane, instanceNumber: text(each, TAG.InstanceNumber), ...grey };
+    const instance = { study, series, instance: text(each, TAG.SOPInstanceUID), frames: howMany, ...described };
     for (let frame = 1; frame <= howMany; frame += 1) frames.push({ ...instance, number: frame });
   }
   return frames;
