@@ -3,8 +3,9 @@
 Facts this module keeps:
 
 - One frame is a JPEG unless something else is accepted. An instance of many frames is an animated GIF, a multipart
-  body with a part a frame, or, in any other single image, its first frame (D-092, D-093). A list of frames is never
-  cut down to its first one. Studies and series come in multipart only (D-096).
+  body with a part a frame, or, in any other single image, its first frame (D-092, D-093). Frames that are tiles of a
+  slide are one image, put together. A list of frames is never cut down to its first one. Studies and series come in
+  multipart only (D-096).
 - A presentation state is a picture of every image it is for (D-113).
 - What has no picture, text or document is a 406 that says what it is.
 - Pictures depend on the attributes, which can be corrected, and on this program: clients ask again and get a 304.
@@ -241,7 +242,10 @@ async def answer_pictures(
     renderer = renderer_of(request)
     look = Look(offer.media_type, parameters, pictures.state)
     instance, number = pictures.first
-    if several and offer.media_type == GIF and len(pictures.rows) == 1:
+    matrix = await renderer.matrix(instance) if several and not pictures.named and pictures.state is None else None
+    if matrix is not None:
+        body = await renderer.whole(request, instance, matrix, look)
+    elif several and offer.media_type == GIF and len(pictures.rows) == 1:
         body = await renderer.animation(request, instance, pictures.rows[0][1], look)
     else:
         body = await renderer.picture(request, instance, number, look)

@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 from starlette.requests import Request
@@ -24,6 +24,15 @@ from dicomweb.render_pool import CLIENT_CLOSED_REQUEST, RenderPool, until_discon
 from dicomweb.rendering.attribute_values import Attributes, text
 from dicomweb.rendering.encoders import GIF, Picture, animated_gif, encode
 from dicomweb.rendering.pipeline import Frame, frame_durations, needed_bulk_data, render, shared_range
+from dicomweb.rendering.pixel_matrix import (
+    MOST_PIXELS_OF_ALL,
+    TOO_LARGE,
+    WHOLE_SLIDE,
+    PixelMatrix,
+    assembled,
+    level_rank,
+    pixel_matrix,
+)
 from dicomweb.rendering.presentation_state import PresentationState, render_presentation
 from dicomweb.rendering.rendering_parameters import RenderingParameters
 from dicomweb.rendering.thumbnail import QUALITY, icon, thumbnail
@@ -49,6 +58,7 @@ _PARSED_AT_ONCE: Final = 1 << 18
 _READING_SECONDS: Final = 60
 
 Key = tuple[Hashable, ...]
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +209,7 @@ class Renderer:
 
         async def make() -> bytes:
             frame = await self._encoded(instance, number, overlays=_has_overlays(look))
-            return await self.pool.run(lambda: _encoded_picture(frame, look))
+            return await self.pool.run(lambda: _encoded_picture(frame.decoded(), look))
 
         return await self._remembered(request, (*_of(instance), number, *look.key), make, patient=patient)
 
@@ -217,27 +227,65 @@ class Renderer:
 
         async def make() -> bytes:
             attributes = await self.attributes(instance)
-            frames = await self.frames(instance, numbers)
-            bulk = await self._bulk_of(instance, attributes, numbers[0], overlays=_has_overlays(look))
-            loop = asyncio.get_running_loop()
-            gone = asyncio.ensure_future(until_disconnected(request))
-
-            def decoded() -> Iterator[Frame]:
-                for number in numbers:
-                    if gone.done():
-                        raise RequestRefused(CLIENT_CLOSED_REQUEST, "The client went away.")
-                    data = asyncio.run_coroutine_threadsafe(frames.read(number), loop).result(_READING_SECONDS)
-                    yield EncodedFrame(data, pixel, instance.transfer_syntax_uid, attributes, number, bulk).decoded()
-
-            try:
-                return await self.pool.run(lambda: _animated(decoded, attributes, numbers, look))
-            finally:
-                gone.cancel()
+            return await self._one_by_one(
+                request,
+                instance,
+                numbers,
+                lambda decoded: _animated(decoded, attributes, numbers, look),
+                overlays=_has_overlays(look),
+            )
 
         return await self._remembered(request, (*_of(instance), tuple(numbers), "animated", *look.key), make)
 
+    async def matrix(self, instance: InstanceFile) -> PixelMatrix | None:
+        """Return the matrix that the frames of a whole slide are tiles of, None for what is no such thing."""
+        pixel = instance.layout.pixel_data
+        if instance.sop_class_uid != WHOLE_SLIDE or pixel is None or pixel.frames < 2:
+            return None
+        if _size(instance) > MOST_PIXELS_OF_ALL:
+            return TOO_LARGE  # without a look at what it says of its many frames
+        return pixel_matrix(await self.attributes(instance))
+
+    async def level(self, instances: Sequence[InstanceFile]) -> InstanceFile:
+        """Return the instance that stands for a slide: its thumbnail or smallest level, an overview or label at worst.
+
+        Parameters
+        ----------
+        instances : sequence of InstanceFile
+            Images of one slide, at least one.
+        """
+        ranked: list[tuple[int, InstanceFile]] = []
+        # From the smallest: what large levels say of their many frames is hardly ever read.
+        for instance in sorted(instances, key=_size):
+            rank = level_rank(await self.attributes(instance))
+            if not rank:
+                return instance
+            ranked.append((rank, instance))
+        return min(ranked, key=lambda found: found[0])[1]
+
+    async def whole(self, request: Request, instance: InstanceFile, matrix: PixelMatrix, look: Look) -> bytes:
+        """Return the encoded picture of a whole slide.
+
+        Raises
+        ------
+        RequestRefused
+            406: it would be too large, or the places of its tiles are not known.
+        """
+
+        async def make() -> bytes:
+            return await self._assembled(request, instance, matrix, lambda frame: _encoded_picture(frame, look))
+
+        return await self._remembered(request, (*_of(instance), "whole", *look.key), make)
+
     async def thumbnail(
-        self, request: Request, instance: InstanceFile, number: int, media_type: str, viewport: Viewport | None
+        self,
+        request: Request,
+        instance: InstanceFile,
+        number: int,
+        media_type: str,
+        viewport: Viewport | None,
+        *,
+        whole: bool = False,
     ) -> bytes:
         """Return a small picture of a frame, or a sign for an instance that cannot be shown.
 
@@ -253,15 +301,23 @@ class Renderer:
             Of the picture.
         viewport : Viewport or None
             Width and height at most.
+        whole : bool
+            Whether it is to be that of the whole slide, when the frame is a tile of one.
         """
+
+        def small(frame: Frame) -> bytes:
+            return encode(thumbnail(frame, viewport), media_type, QUALITY)
 
         async def make() -> bytes:
             if number:
                 try:
+                    matrix = await self.matrix(instance) if whole else None
+                    if matrix is not None and matrix.trouble is None:
+                        return await self._assembled(request, instance, matrix, small)
                     frame = await self._encoded(instance, number, overlays=False)
-                    return await self.pool.run(
-                        lambda: encode(thumbnail(frame.decoded(), viewport), media_type, QUALITY)
-                    )
+                    return await self.pool.run(lambda: small(frame.decoded()))
+                except RequestRefused:
+                    raise  # nobody waits for it
                 except ArchiveError as error:
                     logger.info("an icon stands for a frame: %s", error)
                 except Exception:  # whatever a sender wrote into the attributes, there is a thumbnail
@@ -269,8 +325,46 @@ class Renderer:
             label = text(await self.attributes(instance), "Modality")
             return await self.pool.run(lambda: encode(icon(label, viewport), media_type, QUALITY))
 
-        key = (*_of(instance), number, "thumbnail", media_type, viewport)
+        key = (*_of(instance), number, "thumbnail", media_type, viewport, whole)
         return await self._remembered(request, key, make)
+
+    async def _assembled(
+        self, request: Request, instance: InstanceFile, matrix: PixelMatrix, work: Callable[[Frame], bytes]
+    ) -> bytes:
+        """Return what is made of a whole slide as one frame."""
+        if matrix.trouble is not None:
+            raise RequestRefused(406, matrix.trouble)
+        numbers = [tile.frame_number for tile in matrix.tiles]
+        return await self._one_by_one(request, instance, numbers, lambda decoded: work(assembled(matrix, decoded())))
+
+    async def _one_by_one(
+        self,
+        request: Request,
+        instance: InstanceFile,
+        numbers: Sequence[int],
+        work: Callable[[Callable[[], Iterator[Frame]]], _Result],
+        *,
+        overlays: bool = False,
+    ) -> _Result:
+        """Return what is made, in a thread, of frames that are read and decoded one at a time."""
+        attributes = await self.attributes(instance)
+        frames = await self.frames(instance, numbers)
+        bulk = await self._bulk_of(instance, attributes, numbers[0], overlays=overlays)
+        loop = asyncio.get_running_loop()
+        gone = asyncio.ensure_future(until_disconnected(request))
+
+        def decoded() -> Iterator[Frame]:
+            syntax, pixel = instance.transfer_syntax_uid, frames.pixel_data
+            for number in numbers:
+                if gone.done():
+                    raise RequestRefused(CLIENT_CLOSED_REQUEST, "The client went away.")
+                data = asyncio.run_coroutine_threadsafe(frames.read(number), loop).result(_READING_SECONDS)
+                yield EncodedFrame(data, pixel, syntax, attributes, number, bulk).decoded()
+
+        try:
+            return await self.pool.run(lambda: work(decoded))
+        finally:
+            gone.cancel()
 
     async def _encoded(self, instance: InstanceFile, number: int, *, overlays: bool) -> EncodedFrame:
         attributes = await self.attributes(instance)
@@ -305,12 +399,17 @@ def _of(instance: InstanceFile) -> tuple[str, int]:
     return instance.blob, instance.version
 
 
+def _size(instance: InstanceFile) -> int:
+    pixel = instance.layout.pixel_data
+    return pixel.frames * pixel.rows * pixel.columns if pixel else 0
+
+
 def _has_overlays(look: Look) -> bool:
     return bool(look.parameters.annotation) or look.state is not None
 
 
-def _encoded_picture(frame: EncodedFrame, look: Look) -> bytes:
-    return encode(look.pictured(frame.decoded()), look.media_type, look.parameters.quality)
+def _encoded_picture(frame: Frame, look: Look) -> bytes:
+    return encode(look.pictured(frame), look.media_type, look.parameters.quality)
 
 
 def _animated(

@@ -13,12 +13,17 @@ from tests.browser.looking import disc, eventually, module, store, wait_for_fram
 from tests.browser.pages import PHONE, SLICES, open_study
 from tests.builders import ABSENT, ct_slice, dicom_file, multi_frame, new_uid
 from tests.live_server import LiveServer
+from tests.whole_slides import colours, slide_level
 
 BOX = """(() => { const plane = document.querySelector('.plane').getBoundingClientRect();
     const stage = document.querySelector('.stage').getBoundingClientRect();
     return [plane.left - stage.left, plane.top - stage.top, plane.width, plane.height]; })()"""
 EDGES = "['left', 'right', 'top', 'bottom'].map(side => document.querySelector(`.edge.${side}`).textContent).join(' ')"
 HALF = 0.5**0.5
+PIXELS = """(() => { const canvas = document.querySelector('canvas.picture');
+    const { width, height } = canvas;
+    const { data } = canvas.getContext('2d').getImageData(0, 0, width, height);
+    return { width, height, data: [...data] }; })()"""
 IMAGE, DIRECTIONS = "00200037", "00200020"
 ANIMAL = {"00102210": {"vr": "CS", "Value": ["QUADRUPED"]}}
 
@@ -296,6 +301,39 @@ def test_full_screen_says_whose_pictures_they_are(page: Any, archive: LiveServer
     ]
     assert page.locator(".corner.top-left").inner_text() == "4 · Discs"
     assert "Fiona" not in page.title() and "Fiona" not in page.url and "F-1" not in page.url
+
+
+def test_a_slide_is_shown_by_its_levels(page: Any, archive: LiveServer) -> None:
+    """It begins with the smallest that is neither label nor overview; each is whole; one too large says so."""
+    same: dict[str, Any] = {"StudyInstanceUID": new_uid(), "SeriesInstanceUID": new_uid(), "SeriesNumber": 2}
+    levels = [(6000, 6000, "VOLUME"), (96, 64, "VOLUME"), (48, 32, "VOLUME"), (16, 16, "LABEL")]
+    for number, (rows, columns, kind) in enumerate(levels, 1):
+        size = {"TotalPixelMatrixRows": rows, "TotalPixelMatrixColumns": columns}
+        small = min(rows, 96), min(columns, 64)
+        store(archive, slide_level(*small, 16, kind=kind, InstanceNumber=number, **size, **same))
+    page.goto(f"{archive.url}/ui/#/studies/{same['StudyInstanceUID']}")
+    for number, key in ((3, ""), (2, "ArrowUp")):
+        if key:
+            page.locator(".stage").focus()
+            page.keyboard.press(key)
+        wait_for_frame(page, number)
+        rows, columns, _ = levels[number - 1]
+        found = page.evaluate(PIXELS)
+        assert (found["height"], found["width"]) == (rows, columns)
+        shown = np.array(found["data"], np.uint8).reshape(rows, columns, 4)[:, :, :3]
+        assert np.abs(shown.astype(int) - colours(rows, columns)).max() <= 12, "as a JPEG has it"
+    page.keyboard.press("ArrowUp")
+    page.get_by_text("This level of 6,000 × 6,000 pixels is too large for a quick look.").wait_for()
+    assert page.locator(".corner.bottom-left").inner_text() == "1 / 4"
+    page.keyboard.press("End")
+    wait_for_frame(page, 4)
+    page.keyboard.press("ArrowUp")
+    wait_for_frame(page, 3)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save as PNG").click()
+    assert download.value.suggested_filename == "SM-2-3.png"
+    saved = Image.open(io.BytesIO(Path(download.value.path()).read_bytes())).convert("RGB")
+    assert np.array_equal(np.asarray(saved), colours(48, 32))
 
 
 def test_nothing_is_saved_of_what_is_no_picture(page: Any, archive: LiveServer) -> None:

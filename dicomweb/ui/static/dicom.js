@@ -3,6 +3,7 @@ import { h } from "./dom.js";
 
 /** Tags of the attributes these pages show. */
 export const TAG = {
+  ImageType: "00080008",
   SOPClassUID: "00080016",
   SOPInstanceUID: "00080018",
   StudyDate: "00080020",
@@ -62,6 +63,8 @@ export const TAG = {
   ScheduledProcedureStepSequence: "00400100",
   RequestedProcedureID: "00401001",
   FrameVOILUTSequence: "00289132",
+  TotalPixelMatrixColumns: "00480006",
+  TotalPixelMatrixRows: "00480007",
   SharedFunctionalGroupsSequence: "52009229",
   PerFrameFunctionalGroupsSequence: "52009230",
 };

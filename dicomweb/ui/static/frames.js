@@ -23,7 +23,8 @@ export function pictureUrl(frame, { window = null, side = 0 } = {}) {
   const most = side && shownSide(frame, side);
   // A smaller image is not blown up by the archive: the browser does that without bytes.
   if (side && Math.max(frame.rows, frame.columns) > most) parameters.push(`viewport=${most},${most}`);
-  return `${instanceUrl(frame)}/frames/${frame.number}/rendered${parameters.length ? `?${parameters.join("&")}` : ""}`;
+  const what = frame.isWhole ? instanceUrl(frame) : `${instanceUrl(frame)}/frames/${frame.number}`;
+  return `${what}/rendered${parameters.length ? `?${parameters.join("&")}` : ""}`;
 }
 
 /** How large a frame is, in pixels of its width: what is not square in the patient is not shown so. */

@@ -7,6 +7,7 @@ import { listenToGestures } from "./gestures.js";
 import { edgesOf } from "./orientation.js";
 import { savePicture } from "./picture_file.js";
 import { quickLookParts } from "./quick_look_parts.js";
+import { tooLarge } from "./slide_levels.js";
 import { facts, person } from "./study_head.js";
 import { dragged, presetsOf } from "./windows.js";
 import { Zoom } from "./zoom.js";
@@ -44,10 +45,10 @@ export class QuickLook {
   }
 
   /**
-   * Show the frames of a series, beginning in its middle; with `at` the reader is there already, and goes on with the
+   * Show the frames of a series, beginning in its middle or where it is told to; with `at` the reader is there already, and goes on with the
    * window and the cine he has. `waits`: what its frames are is yet to come.
    */
-  show(frames, { label, modality, series, at = -1, waits = false }) {
+  show(frames, { label, modality, series, at = -1, beginning = -1, waits = false }) {
     Object.assign(this, { label, series });
     this.#frames = frames;
     this.#modality = modality;
@@ -57,7 +58,8 @@ export class QuickLook {
     this.corner.textContent = label;
     if (at < 0) this.#begin();
     this.#fit();
-    this.turn(at < 0 ? Math.floor((frames.length - 1) / 2) : at, true);
+    const first = beginning < 0 ? Math.floor((frames.length - 1) / 2) : beginning;
+    this.turn(at < 0 ? first : at, true);
   }
 
   // Nothing of another series stays: neither its picture nor a window.
@@ -322,7 +324,8 @@ export class QuickLook {
     if (!this.#frames.length || this.frame.form !== "picture") return this.#pictures.want([]);
     const places = neighbours(this.#index, this.#frames.length, this.#direction);
     const room = this.#pictures.room(this.frame, this.side);
-    this.#pictures.want(places.slice(0, room).map((place) => this.#url(place)));
+    const pictures = places.filter((place) => this.#frames[place].form === "picture");
+    this.#pictures.want(pictures.slice(0, room).map((place) => this.#url(place)));
   }
 
   #draw() {
@@ -395,8 +398,9 @@ export class QuickLook {
       video: () => h("video", { src: url, controls: true }),
       report: () => open("Open the report"),
       document: () => open("Open the document"),
+      level: () => h("p", {}, `${tooLarge(frame)} Smaller levels are here, all of it in the viewer.`),
     };
-    const sentence = frame.form !== "video" && h("p", {}, "This object is not a picture.");
+    const sentence = !["video", "level"].includes(frame.form) && h("p", {}, "This object is not a picture.");
     fill(this.note, sentence, forms[frame.form]?.() ?? h("p", { class: "small" }, "Its metadata says what it holds."));
   }
 }

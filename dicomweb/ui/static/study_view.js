@@ -9,12 +9,13 @@ import { metadataTree, names } from "./metadata_tree.js";
 import { failure } from "./notices.js";
 import { everyPage } from "./pages_of_results.js";
 import { QuickLook } from "./quick_look.js";
+import { bestLevel, LEVELS, levelsOf } from "./slide_levels.js";
 import { beginningOf, statedWindow, windowOfFrame } from "./windows.js";
 
 const MOST_INSTANCES = 1000; // of a page of the search
 const LATER = 120;
 const GREY = ["PhotometricInterpretation", "SamplesPerPixel", "BitsStored", "WindowCenter", "WindowWidth"];
-const ASKED = ["AvailableTransferSyntaxUID", GREY, GEOMETRY];
+const ASKED = ["AvailableTransferSyntaxUID", GREY, GEOMETRY, LEVELS];
 const STORAGE = "1.2.840.10008.5.1.4.1.1"; // what the UIDs of storage classes begin with
 const VIDEO = /^1\.2\.840\.10008\.1\.2\.4\.10[0-8]/; // what the UIDs of transfer syntaxes of videos begin with
 
@@ -79,7 +80,7 @@ export class StudyView {
       this.#described.clear();
       // Where it was is where the reader is by now.
       const at = before ? this.#frames.findIndex((frame) => isSameFrame(frame, this.look.frame)) : -1;
-      this.look.show(this.#frames, { ...shown, at });
+      this.look.show(this.#frames, { ...shown, at, beginning: bestLevel(this.#frames) });
       await this.#describe();
       if (this.tab === "metadata") await this.#showMetadata();
     } catch (error) {
@@ -204,19 +205,28 @@ function formOf(sopClass, transferSyntaxes, hasPixels) {
 
 function framesOf(study, series, instances, modality) {
   const frames = [];
+  const levels = levelsOf(instances);
   for (const each of instances) {
+    const level = levels.get(each);
     const rows = number(each, TAG.Rows) ?? 0;
     const columns = number(each, TAG.Columns) ?? 0;
     const sopClass = text(each, TAG.SOPClassUID);
-    const form = formOf(sopClass, values(each, TAG.AvailableTransferSyntaxUID), rows > 0 && columns > 0);
-    const howMany = form === "picture" ? Math.max(1, number(each, TAG.NumberOfFrames) ?? 1) : 1;
+    const form = level?.form ?? formOf(sopClass, values(each, TAG.AvailableTransferSyntaxUID), rows > 0 && columns > 0);
+    const howMany = form === "picture" && !level ? Math.max(1, number(each, TAG.NumberOfFrames) ?? 1) : 1;
     // Frames of one instance may have windows of their own, which only its metadata tells: undefined until then.
     const window = number(each, TAG.NumberOfFrames) > 1 ? undefined : (statedWindow(each) ?? undefined);
     const grey = { window, beginning: form === "picture" ? beginningOf(each, modality) : null };
     // Planes of several frames are in their functional groups, which only the metadata has.
     const plane = number(each, TAG.NumberOfFrames) > 1 ? null : each;
     const described = { sopClass, rows, columns, form, plane, instanceNumber: text(each, TAG.InstanceNumber), ...grey };
-    const instance = { study, series, instance: text(each, TAG.SOPInstanceUID), frames: howMany, ...described };
+    const instance = {
+      study,
+      series,
+      instance: text(each, TAG.SOPInstanceUID),
+      frames: howMany,
+      ...described,
+      ...level,
+    };
     for (let frame = 1; frame <= howMany; frame += 1) frames.push({ ...instance, number: frame });
   }
   return frames;
