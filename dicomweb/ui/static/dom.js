@@ -28,15 +28,16 @@ export function fill(element, ...children) {
 
 /** Make an icon of 24 x 24 from the commands of a path. */
 export function icon(path, filled = false) {
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", "0 0 24 24");
-  svg.setAttribute("class", "icon");
-  svg.setAttribute("aria-hidden", "true");
-  const shape = document.createElementNS(SVG, "path");
-  shape.setAttribute("d", path);
-  if (filled) shape.setAttribute("class", "filled");
-  svg.append(shape);
+  const svg = shape("svg", { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true" });
+  svg.append(shape("path", { d: path, ...(filled ? { class: "filled" } : {}) }));
   return svg;
+}
+
+/** Make an element of a drawing (SVG). */
+export function shape(name, attributes) {
+  const element = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  return element;
 }
 
 export const ICONS = {

@@ -21,7 +21,7 @@ export function listenToGestures(stage, to) {
 function listenToWheel(stage, to, at) {
   let turned = 0;
   const listener = (event) => {
-    if (!to.isReady()) return;
+    if (!to.isReady() || event.target.closest(".legend")) return;
     event.preventDefault();
     const down = event.deltaMode ? Math.sign(event.deltaY) * WHEEL_STEP : event.deltaY;
     // Trackpads say a pinch so.
@@ -42,7 +42,7 @@ function listenToPointers(stage, to, at) {
   let pinch = null;
   stage.addEventListener("pointerdown", (event) => {
     // Links and videos in the stage are to be used, not dragged over.
-    if (event.target.closest("a, button, video") || !to.isReady()) return;
+    if (event.target.closest("a, button, label, video") || !to.isReady()) return;
     if (event.pointerType === "touch") fingers.set(event.pointerId, at(event));
     pinch = fingers.size === 2 ? pinchOf(fingers) : null;
     if (fingers.size > 1) return void (drag = null);

@@ -4,6 +4,7 @@ import { nameElement } from "./dicom.js";
 import { fill, h, icon, ICONS } from "./dom.js";
 import { instanceUrl, isSameFrame, neighbours, Pictures, pictureUrl, sizeOf } from "./frames.js";
 import { listenToGestures } from "./gestures.js";
+import { Outlines } from "./outlines.js";
 import { edgesOf } from "./orientation.js";
 import { savePicture } from "./picture_file.js";
 import { quickLookParts } from "./quick_look_parts.js";
@@ -35,6 +36,7 @@ export class QuickLook {
   constructor(turned, leave) {
     this.#turned = turned;
     Object.assign(this, quickLookParts(RATES));
+    this.outlines = new Outlines({ button: this.outlining, legend: this.legend, drawing: this.drawing }, leave);
     this.#listen();
     this.#pictures.addEventListener("loaded", (event) => event.detail === this.#url(this.#index) && this.#draw());
     this.#pictures.addEventListener("failed", (event) => event.detail === this.#url(this.#index) && this.#draw());
@@ -53,6 +55,7 @@ export class QuickLook {
     this.#frames = frames;
     this.#modality = modality;
     this.#waits = waits;
+    this.outlines.among(frames);
     this.slider.max = String(Math.max(1, frames.length));
     this.element.classList.toggle("single", frames.length < 2);
     this.corner.textContent = label;
@@ -87,6 +90,7 @@ export class QuickLook {
     this.#numbers();
     this.#letters();
     this.#fit();
+    this.outlines.among(this.#frames);
   }
 
   /** Play so many frames a second, or nearly. */
@@ -122,7 +126,8 @@ export class QuickLook {
       dragging: (pointerType, isMiddle) => this.#dragging(pointerType, isMiddle),
     });
     this.stage.addEventListener("dblclick", (event) => {
-      if (!event.target.closest("a, button, video")) this.#zoom.scale === 1 ? this.#zoom.by(2) : this.#zoom.fit();
+      if (!event.target.closest("a, button, label, video"))
+        this.#zoom.scale === 1 ? this.#zoom.by(2) : this.#zoom.fit();
     });
     this.slider.addEventListener("input", () => this.#to(Number(this.slider.value) - 1));
     this.stage.addEventListener("keydown", (event) => this.#key(event));
@@ -368,6 +373,7 @@ export class QuickLook {
     this.canvas.dataset.shown = String(this.#index + 1);
     this.#shown = { url, frame: this.frame };
     this.saves.disabled = false;
+    this.outlines.show(this.frame);
     this.#letters();
     this.#fit();
   }
@@ -384,6 +390,7 @@ export class QuickLook {
     delete this.canvas.dataset.shown;
     this.#shown = null;
     this.saves.disabled = true;
+    this.outlines.show(null);
     this.#letters();
   }
 

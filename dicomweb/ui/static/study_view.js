@@ -23,6 +23,7 @@ const VIDEO = /^1\.2\.840\.10008\.1\.2\.4\.10[0-8]/; // what the UIDs of transfe
 export class StudyView {
   series = null;
   instances = 0;
+  all = []; // series of the study
   tab = "picture";
   #study;
   #leave;
@@ -72,6 +73,7 @@ export class StudyView {
     const shown = { label: labelOf(series), modality: text(series, TAG.Modality), series };
     const before = again ? this.look.frame : null;
     if (!before) this.#empty(shown);
+    this.look.outlines.offer(this.#study, series, this.all);
     try {
       const url = `${ROOT}/studies/${this.#study}/series/${uid}/instances?limit=${MOST_INSTANCES}`;
       const instances = await everyPage(`${url}&includefield=${ASKED}`, this.#leave);
