@@ -142,6 +142,10 @@ def test_a_wheel_with_ctrl_zooms_where_it_points(page: Any, archive: LiveServer)
     assert page.evaluate(BOX)[2] == pytest.approx(fitting[2] * np.e, rel=0.01)
     page.mouse.dblclick(x, y)
     eventually(page, f"{BOX}.join() === '{','.join(map(str, fitting))}'")
+    before = under(page, x, y)
+    page.mouse.dblclick(x, y)
+    eventually(page, f"Math.abs({BOX}[2] / {fitting[2]} - 2) < 0.01")
+    assert under(page, x, y) == pytest.approx(before, abs=0.002)
 
 
 def test_zoom_by_buttons_and_keys(page: Any, archive: LiveServer) -> None:

@@ -2,9 +2,10 @@
 const WHEEL_STEP = 40; // pixels a wheel may turn before the next step: mice turn 100 at a time, trackpads 4
 const ZOOM_SPEED = 400; // pixels a wheel turns for a picture e times as large
 const MIDDLE = 1;
+const IN_USE = "a, button, video, .legend"; // to be used, not dragged over
 
 /**
- * Listen, and tell `to`: `isReady()`, `turned(steps)`, `zoomed(factor, at)`, `moved(right, down)`, and
+ * Listen, and tell `to`: `isReady()`, `turned(steps)`, `zoomed(factor, at)`, `doubled(at)`, `moved(right, down)`, and
  * `dragging(pointerType, isMiddle)`, which answers with what hears how far a drag is. Points are from the middle.
  */
 export function listenToGestures(stage, to) {
@@ -14,6 +15,7 @@ export function listenToGestures(stage, to) {
   };
   listenToWheel(stage, to, at);
   listenToPointers(stage, to, at);
+  stage.addEventListener("dblclick", (event) => event.target.closest(IN_USE) || to.doubled(at(event)));
   // The browser would begin to scroll by itself.
   stage.addEventListener("mousedown", (event) => event.button === MIDDLE && event.preventDefault());
 }
@@ -41,8 +43,7 @@ function listenToPointers(stage, to, at) {
   let drag = null;
   let pinch = null;
   stage.addEventListener("pointerdown", (event) => {
-    // Links and videos in the stage are to be used, not dragged over.
-    if (event.target.closest("a, button, label, video") || !to.isReady()) return;
+    if (event.target.closest(IN_USE) || !to.isReady()) return;
     if (event.pointerType === "touch") fingers.set(event.pointerId, at(event));
     pinch = fingers.size === 2 ? pinchOf(fingers) : null;
     if (fingers.size > 1) return void (drag = null);

@@ -37,7 +37,7 @@ export class Outlines {
     const isDrawn = (each) => DRAWN.has(text(each, TAG.Modality));
     const sources = isDrawn(series) ? [] : all.filter(isDrawn).map(uid);
     if (uid(series) === this.#series && sources.join() === this.#sources.join()) return;
-    Object.assign(this.#parts.button, { hidden: !sources.length });
+    this.#parts.button.hidden = !sources.length;
     this.#study = study;
     this.#series = uid(series);
     this.#sources = sources;

@@ -122,12 +122,9 @@ export class QuickLook {
       isReady: () => this.#frames.length > 0,
       turned: (steps) => this.#by(steps),
       zoomed: (factor, at) => this.#zoom.by(factor, at),
+      doubled: (at) => (this.#zoom.scale === 1 ? this.#zoom.by(2, at) : this.#zoom.fit()),
       moved: (right, down) => this.#moveBy(right, down),
       dragging: (pointerType, isMiddle) => this.#dragging(pointerType, isMiddle),
-    });
-    this.stage.addEventListener("dblclick", (event) => {
-      if (!event.target.closest("a, button, label, video"))
-        this.#zoom.scale === 1 ? this.#zoom.by(2) : this.#zoom.fit();
     });
     this.slider.addEventListener("input", () => this.#to(Number(this.slider.value) - 1));
     this.stage.addEventListener("keydown", (event) => this.#key(event));

@@ -45,7 +45,7 @@ function stageParts() {
     note: h("div", { class: "picture-note", hidden: true }),
   };
   const told = { role: "group", "aria-roledescription": "image viewer", "aria-label": "Picture" };
-  const keys = { tabindex: "0", "aria-keyshortcuts": "ArrowUp ArrowDown Space + - F A" };
+  const keys = { tabindex: "0", "aria-keyshortcuts": "ArrowUp ArrowDown Space Plus - F A" };
   const stage = h("div", { class: "stage", ...told, ...keys }, Object.values(edges), Object.values(parts));
   stage.prepend(parts.plane);
   return { ...parts, canvas, drawing, edges, stage };
