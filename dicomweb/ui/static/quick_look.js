@@ -47,8 +47,8 @@ export class QuickLook {
   }
 
   /**
-   * Show the frames of a series, beginning in its middle or where it is told to; with `at` the reader is there already, and goes on with the
-   * window and the cine he has. `waits`: what its frames are is yet to come.
+   * Show the frames of a series, from its middle or from `beginning`; with `at` the reader is there already, and goes on
+   * with the window and the cine he has. `waits`: what its frames are is yet to come.
    */
   show(frames, { label, modality, series, at = -1, beginning = -1, waits = false }) {
     Object.assign(this, { label, series });
