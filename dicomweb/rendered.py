@@ -3,8 +3,9 @@
 Facts this module keeps:
 
 - One frame is a JPEG unless something else is accepted. An instance of many frames is an animated GIF, a multipart
-  body with a part a frame, or, in any other single image, its first frame (D-092, D-093). A list of frames is never
-  cut down to its first one. Studies and series come in multipart only (D-096).
+  body with a part a frame, or, in any other single image, its first frame (D-092, D-093). Frames that are tiles of a
+  slide are one image, put together. A list of frames is never cut down to its first one. Studies and series come in
+  multipart only (D-096).
 - A presentation state is a picture of every image it is for (D-113).
 - Table 8.7.4-1 names no media type for waveforms (category Other): SVG unless a picture is accepted only.
 - What has no picture, text or document is a 406 that says what it is.
@@ -26,9 +27,10 @@ from dicomweb import rendered_documents as documents
 from dicomweb.conditional import entity_tag
 from dicomweb.encapsulated_document import document_type
 from dicomweb.failures import NotAcceptable, RequestRefused
+from dicomweb.look import Look, Made, StoredState
 from dicomweb.media_types import DICOM, DICOM_JSON, DICOM_XML, OCTET_STREAM, MediaRange, Offer, available, select
 from dicomweb.read_ahead import read_ahead
-from dicomweb.renderer import Look, Made, Renderer, StoredState, uids_of
+from dicomweb.renderer import Renderer, uids_of
 from dicomweb.rendering.attribute_values import key_of
 from dicomweb.rendering.encoders import GIF, MEDIA_TYPES
 from dicomweb.rendering.presentation_state import SOP_CLASSES as PRESENTATION_STATES
@@ -243,11 +245,16 @@ async def answer_pictures(
     renderer = renderer_of(request)
     look = Look(offer.media_type, parameters, pictures.state)
     instance, number = pictures.first
-    if several and offer.media_type == GIF and len(pictures.rows) == 1:
-        return await _one_picture(
-            request, pictures, offer, look, lambda: renderer.animation(request, instance, pictures.rows[0][1], look)
-        )
-    return await _one_picture(request, pictures, offer, look, lambda: renderer.picture(request, instance, number, look))
+    matrix = await renderer.matrix(instance) if several and not pictures.named and pictures.state is None else None
+
+    def make() -> Awaitable[Made]:
+        if matrix is not None:
+            return renderer.whole(request, instance, matrix, look)
+        if several and offer.media_type == GIF and len(pictures.rows) == 1:
+            return renderer.animation(request, instance, pictures.rows[0][1], look)
+        return renderer.picture(request, instance, number, look)
+
+    return await _one_picture(request, pictures, offer, look, make)
 
 
 async def _waveform(

@@ -14,21 +14,30 @@ Facts this module keeps:
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 import orjson
 from starlette.requests import Request
 
 from dicomweb.byte_cache import ByteCache
 from dicomweb.failures import RequestRefused
+from dicomweb.look import Key, Look, Made, StoredState, animated, check_animation, encoded_picture
 from dicomweb.render_pool import CLIENT_CLOSED_REQUEST, RenderPool, until_disconnected
 from dicomweb.rendering.attribute_values import Attributes, absent_values, binary, bulk_data_path, name_of, text
-from dicomweb.rendering.encoders import GIF, Picture, animated_gif, encode
-from dicomweb.rendering.pipeline import Frame, frame_durations, needed_bulk_data, render, shared_range, video_seconds
-from dicomweb.rendering.presentation_state import PresentationState, render_presentation
-from dicomweb.rendering.rendering_parameters import RenderingParameters
+from dicomweb.rendering.encoders import Picture, encode
+from dicomweb.rendering.pipeline import Frame, needed_bulk_data, video_seconds
+from dicomweb.rendering.pixel_matrix import (
+    MOST_PIXELS_OF_ALL,
+    TOO_LARGE,
+    WHOLE_SLIDE,
+    PixelMatrix,
+    assembled,
+    level_rank,
+    pixel_matrix,
+)
+from dicomweb.rendering.presentation_state import PresentationState
 from dicomweb.rendering.sheet_picture import sheet_picture
 from dicomweb.rendering.sheet_svg import SVG, sheet_svg
 from dicomweb.rendering.thumbnail import QUALITY, film, icon, limited, thumbnail
@@ -53,56 +62,13 @@ logger = logging.getLogger(__name__)
 MOST_FRAME_BYTES: Final = 1 << 28
 """The most bytes one decoded frame may have."""
 
-MOST_ANIMATED_PIXELS: Final = 1 << 27
-"""The most pixels all frames of an animation may have together."""
-
 _ATTRIBUTES_BYTES: Final = 8 << 20  # of JSON; parsed, it takes some ten times that
 _MOST_LONG_BYTES: Final = 1 << 23  # of texts and numbers together; made to lists, they take some twenty times that
 _MOST_BULK_BYTES: Final = 1 << 26
 _PARSED_AT_ONCE: Final = 1 << 18
 _READING_SECONDS: Final = 60
 
-Key = tuple[Hashable, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredState:
-    """A presentation state and the instance it was read from."""
-
-    instance: InstanceFile
-    state: PresentationState
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What a picture is to look like.
-
-    Attributes
-    ----------
-    media_type : str
-        One of `encoders.MEDIA_TYPES`.
-    parameters : RenderingParameters
-        What the client asks for.
-    state : StoredState or None
-        The presentation state to apply.
-    """
-
-    media_type: str
-    parameters: RenderingParameters = field(default_factory=RenderingParameters)
-    state: StoredState | None = None
-
-    @property
-    def key(self) -> Key:
-        """What tells it from others; equal looks have equal keys in all worker processes."""
-        parameters = replace(self.parameters, warnings=())
-        state = (self.state.instance.blob, self.state.instance.version) if self.state else None
-        return self.media_type, parameters, state
-
-    def pictured(self, frame: Frame, limits: tuple[float, float] | None = None) -> Picture:
-        """Render a frame to look so."""
-        if self.state is not None:
-            return render_presentation(frame, self.state.state, self.parameters)
-        return render(frame, self.parameters, limits)
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +98,6 @@ class EncodedFrame:
             found.warning,
             self.absent,
         )
-
-
-class Made(NamedTuple):
-    """An encoded picture, and what a client must know of it."""
-
-    body: bytes
-    warnings: tuple[str, ...] = ()
 
 
 class Renderer:
@@ -239,8 +198,8 @@ class Renderer:
         """
 
         async def make() -> Made:
-            frame = await self._encoded(instance, number, overlays=_has_overlays(look))
-            return await self.pool.run(lambda: _encoded_picture(frame, look))
+            frame = await self._encoded(instance, number, overlays=look.has_overlays)
+            return await self.pool.run(lambda: encoded_picture(frame.decoded(), look))
 
         return await self._remembered(request, (*_of(instance), number, *look.key), make, patient=patient)
 
@@ -254,29 +213,59 @@ class Renderer:
         """
         pixel = instance.layout.pixel_data
         assert pixel is not None
-        _check_animation(pixel, len(numbers), look.parameters.viewport)
+        check_animation(pixel, len(numbers), look.parameters.viewport)
 
         async def make() -> Made:
             attributes = await self.attributes(instance)
-            frames = await self.frames(instance, numbers)
-            bulk, absent = await self._bulk_of(instance, attributes, numbers[0], overlays=_has_overlays(look))
-            syntax = instance.transfer_syntax_uid
-            loop = asyncio.get_running_loop()
-            gone = asyncio.ensure_future(until_disconnected(request))
-
-            def decoded() -> Iterator[Frame]:
-                for number in numbers:
-                    if gone.done():
-                        raise RequestRefused(CLIENT_CLOSED_REQUEST, "The client went away.")
-                    data = asyncio.run_coroutine_threadsafe(frames.read(number), loop).result(_READING_SECONDS)
-                    yield EncodedFrame(data, pixel, syntax, attributes, number, bulk, absent).decoded()
-
-            try:
-                return await self.pool.run(lambda: _animated(decoded, attributes, numbers, look))
-            finally:
-                gone.cancel()
+            return await self._one_by_one(
+                request,
+                instance,
+                numbers,
+                lambda decoded: animated(decoded, attributes, numbers, look),
+                overlays=look.has_overlays,
+            )
 
         return await self._remembered(request, (*_of(instance), tuple(numbers), "animated", *look.key), make)
+
+    async def matrix(self, instance: InstanceFile) -> PixelMatrix | None:
+        """Return the matrix that the frames of a whole slide are tiles of, None for what is no such thing."""
+        pixel = instance.layout.pixel_data
+        if instance.sop_class_uid != WHOLE_SLIDE or pixel is None or pixel.frames < 2:
+            return None
+        if _size(instance) > MOST_PIXELS_OF_ALL:
+            return TOO_LARGE  # without a look at what it says of its many frames
+        return pixel_matrix(await self.attributes(instance))
+
+    async def level(self, instances: Sequence[InstanceFile]) -> InstanceFile:
+        """Return the instance that stands for a slide: its thumbnail or smallest level, an overview or label at worst.
+
+        Parameters
+        ----------
+        instances : sequence of InstanceFile
+            Images of one slide, at least one.
+        """
+        ranked: list[tuple[int, InstanceFile]] = []
+        # From the smallest: what large levels say of their many frames is hardly ever read.
+        for instance in sorted(instances, key=_size):
+            rank = level_rank(await self.attributes(instance))
+            if not rank:
+                return instance
+            ranked.append((rank, instance))
+        return min(ranked, key=lambda found: found[0])[1]
+
+    async def whole(self, request: Request, instance: InstanceFile, matrix: PixelMatrix, look: Look) -> Made:
+        """Return the encoded picture of a whole slide.
+
+        Raises
+        ------
+        RequestRefused
+            406: it would be too large, or the places of its tiles are not known.
+        """
+
+        async def make() -> Made:
+            return await self._assembled(request, instance, matrix, lambda frame: encoded_picture(frame, look))
+
+        return await self._remembered(request, (*_of(instance), "whole", *look.key), make)
 
     async def waveform(self, request: Request, instance: InstanceFile, look: Look) -> Made:
         """Return the drawing of an instance with waveforms.
@@ -330,7 +319,14 @@ class Renderer:
         return b"".join([chunk async for chunk in value.stream(0, min(plan.length, value.length))])
 
     async def thumbnail(
-        self, request: Request, instance: InstanceFile, number: int, media_type: str, viewport: Viewport | None
+        self,
+        request: Request,
+        instance: InstanceFile,
+        number: int,
+        media_type: str,
+        viewport: Viewport | None,
+        *,
+        whole: bool = False,
     ) -> bytes:
         """Return a small picture of a frame, or a sign for an instance that cannot be shown.
 
@@ -346,11 +342,15 @@ class Renderer:
             Of the picture.
         viewport : Viewport or None
             Width and height at most.
+        whole : bool
+            Whether it is to be that of the whole slide, when the frame is a tile of one.
         """
 
         async def make() -> Made:
             try:
-                picture = await self._small(instance, number, viewport)
+                picture = await self._small(request, instance, number, viewport, whole=whole)
+            except RequestRefused:
+                raise  # nobody waits for it
             except ArchiveError as error:
                 logger.info("an icon stands for an instance: %s", error)
                 picture = None
@@ -361,12 +361,17 @@ class Renderer:
                 picture = icon(text(await self.attributes(instance), "Modality"), viewport)
             return await self.pool.run(lambda: Made(encode(picture, media_type, QUALITY)))
 
-        key = (*_of(instance), number, "thumbnail", media_type, viewport)
+        key = (*_of(instance), number, "thumbnail", media_type, viewport, whole)
         return (await self._remembered(request, key, make)).body
 
-    async def _small(self, instance: InstanceFile, number: int, viewport: Viewport | None) -> Picture | None:
-        """Return a small picture of a frame, a video, or the beginning of a waveform; None for anything else."""
+    async def _small(
+        self, request: Request, instance: InstanceFile, number: int, viewport: Viewport | None, *, whole: bool
+    ) -> Picture | None:
+        """Return a small picture of a frame, a slide, a video, or the beginning of a waveform; None for all else."""
         if number:
+            matrix = await self.matrix(instance) if whole else None
+            if matrix is not None and matrix.trouble is None:
+                return await self._assembled(request, instance, matrix, lambda frame: thumbnail(frame, viewport))
             frame = await self._encoded(instance, number, overlays=False)
             return await self.pool.run(lambda: thumbnail(frame.decoded(), viewport))
         attributes = await self.attributes(instance)
@@ -393,6 +398,44 @@ class Renderer:
             frame = None
         seconds = video_seconds(attributes)
         return await self.pool.run(lambda: film((pixel.rows, pixel.columns), seconds, frame, viewport))
+
+    async def _assembled(
+        self, request: Request, instance: InstanceFile, matrix: PixelMatrix, work: Callable[[Frame], _Result]
+    ) -> _Result:
+        """Return what is made of a whole slide as one frame."""
+        if matrix.trouble is not None:
+            raise RequestRefused(406, matrix.trouble)
+        numbers = [tile.frame_number for tile in matrix.tiles]
+        return await self._one_by_one(request, instance, numbers, lambda decoded: work(assembled(matrix, decoded())))
+
+    async def _one_by_one(
+        self,
+        request: Request,
+        instance: InstanceFile,
+        numbers: Sequence[int],
+        work: Callable[[Callable[[], Iterator[Frame]]], _Result],
+        *,
+        overlays: bool = False,
+    ) -> _Result:
+        """Return what is made, in a thread, of frames that are read and decoded one at a time."""
+        attributes = await self.attributes(instance)
+        frames = await self.frames(instance, numbers)
+        bulk, absent = await self._bulk_of(instance, attributes, numbers[0], overlays=overlays)
+        loop = asyncio.get_running_loop()
+        gone = asyncio.ensure_future(until_disconnected(request))
+
+        def decoded() -> Iterator[Frame]:
+            syntax, pixel = instance.transfer_syntax_uid, frames.pixel_data
+            for number in numbers:
+                if gone.done():
+                    raise RequestRefused(CLIENT_CLOSED_REQUEST, "The client went away.")
+                data = asyncio.run_coroutine_threadsafe(frames.read(number), loop).result(_READING_SECONDS)
+                yield EncodedFrame(data, pixel, syntax, attributes, number, bulk, absent).decoded()
+
+        try:
+            return await self.pool.run(lambda: work(decoded))
+        finally:
+            gone.cancel()
 
     async def _encoded(self, instance: InstanceFile, number: int, *, overlays: bool) -> EncodedFrame:
         attributes = await self.attributes(instance)
@@ -430,44 +473,6 @@ def _of(instance: InstanceFile) -> tuple[str, int]:
     return instance.blob, instance.version
 
 
-def _has_overlays(look: Look) -> bool:
-    return bool(look.parameters.annotation) or look.state is not None
-
-
-def _encoded_picture(encoded: EncodedFrame, look: Look) -> Made:
-    frame = encoded.decoded()
-    body = encode(look.pictured(frame), look.media_type, look.parameters.quality)
-    return Made(body, (frame.warning,) if frame.warning else ())
-
-
-def _animated(
-    decoded: Callable[[], Iterator[Frame]], attributes: Attributes, numbers: Sequence[int], look: Look
-) -> Made:
-    limits = None
-    if look.parameters.window is None and look.state is None:
-        limits = shared_range(decoded())
-    warnings: dict[str, None] = {}
-
-    def pictures() -> Iterator[Picture]:
-        for frame in decoded():
-            warnings.update(dict.fromkeys([frame.warning] if frame.warning else ()))
-            yield look.pictured(frame, limits)
-
-    body = animated_gif(pictures(), frame_durations(attributes, numbers))
-    return Made(body, tuple(warnings))
-
-
-def _check_animation(pixel: PixelLayout, frames: int, viewport: Viewport | None) -> None:
-    size = pixel.rows * pixel.columns
-    if viewport is not None:
-        size = (
-            min(size, viewport.width * viewport.height)
-            if viewport.region_width is None
-            else (viewport.width * viewport.height)
-        )
-    if size * frames > MOST_ANIMATED_PIXELS:
-        raise RequestRefused(
-            406,
-            f"An animation of {frames} frames of this size is too large; ask for fewer frames, a smaller viewport, "
-            f"or for multipart/related instead of {GIF}.",
-        )
+def _size(instance: InstanceFile) -> int:
+    pixel = instance.layout.pixel_data
+    return pixel.frames * pixel.rows * pixel.columns if pixel else 0

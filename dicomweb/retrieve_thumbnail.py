@@ -3,7 +3,7 @@
 Facts this module keeps:
 
 - All four exist (D-120); each is one small picture without text about the patient (D-121, D-122): the middle frame of
-  the middle image there is.
+  the middle image there is; of a whole slide its smallest level, put together, and never the label if there is more.
 - A video shows its first key frame where ffmpeg is installed, a waveform its beginning.
 - What has no picture, or none that can be decoded, gets a sign with its modality: never a 404 for something that
   exists, never a 500 (D-124).
@@ -22,6 +22,7 @@ from dicomweb.failures import NotAcceptable
 from dicomweb.media_types import Offer, available, select
 from dicomweb.rendered import archive_of, is_image, renderer_of
 from dicomweb.rendering.encoders import GIF, JPEG, PNG
+from dicomweb.rendering.pixel_matrix import WHOLE_SLIDE
 from dicomweb.rendering.rendering_parameters import parse_rendering_parameters
 from dicomweb.rendering.thumbnail import middle
 from dicomweb.urls import MOUNT, base_url
@@ -46,7 +47,10 @@ async def retrieve_thumbnail(request: Request) -> Response:
     """
     instances = await archive_of(request).instances(*target_uids(request))
     images = [instance for instance in instances if is_image(instance)]
-    return await _answer(request, *_middle(images or instances))
+    instance, number = _middle(images or instances)
+    if instance.sop_class_uid == WHOLE_SLIDE and number:
+        instance, number = _middle([await renderer_of(request).level(_levels_beside(instance, images))])
+    return await _answer(request, instance, number, whole=True)
 
 
 async def retrieve_frame_thumbnail(request: Request) -> Response:
@@ -71,19 +75,26 @@ def _middle(instances: "Sequence[InstanceFile]") -> "tuple[InstanceFile, int]":
     return instance, middle(pixel.frames) if pixel is not None and is_image(instance) else 0
 
 
-async def _answer(request: Request, instance: "InstanceFile", number: int) -> Response:
+def _levels_beside(instance: "InstanceFile", images: "Sequence[InstanceFile]") -> "list[InstanceFile]":
+    def slide(image: "InstanceFile") -> tuple[str, str]:
+        return image.series_instance_uid, image.sop_class_uid
+
+    return [image for image in images if slide(image) == slide(instance)]
+
+
+async def _answer(request: Request, instance: "InstanceFile", number: int, *, whole: bool = False) -> Response:
     viewport = parse_rendering_parameters(request.query_params, thumbnail=True).viewport
     offer = select(accepted(*accept_key(request)), OFFERS)
     if offer is None:
         raise NotAcceptable("A thumbnail cannot be had in an accepted form.", available(OFFERS))
     decoded = "" if number else ffmpeg() is not None  # once it is installed, videos look otherwise
-    version = f"{program_version()} {instance.version} {number} {viewport} {offer} {decoded}"
+    version = f"{program_version()} {instance.version} {number} {viewport} {offer} {whole} {decoded}"
     etag = entity_tag("thumbnail", instance.sha256, version)
     cache = cache_control(request, can_change=True)
     unchanged = not_modified(request, etag, cache)
     if unchanged is not None:
         return unchanged
-    body = await renderer_of(request).thumbnail(request, instance, number, offer.media_type, viewport)
+    body = await renderer_of(request).thumbnail(request, instance, number, offer.media_type, viewport, whole=whole)
     location = base_url(request) + request.scope["path"].removeprefix(MOUNT)
     return single_part(request, Item(offer.media_type, location, len(body), InMemory(body)), etag, cache)
 

@@ -93,8 +93,8 @@ def ct_slice(
     order = ramp.byteswap() if transfer_syntax == BIG_ENDIAN else ramp
     return dicom_file(
         transfer_syntax=transfer_syntax,
-        pixels=order.tobytes(),
         **{
+            "pixels": order.tobytes(),
             "SOPClassUID": str(CTImageStorage),
             "StudyInstanceUID": study or new_uid(),
             "SeriesInstanceUID": series or new_uid(),

@@ -49,7 +49,7 @@ def disc(study: str, series: str, number: int, **attributes: Any) -> bytes:
         instance_number=number,
         rows=128,
         columns=128,
-        **{"PixelData": samples.tobytes(), "SeriesDescription": "Discs"} | attributes,
+        **{"pixels": samples.tobytes(), "SeriesDescription": "Discs"} | attributes,
     )
 
 
@@ -110,3 +110,9 @@ def drag(page: Any, path: Path, *kinds: str) -> None:
     data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
     for kind in kinds:
         session.send("Input.dispatchDragEvent", {"type": kind, "x": 640, "y": 400, "data": data})
+
+
+def module(page: Any, name: str) -> str:
+    """The address of a module of the pages, to be imported into one."""
+    address: str = page.evaluate(f"new URL(`${{document.body.dataset.version}}/{name}`, document.baseURI).href")
+    return address

@@ -141,4 +141,4 @@ async def test_text_that_nobody_can_read_is_refused(
     body = part_head("b", "application/dicom+json") + json.dumps([dataset]).encode() + PART_END
     body += part_head("b", content_type, "text") + "Größe".encode("latin-1") + PART_END + closing("b")
     answer = await post(client, body, METADATA)
-    assert answer.status_code == 409 and uid in answer.text, answer.text
+    assert answer.status_code == 400 and uid in answer.text, answer.text

@@ -413,7 +413,7 @@ async def test_an_animation_that_would_fill_the_memory_is_refused(
     archive: Any, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answer says what would work: a smaller viewport does."""
-    monkeypatch.setattr("dicomweb.renderer.MOST_ANIMATED_PIXELS", 600)
+    monkeypatch.setattr("dicomweb.look.MOST_ANIMATED_PIXELS", 600)
     (path,) = await stored(archive, multi_frame(4))
     gif = {"Accept": "image/gif"}
     refused = await client.get(f"{path}/rendered", headers=gif)

@@ -28,15 +28,16 @@ export function fill(element, ...children) {
 
 /** Make an icon of 24 x 24 from the commands of a path. */
 export function icon(path, filled = false) {
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", "0 0 24 24");
-  svg.setAttribute("class", "icon");
-  svg.setAttribute("aria-hidden", "true");
-  const shape = document.createElementNS(SVG, "path");
-  shape.setAttribute("d", path);
-  if (filled) shape.setAttribute("class", "filled");
-  svg.append(shape);
+  const svg = shape("svg", { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true" });
+  svg.append(shape("path", { d: path, ...(filled ? { class: "filled" } : {}) }));
   return svg;
+}
+
+/** Make an element of a drawing (SVG). */
+export function shape(name, attributes) {
+  const element = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  return element;
 }
 
 export const ICONS = {
@@ -55,6 +56,7 @@ export const ICONS = {
   copy: "M9 9h11v11H9zM5 15H4V4h11v1",
   check: "M5 12l5 5 9-10",
   plus: "M12 5v14M5 12h14",
+  minus: "M5 12h14",
   retry: "M5 12a7 7 0 1 0 2-5M4 4v4h4",
   expand: "M4 9V4h5M20 9V4h-5M4 15v5h5M20 15v5h-5",
   images: "M4 5h16v14H4zM4 15l5-5 4 4 3-3 4 4",

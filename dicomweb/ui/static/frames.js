@@ -1,7 +1,9 @@
 // Pictures of frames, made by the archive (PS3.18 10.4.1.6), fetched ahead of the eye and kept while there is room.
+import { pixelAspect } from "./geometry.js";
 import { Problem, request, ROOT } from "./http.js";
 
 const AT_ONCE = 3;
+const MOST_SIDE = 4096; // of a picture that would take all the room by itself
 const MOST_PIXELS = 48e6; // four bytes each
 
 /** Whether two descriptions are of the same frame. */
@@ -18,9 +20,21 @@ export function instanceUrl({ study, series, instance }) {
 export function pictureUrl(frame, { window = null, side = 0 } = {}) {
   const parameters = [];
   if (window) parameters.push(`window=${round(window.center)},${round(window.width)},linear`);
+  const most = side && shownSide(frame, side);
   // A smaller image is not blown up by the archive: the browser does that without bytes.
-  if (side && Math.max(frame.rows, frame.columns) > side) parameters.push(`viewport=${side},${side}`);
-  return `${instanceUrl(frame)}/frames/${frame.number}/rendered${parameters.length ? `?${parameters.join("&")}` : ""}`;
+  if (side && Math.max(frame.rows, frame.columns) > most) parameters.push(`viewport=${most},${most}`);
+  const what = frame.isWhole ? instanceUrl(frame) : `${instanceUrl(frame)}/frames/${frame.number}`;
+  return `${what}/rendered${parameters.length ? `?${parameters.join("&")}` : ""}`;
+}
+
+/** How large a frame is, in pixels of its width: what is not square in the patient is not shown so. */
+export function sizeOf(frame) {
+  const aspect = frame?.plane ? pixelAspect(frame.plane) : 1;
+  return { width: frame?.columns || 1, height: (frame?.rows || 1) * aspect };
+}
+
+function shownSide(frame, side) {
+  return frame.rows * frame.columns > MOST_PIXELS ? Math.min(side, MOST_SIDE) : side;
 }
 
 /** Fetches pictures in the order they are wanted; "loaded" and "failed" tell of each by its address. */
@@ -51,6 +65,13 @@ export class Pictures extends EventTarget {
     this.#wanted = urls;
     for (const [url, abort] of this.#going) if (!urls.includes(url)) abort.abort();
     this.#next();
+  }
+
+  /** How many pictures as large as that of a frame there is room for, at least one. */
+  room(frame, side) {
+    const most = shownSide(frame, side);
+    const pixels = Math.min(frame.rows, most) * Math.min(frame.columns, most);
+    return Math.max(1, Math.floor(MOST_PIXELS / Math.max(1, pixels)));
   }
 
   /** Let go of everything. */

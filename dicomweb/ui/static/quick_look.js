@@ -1,12 +1,21 @@
-// A quick look through the frames of a series: wheel, keys, slider, swipe, cine; windows by preset, number or drag.
+// A quick look through the frames of a series: wheel, keys, slider, swipe, cine; windows by preset, number or drag;
+// larger by wheel with Ctrl, pinch, buttons and keys.
+import { nameElement } from "./dicom.js";
 import { shownInPlace } from "./document.js";
 import { fill, h, icon, ICONS } from "./dom.js";
-import { isSameFrame, neighbours, pictureUrl, Pictures } from "./frames.js";
+import { isSameFrame, neighbours, Pictures, pictureUrl, sizeOf } from "./frames.js";
+import { listenToGestures } from "./gestures.js";
+import { Outlines } from "./outlines.js";
+import { edgesOf } from "./orientation.js";
+import { savePicture } from "./picture_file.js";
 import { quickLookParts } from "./quick_look_parts.js";
+import { tooLarge } from "./slide_levels.js";
+import { facts, person } from "./study_head.js";
 import { dragged, presetsOf } from "./windows.js";
+import { Zoom } from "./zoom.js";
 
-const WHEEL_STEP = 40; // pixels a wheel may turn before the next frame: mice turn 100 at a time, trackpads 4
 const SWIPE_STEP = 14;
+const SMOOTH = 4; // pixels of the screen for one of the picture, from which on they are told apart
 const SLOW = 180; // milliseconds after which it shows that a picture is waited for
 const RATES = [5, 10, 15, 20, 30, 60];
 
@@ -23,10 +32,12 @@ export class QuickLook {
   #cine = 0;
   #turned;
   #tool = null;
+  #zoom = new Zoom(() => this.#placed());
 
   constructor(turned, leave) {
     this.#turned = turned;
     Object.assign(this, quickLookParts(RATES));
+    this.outlines = new Outlines({ button: this.outlining, legend: this.legend, drawing: this.drawing }, leave);
     this.#listen();
     this.#pictures.addEventListener("loaded", (event) => event.detail === this.#url(this.#index) && this.#draw());
     this.#pictures.addEventListener("failed", (event) => event.detail === this.#url(this.#index) && this.#draw());
@@ -37,20 +48,22 @@ export class QuickLook {
   }
 
   /**
-   * Show the frames of a series, beginning in its middle; with `at` the reader is there already, and goes on with the
-   * window and the cine he has. `waits`: what its frames are is yet to come.
+   * Show the frames of a series, from its middle or from `beginning`; with `at` the reader is there already, and goes on
+   * with the window and the cine he has. `waits`: what its frames are is yet to come.
    */
-  show(frames, { label, modality, at = -1, waits = false }) {
-    Object.assign(this, { label });
+  show(frames, { label, modality, series, at = -1, beginning = -1, waits = false }) {
+    Object.assign(this, { label, series });
     this.#frames = frames;
     this.#modality = modality;
     this.#waits = waits;
+    this.outlines.among(frames);
     this.slider.max = String(Math.max(1, frames.length));
     this.element.classList.toggle("single", frames.length < 2);
     this.corner.textContent = label;
     if (at < 0) this.#begin();
     this.#fit();
-    this.turn(at < 0 ? Math.floor((frames.length - 1) / 2) : at, true);
+    const first = beginning < 0 ? Math.floor((frames.length - 1) / 2) : beginning;
+    this.turn(at < 0 ? first : at, true);
   }
 
   // Nothing of another series stays: neither its picture nor a window.
@@ -58,13 +71,27 @@ export class QuickLook {
     this.#stop();
     this.#blank();
     this.#window = null;
+    this.#zoom.fit();
     this.suggestRate(15);
     this.#presets();
+  }
+
+  /** Say whose pictures they are, for when they fill the screen. */
+  identify(study) {
+    const lines = [person(study), facts(study)].map((parts) => parts.filter(Boolean).join(" · "));
+    fill(
+      this.who,
+      nameElement(study),
+      lines.map((line) => line && h("bdi", {}, line)),
+    );
   }
 
   /** Look again at what frames say of themselves. */
   describe() {
     this.#numbers();
+    this.#letters();
+    this.#fit();
+    this.outlines.among(this.#frames);
   }
 
   /** Play so many frames a second, or nearly. */
@@ -92,58 +119,60 @@ export class QuickLook {
   }
 
   #listen() {
-    let turned = 0;
-    this.stage.addEventListener(
-      "wheel",
-      (event) => {
-        if (event.ctrlKey || !this.#frames.length) return;
-        event.preventDefault();
-        turned += event.deltaMode ? Math.sign(event.deltaY) * WHEEL_STEP : event.deltaY;
-        const steps = Math.trunc(turned / WHEEL_STEP);
-        if (!steps) return;
-        turned = Math.abs(event.deltaY) >= WHEEL_STEP ? 0 : turned - steps * WHEEL_STEP;
-        this.#by(Math.abs(event.deltaY) >= WHEEL_STEP ? Math.sign(steps) : steps);
-      },
-      { passive: false },
-    );
+    listenToGestures(this.stage, {
+      isReady: () => this.#frames.length > 0,
+      turned: (steps) => this.#by(steps),
+      zoomed: (factor, at) => this.#zoom.by(factor, at),
+      doubled: (at) => (this.#zoom.scale === 1 ? this.#zoom.by(2, at) : this.#zoom.fit()),
+      moved: (right, down) => this.#moveBy(right, down),
+      dragging: (pointerType, isMiddle) => this.#dragging(pointerType, isMiddle),
+    });
     this.slider.addEventListener("input", () => this.#to(Number(this.slider.value) - 1));
     this.stage.addEventListener("keydown", (event) => this.#key(event));
     this.player.addEventListener("click", () => (this.#cine ? this.#stop() : this.#play()));
     this.rate.addEventListener("change", () => this.#cine && this.#play());
     this.preset.addEventListener("change", () => this.#preset(this.preset.selectedIndex));
     for (const input of [this.center, this.width]) input.addEventListener("change", () => this.#typed());
-    for (const button of [this.scrolls, this.windows])
-      button.addEventListener("click", () => this.#use(button.dataset.tool));
+    for (const button of this.#tools) button.addEventListener("click", () => this.#use(button.dataset.tool));
+    this.nearer.addEventListener("click", () => this.#zoom.step(1));
+    this.farther.addEventListener("click", () => this.#zoom.step(-1));
+    this.fitting.addEventListener("click", () => this.#zoom.fit());
+    this.actual.addEventListener("click", () => this.#zoom.actual());
+    this.saves.addEventListener("click", () => savePicture(this.frame, this.#window, this.#modality, this.series));
     this.larger.addEventListener("click", () =>
       document.fullscreenElement ? document.exitFullscreen() : this.element.requestFullscreen?.(),
     );
-    this.#dragging();
     new ResizeObserver(() => this.#fit()).observe(this.stage);
   }
 
-  // A mouse has a wheel to scroll with, so its drag changes the window; a finger scrolls, unless told otherwise.
-  #dragging() {
-    let from = null;
-    this.stage.addEventListener("pointerdown", (event) => {
-      // Links and videos in the stage are to be used, not dragged over.
-      if (event.button || !event.isPrimary || event.target.closest("a, video") || !this.#frames.length) return;
-      const tool = this.#tool ?? (event.pointerType === "mouse" ? "window" : "scroll");
-      from = { x: event.clientX, y: event.clientY, window: this.#window ?? this.#base, index: this.#index, tool };
-      this.stage.setPointerCapture(event.pointerId);
-      this.#stop();
-    });
-    this.stage.addEventListener("pointermove", (event) => {
-      if (!from) return;
-      const right = event.clientX - from.x;
-      const down = event.clientY - from.y;
-      if (from.tool === "scroll") this.turn(from.index + Math.round(-down / SWIPE_STEP));
-      else if (from.window && Math.hypot(right, down) > 3) this.#choose(dragged(from.window, right, down), true);
-    });
-    for (const type of ["pointerup", "pointercancel"]) this.stage.addEventListener(type, () => (from = null));
+  get #tools() {
+    return [this.scrolls, this.windows, this.pans];
+  }
+
+  // A mouse has a wheel to scroll with, so its drag changes the window; a finger scrolls, or moves what is larger than
+  // the stage, unless told otherwise.
+  #dragging(pointerType, isMiddle) {
+    this.#stop();
+    const ofFinger = this.#zoom.scale > 1 ? "pan" : "scroll";
+    const tool = isMiddle ? "pan" : (this.#tool ?? (pointerType === "mouse" ? "window" : ofFinger));
+    const { right: atRight, down: atDown } = this.#zoom.offset;
+    const index = this.#index;
+    const window = this.#window ?? this.#base;
+    return (right, down) => {
+      if (tool === "scroll") this.turn(index + Math.round(-down / SWIPE_STEP));
+      else if (tool === "pan") this.#zoom.move(atRight + right, atDown + down);
+      else if (window && Math.hypot(right, down) > 3) this.#choose(dragged(window, right, down), true);
+    };
+  }
+
+  #moveBy(right, down) {
+    const at = this.#zoom.offset;
+    this.#zoom.move(at.right + right, at.down + down);
   }
 
   #key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target !== this.stage) return;
+    if (this.#zoomKey(event)) return event.preventDefault();
     const last = this.#frames.length - 1;
     const places = {
       ArrowDown: this.#index + 1,
@@ -162,6 +191,23 @@ export class QuickLook {
     event.preventDefault();
   }
 
+  // Arrows with Shift go over the picture, as far as an eighth of the stage.
+  #zoomKey({ key, shiftKey }) {
+    const across = this.stage.clientWidth / 8;
+    const moves = { ArrowLeft: [across, 0], ArrowRight: [-across, 0], ArrowUp: [0, across], ArrowDown: [0, -across] };
+    const acts = {
+      "+": () => this.#zoom.step(1),
+      "=": () => this.#zoom.step(1),
+      "-": () => this.#zoom.step(-1),
+      f: () => this.#zoom.fit(),
+      a: () => this.#zoom.actual(),
+    };
+    if (shiftKey && key in moves) this.#moveBy(...moves[key]);
+    else if (!Object.hasOwn(acts, key)) return false;
+    else acts[key]();
+    return true;
+  }
+
   #by(steps) {
     this.#to(this.#index + steps);
   }
@@ -173,8 +219,7 @@ export class QuickLook {
 
   #use(tool) {
     this.#tool = this.#tool === tool ? null : tool;
-    for (const button of [this.scrolls, this.windows])
-      button.setAttribute("aria-pressed", String(button.dataset.tool === this.#tool));
+    for (const button of this.#tools) button.setAttribute("aria-pressed", String(button.dataset.tool === this.#tool));
   }
 
   #play() {
@@ -251,12 +296,26 @@ export class QuickLook {
   }
 
   #fit() {
-    const wanted = Math.max(this.stage.clientWidth, this.stage.clientHeight) * Math.min(2, devicePixelRatio);
+    this.#zoom.place(this.stage, sizeOf(this.frame));
+  }
+
+  // A picture that is shown larger is fetched larger.
+  #placed() {
+    const { left, top, width, height } = this.#zoom.box;
+    for (const [side, value] of Object.entries({ left, top, width, height }))
+      this.plane.style[side] = `${value.toFixed(2)}px`;
+    const isLarger = this.#zoom.scale > 1;
+    this.plane.classList.toggle("told-apart", isLarger && this.#zoom.pixels >= SMOOTH);
+    this.fitting.textContent = `${Math.round(this.#zoom.pixels * 100)} %`;
+    const most = Math.max(this.stage.clientWidth, this.stage.clientHeight);
+    const wanted = most * Math.max(1, this.#zoom.scale) * Math.min(2, devicePixelRatio);
     // A few sizes only, or every other size of the window would fetch everything again.
-    const side = [512, 1024, 2048].find((each) => each >= wanted) ?? 4096;
+    const side = [512, 1024, 2048, 4096].find((each) => each >= wanted) ?? Infinity;
     if (side === this.side) return;
     this.side = side;
-    if (this.#frames.length) this.#want();
+    if (!this.#frames.length) return;
+    this.#want();
+    this.#draw();
   }
 
   #url(index) {
@@ -266,7 +325,10 @@ export class QuickLook {
 
   #want() {
     if (!this.#frames.length || this.frame.form !== "picture") return this.#pictures.want([]);
-    this.#pictures.want(neighbours(this.#index, this.#frames.length, this.#direction).map((place) => this.#url(place)));
+    const places = neighbours(this.#index, this.#frames.length, this.#direction);
+    const room = this.#pictures.room(this.frame, this.side);
+    const pictures = places.filter((place) => this.#frames[place].form === "picture");
+    this.#pictures.want(pictures.slice(0, room).map((place) => this.#url(place)));
   }
 
   #draw() {
@@ -309,18 +371,33 @@ export class QuickLook {
     this.canvas.getContext("2d").drawImage(bitmap, 0, 0);
     this.canvas.dataset.shown = String(this.#index + 1);
     this.#shown = { url, frame: this.frame };
+    this.saves.disabled = false;
+    this.outlines.show(this.frame);
+    this.#letters();
+    this.#fit();
+  }
+
+  // Of the frame that is painted, not of the one that is waited for.
+  #letters() {
+    const plane = this.#shown?.frame.plane;
+    const letters = plane ? edgesOf(plane) : {};
+    for (const [side, edge] of Object.entries(this.edges)) edge.textContent = letters[side] ?? "";
   }
 
   #blank() {
     this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);
     delete this.canvas.dataset.shown;
     this.#shown = null;
+    this.saves.disabled = true;
+    this.outlines.show(null);
+    this.#letters();
   }
 
   // When its series grows, what is read or played goes on.
   #other(frame) {
     if (isSameFrame(this.told, frame)) return;
     this.told = frame;
-    fill(this.note, shownInPlace(frame));
+    const sentence = () => h("p", {}, `${tooLarge(frame)} Smaller levels are here, all of it in the viewer.`);
+    fill(this.note, frame.form === "level" ? sentence() : shownInPlace(frame));
   }
 }

@@ -37,14 +37,16 @@ export function studyHead(uid, study, shownSeries) {
   ];
 }
 
-function person(study) {
+/** Who the patient is, beside the name. */
+export function person(study) {
   const birth = text(study, TAG.PatientBirthDate);
   const age = text(study, TAG.PatientAge);
   const id = text(study, TAG.PatientID);
   return [id && copied(id, "the patient ID", id), birth && `born ${date(birth)}`, sex(text(study, TAG.PatientSex)), age];
 }
 
-function facts(study) {
+/** When and what a study is. */
+export function facts(study) {
   const day = text(study, TAG.StudyDate);
   const clock = text(study, TAG.StudyTime);
   const accession = text(study, TAG.AccessionNumber);

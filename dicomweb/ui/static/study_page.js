@@ -44,12 +44,14 @@ export async function studyPage(main, asked, leave) {
       head,
       studyHead(uid, study, () => view.series),
     );
+    view.look.identify(study);
     const again = focused && [...head.querySelectorAll(focused.localName)].find((each) => each.isEqualNode(focused));
     again?.focus({ preventScroll: true });
   };
   server.addEventListener("told", showHead, { signal: leave });
   showHead();
   list.show(series);
+  view.all = series;
   fill(main, head, h("div", { class: "study-body" }, list.element, view.element));
   view.select(asked.query.get("tab") ?? "picture");
   const wanted = asked.query.get("series");
@@ -64,6 +66,7 @@ export async function studyPage(main, asked, leave) {
         study = again;
         showHead();
         list.show(others);
+        view.all = others;
         list.choose(shown);
         const one = list.find(shown);
         if (one && number(one, TAG.NumberOfSeriesRelatedInstances) !== view.instances) view.open(one, true);

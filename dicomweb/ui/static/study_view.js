@@ -3,16 +3,19 @@ import { debounced, fill, h, icon, ICONS } from "./dom.js";
 import { anywhere, number, TAG, text, values } from "./dicom.js";
 import { count } from "./format.js";
 import { instanceUrl, isSameFrame } from "./frames.js";
+import { GEOMETRY, planeAttributes } from "./geometry.js";
 import { isAbort, json, ROOT } from "./http.js";
 import { metadataTree, names } from "./metadata_tree.js";
 import { failure } from "./notices.js";
 import { everyPage } from "./pages_of_results.js";
 import { QuickLook } from "./quick_look.js";
+import { bestLevel, LEVELS, levelsOf } from "./slide_levels.js";
 import { beginningOf, statedWindow, windowOfFrame } from "./windows.js";
 
 const MOST_INSTANCES = 1000; // of a page of the search
 const LATER = 120;
-const ASKED = ["AvailableTransferSyntaxUID", "PhotometricInterpretation", "SamplesPerPixel", "BitsStored"];
+const GREY = ["PhotometricInterpretation", "SamplesPerPixel", "BitsStored", "WindowCenter", "WindowWidth"];
+const ASKED = ["AvailableTransferSyntaxUID", GREY, GEOMETRY, LEVELS];
 const STORAGE = "1.2.840.10008.5.1.4.1.1"; // what the UIDs of storage classes begin with
 const VIDEO = /^1\.2\.840\.10008\.1\.2\.4\.10[0-8]/; // what the UIDs of transfer syntaxes of videos begin with
 
@@ -20,6 +23,7 @@ const VIDEO = /^1\.2\.840\.10008\.1\.2\.4\.10[0-8]/; // what the UIDs of transfe
 export class StudyView {
   series = null;
   instances = 0;
+  all = []; // series of the study
   tab = "picture";
   #study;
   #leave;
@@ -66,18 +70,19 @@ export class StudyView {
     this.series = series;
     this.instances = number(series, TAG.NumberOfSeriesRelatedInstances);
     const uid = text(series, TAG.SeriesInstanceUID);
-    const shown = { label: labelOf(series), modality: text(series, TAG.Modality) };
+    const shown = { label: labelOf(series), modality: text(series, TAG.Modality), series };
     const before = again ? this.look.frame : null;
     if (!before) this.#empty(shown);
+    this.look.outlines.offer(this.#study, series, this.all);
     try {
       const url = `${ROOT}/studies/${this.#study}/series/${uid}/instances?limit=${MOST_INSTANCES}`;
-      const instances = await everyPage(`${url}&includefield=${ASKED},WindowCenter,WindowWidth`, this.#leave);
+      const instances = await everyPage(`${url}&includefield=${ASKED}`, this.#leave);
       if (this.series !== series) return;
       this.#frames = framesOf(this.#study, uid, instances, shown.modality);
       this.#described.clear();
       // Where it was is where the reader is by now.
       const at = before ? this.#frames.findIndex((frame) => isSameFrame(frame, this.look.frame)) : -1;
-      this.look.show(this.#frames, { ...shown, at });
+      this.look.show(this.#frames, { ...shown, at, beginning: bestLevel(this.#frames) });
       await this.#describe();
       if (this.tab === "metadata") await this.#showMetadata();
     } catch (error) {
@@ -115,8 +120,10 @@ export class StudyView {
       // One that has a table is rarely the only one of its series: what was found of the others does not count.
       const isTable = values(dataset, TAG.VOILUTSequence).length > 0;
       for (const each of frames) {
-        if (each.instance === frame.instance) each.window = windowOfFrame(dataset, each.number);
-        else if (isTable && !this.#described.has(each.instance)) each.window = undefined;
+        if (each.instance === frame.instance) {
+          each.window = windowOfFrame(dataset, each.number);
+          each.plane = planeAttributes(dataset, each.number);
+        } else if (isTable && !this.#described.has(each.instance)) each.window = undefined;
       }
       this.look.describe();
       if (this.#rated !== frame.series) this.#rate(dataset, frame.series);
@@ -201,17 +208,28 @@ function formOf(sopClass, transferSyntaxes, hasPixels) {
 
 function framesOf(study, series, instances, modality) {
   const frames = [];
+  const levels = levelsOf(instances);
   for (const each of instances) {
+    const level = levels.get(each);
     const rows = number(each, TAG.Rows) ?? 0;
     const columns = number(each, TAG.Columns) ?? 0;
     const sopClass = text(each, TAG.SOPClassUID);
-    const form = formOf(sopClass, values(each, TAG.AvailableTransferSyntaxUID), rows > 0 && columns > 0);
-    const howMany = form === "picture" ? Math.max(1, number(each, TAG.NumberOfFrames) ?? 1) : 1;
+    const form = level?.form ?? formOf(sopClass, values(each, TAG.AvailableTransferSyntaxUID), rows > 0 && columns > 0);
+    const howMany = form === "picture" && !level ? Math.max(1, number(each, TAG.NumberOfFrames) ?? 1) : 1;
     // Frames of one instance may have windows of their own, which only its metadata tells: undefined until then.
     const window = number(each, TAG.NumberOfFrames) > 1 ? undefined : (statedWindow(each) ?? undefined);
     const grey = { window, beginning: form === "picture" ? beginningOf(each, modality) : null };
-    const described = { sopClass, rows, columns, form, ...grey };
-    const instance = { study, series, instance: text(each, TAG.SOPInstanceUID), ...described };
+    // Planes of several frames are in their functional groups, which only the metadata has.
+    const plane = number(each, TAG.NumberOfFrames) > 1 ? null : each;
+    const described = { sopClass, rows, columns, form, plane, instanceNumber: text(each, TAG.InstanceNumber), ...grey };
+    const instance = {
+      study,
+      series,
+      instance: text(each, TAG.SOPInstanceUID),
+      frames: howMany,
+      ...described,
+      ...level,
+    };
     for (let frame = 1; frame <= howMany; frame += 1) frames.push({ ...instance, number: frame });
   }
   return frames;

@@ -1,5 +1,6 @@
 // Windows: what part of the values is shown from black to white (PS3.3 C.11.2).
 import { number, TAG, text, values } from "./dicom.js";
+import { attributesOfFrame } from "./functional_groups.js";
 
 const OF_CT = [
   ["Soft tissue", 40, 400],
@@ -42,10 +43,7 @@ export function statedWindow(dataset) {
 
 /** The window of one frame: its own functional group goes before the shared one, and both before the instance. */
 export function windowOfFrame(dataset, frame) {
-  const shared = values(dataset, TAG.SharedFunctionalGroupsSequence)[0];
-  const own = values(dataset, TAG.PerFrameFunctionalGroupsSequence)[frame - 1];
-  const groups = [shared, own].map((group) => values(group, TAG.FrameVOILUTSequence)[0]);
-  return statedWindow(Object.assign({}, dataset, ...groups));
+  return statedWindow(attributesOfFrame(dataset, frame, [TAG.FrameVOILUTSequence]));
 }
 
 /** Presets of a modality: [name, window]. */
