@@ -108,7 +108,7 @@ def json_model(**attributes: tuple[str, Any]) -> dict[str, Any]:
 def answer_search(route: Any) -> None:
     """Answer a search for 170 studies, or for 60 when a name is asked for, as the archive does."""
     query = parse_qs(urlsplit(route.request.url).query)
-    kind, total = ("Found", 60) if "PatientName" in query else ("All", 170)
+    kind, total = ("Found", 60) if "search" in query else ("All", 170)
     cursor = query.get("cursor", [f"{kind} 0"])[0]
     first = int(cursor.removeprefix(kind))  # a cursor of another search is an error
     uids = query.get("StudyInstanceUID") or [f"1.2.{place}" for place in range(first, min(first + SIZE, total))]
@@ -172,7 +172,7 @@ def test_a_search_is_not_given_up_for_news(page: Any, archive: LiveServer) -> No
     page.get_by_role("row").filter(has_text="Cine").wait_for()
     asked: list[Any] = []
     page.route(
-        "**/dicom-web/studies?*PatientName=Doe*",
+        "**/dicom-web/studies?*search=Doe*",
         lambda route: route.fulfill(status=503) if asked else asked.append(route),
     )
     page.get_by_role("searchbox", name="Patient name").fill("Doe")
