@@ -33,7 +33,8 @@ _HUFFMAN_TABLES: Final = 0xC4
 _END: Final = b"\xff\xd9"
 _REPLACEMENTS: Final = (0, 11)
 _MOST_ZEROS: Final = 8
-_LESS_ALIKE: Final = 1.5
+_LESS_ALIKE: Final = 1.1
+"""Sides that differ by one only shear the picture: its neighbours are less alike by a fifth then. Noise is by none."""
 
 
 Mender = Callable[[bytes, PixelLayout, Decoder], Samples | None]

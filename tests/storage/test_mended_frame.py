@@ -97,11 +97,16 @@ def test_a_stream_may_state_its_sides_the_other_way_round(uid: str, smooth: bool
     assert "Rows" in found.warning
 
 
+@pytest.mark.parametrize("sides", [(24, 40), (64, 63), (63, 64), (511, 512)])
 @pytest.mark.parametrize("uid", [JPEG_LOSSLESS_SV1, JPEG_LS_LOSSLESS, JPEG_2000_LOSSLESS])
-def test_a_data_set_that_states_other_sides_than_the_picture_has_is_refused(uid: str) -> None:
-    """Where the rows of the stream are those of the picture, the samples would be jumbled in those of the data set."""
-    with pytest.raises(UndecodablePixelData, match="data set says 40, 24 and 1"):
-        decode_frame(gray_frame(picture((24, 40)), uid), layout((40, 24)), uid)
+def test_a_data_set_that_states_other_sides_than_the_picture_has_is_refused(uid: str, sides: tuple[int, int]) -> None:
+    """Where the rows of the stream are those of the picture, the samples would be jumbled in those of the data set.
+
+    Sides that differ by one would shear it by a sample a row.
+    """
+    rows, columns = sides
+    with pytest.raises(UndecodablePixelData, match=f"data set says {columns}, {rows} and 1"):
+        decode_frame(gray_frame(picture(sides), uid), layout((columns, rows)), uid)
 
 
 @pytest.mark.parametrize("zeros", [1, 2, 5])
