@@ -11,7 +11,8 @@ Facts kept here:
   in the rows of the stream; else it is the data set that errs, and nobody knows what the picture is.
 - JPEG-LS (ITU-T T.87): zeros between the data and the end marker (CharLS 437). CharLS notices what is missing.
 - JPEG 2000: converters of whole slides keep the alpha of what they convert (wsidicomizer 10), for which DICOM has no
-  sample. That the first components are the colors, the stream says as little as the data set does.
+  sample. That the first components are the colors, the stream says as little as the data set does. imagecodecs,
+  which they write with, transforms no four components: under YBR_RCT and YBR_ICT, too, these are red, green and blue.
 - RLE: a segment that lacks its very last byte; DCMTK fills it up, too. More than that is half a picture.
 """
 
@@ -23,6 +24,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from storage.color_space import TRANSFORMED
 from storage.image_header import LOSSLESS, image_header
 from storage.layout import PixelLayout
 from storage.pixel_decoders import DECODERS, Decoder, Samples, codestream, run_length, shape_of
@@ -118,7 +120,9 @@ def without_alpha(frame: bytes, pixel: PixelLayout, decode: Decoder) -> Samples 
     header = image_header(codestream(frame))
     if header is None or not pixel.samples < header.samples <= 2 * pixel.samples:
         return None
-    found = decode(frame, replace(pixel, samples=header.samples))
+    stated = pixel.photometric_interpretation
+    label = "RGB" if stated in TRANSFORMED else stated
+    found = decode(frame, replace(pixel, samples=header.samples, photometric_interpretation=label))
     return found._replace(pixels=np.ascontiguousarray(found.pixels[..., : pixel.samples]))
 
 
