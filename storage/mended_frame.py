@@ -31,6 +31,7 @@ from storage.pixel_decoders import DECODERS, Decoder, Samples, codestream, run_l
 
 _MARKER: Final = re.compile(rb"\xff+([^\x00\xff\xd0-\xd9])")
 """A marker with a segment; between them and in the data of a scan, 0xFF is stuffed or restarts."""
+_MARKER_START: Final = b"\xff"
 _HUFFMAN_TABLES: Final = 0xC4
 _END: Final = b"\xff\xd9"
 _REPLACEMENTS: Final = (0, 11)
@@ -53,7 +54,7 @@ def without_unused_symbols(frame: bytes, pixel: PixelLayout, decode: Decoder) ->
 
 
 def _with_legal_symbols(frame: bytes, legal: int) -> bytes:
-    """Return a stream in whose tables of differences a legal symbol stands for each that is none."""
+    """Return a stream with a legal symbol for each in tables of differences that is none; as it is if damaged."""
     mended = bytearray(frame)
     most = 15
     for marker, start, end in _segments(frame):
@@ -68,6 +69,8 @@ def _with_legal_symbols(frame: bytes, legal: int) -> bytes:
                 for place in symbols:
                     mended[place] = legal if frame[place] > most else frame[place]
             at = symbols.stop
+        if at != end or frame[end : end + 1] != _MARKER_START:  # bytes are missing: what it lists is no table
+            return frame
     return bytes(mended)
 
 

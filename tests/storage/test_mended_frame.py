@@ -87,6 +87,17 @@ def test_symbols_that_cannot_occur_must_not_be_used(uid: str, stream: bytes) -> 
     assert refused >= 2
 
 
+@pytest.mark.parametrize("uid", [JPEG_BASELINE, JPEG_EXTENDED])
+def test_a_table_that_lacks_a_byte_is_no_table_of_unused_symbols(uid: str) -> None:
+    """It would take the marker behind it for a symbol, and whoever has it gets another picture (T.81 B.2.4.2)."""
+    stream = jpeg_streams()[uid]
+    pixel = layout((32, 40), bits=8 if uid == JPEG_BASELINE else 16, stored=8 if uid == JPEG_BASELINE else 12)
+    for at, _, _, listed in tables_of_differences(stream):
+        for place in range(at + 21, at + 21 + len(listed)):
+            with pytest.raises(UndecodablePixelData):
+                decode_frame(stream[:place] + stream[place + 1 :], pixel, uid)
+
+
 @pytest.mark.parametrize("uid", [JPEG_LOSSLESS_SV1, JPEG_LS_LOSSLESS, JPEG_2000_LOSSLESS])
 @pytest.mark.parametrize("smooth", [True, False])
 def test_a_stream_may_state_its_sides_the_other_way_round(uid: str, smooth: bool) -> None:
