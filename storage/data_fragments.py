@@ -16,6 +16,7 @@ from typing import Final
 from storage.bulk_parts import Piece, length_of, start_of
 from storage.codestream import family, rle_segments, transfer_syntax_of
 from storage.errors import ContradictoryPixelData, InvalidDicom
+from storage.frame_table import is_video
 from storage.image_header import HEADER_BYTES, image_header
 from storage.part10 import is_encapsulated
 from storage.pixel_parts import SEQUENCE_END, PixelValue, described_by, item_of
@@ -40,7 +41,7 @@ def fragmented(fragments: Sequence[list[Piece]], stated: Sequence[str], number_o
     InvalidDicom
         There is no fragment or an empty one, the first item is no offset table, or nothing tells the transfer syntax.
     ContradictoryPixelData
-        There are fewer fragments than frames.
+        There are fewer fragments than frames; those of a video share its fragments.
 
     Standard
     --------
@@ -50,12 +51,12 @@ def fragmented(fragments: Sequence[list[Piece]], stated: Sequence[str], number_o
     if not data or not all(map(length_of, data)):
         raise InvalidDicom("DataFragment is the offset table, or null, and fragments behind it, none of them empty")
     _check_table(start_of(table, length_of(table)), len(data))
-    if (number_of_frames or 1) > len(data):
-        raise ContradictoryPixelData(f"Number of Frames is {number_of_frames}, but the fragments are {len(data)}")
     start = start_of(data[0], HEADER_BYTES)
     syntax = next(filter(is_encapsulated, stated), None) or transfer_syntax_of(start)
     if syntax is None:
         raise InvalidDicom("neither (0002,0010) nor the first fragment tells the transfer syntax")
+    if (number_of_frames or 1) > len(data) and not is_video(syntax):
+        raise ContradictoryPixelData(f"Number of Frames is {number_of_frames}, but the fragments are {len(data)}")
     header = image_header(start)
     pieces = [piece for fragment in fragments for piece in item_of(fragment)]
     headers = {header: 1} if header else {}

@@ -118,7 +118,7 @@ class HeadReader:
 
     def is_explicit(self, place: Place, expected: bool) -> bool:
         """Whether the data set or item at a place is in Explicit VR, by its first element."""
-        header = self._source.read(place.position, 12)
+        header = self._source.read(place.position, min(12, place.end - place.position))
         if len(header) < 8 or self._implicit(header)[0] == 0xFFFE:
             return expected
         code = header[4:6]

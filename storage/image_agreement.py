@@ -6,7 +6,7 @@ Facts kept here:
   named. An alpha component beside those that are stated is left out by decoders, and is a warning.
 * Samples of more bits than Bits Allocated cannot be held: refused. Fewer than Bits Stored fit, and real archives have
   such JPEG 2000: a warning. In between nothing is said, since many encoders write all bits allocated.
-* An RLE frame has a segment for each byte of a pixel (PS3.5 G.2).
+* An RLE frame has a segment for each byte of a pixel, and one for single bits (PS3.5 G.2).
 * Photometric Interpretation is not compared: labels and streams differ in what they call the same colours.
 * PNG and GIF are transformed and described anew: what was stated of their size is replaced with a warning.
 """
@@ -69,7 +69,7 @@ def _compare(described: Mapping[str, Attribute], header: ImageHeader, frame: int
 
 def _check_segments(described: Mapping[str, Attribute], count: int, frame: int) -> None:
     samples, allocated = _number(described, "SamplesPerPixel"), _number(described, "BitsAllocated")
-    if samples is not None and allocated is not None and count != samples * (allocated // 8):
+    if samples is not None and allocated is not None and count != samples * max(allocated // 8, 1):
         told = f"{samples} samples of {allocated} bits"
         raise ContradictoryPixelData(
             f"the metadata says {told}, but {_place(frame)} has {count} RLE segments, one a byte (PS3.5 G)"

@@ -62,7 +62,7 @@ def is_plain(frame: bytes, pixel: PixelLayout, transfer_syntax_uid: str, sop_cla
         return stated.decode != "deflate"
     try:
         return agrees(frame, pixel)
-    except (UndecodablePixelData, IndexError):
+    except (UndecodablePixelData, LookupError):
         return True  # damaged: its reader says so
 
 
@@ -79,7 +79,7 @@ def plain_frame(frame: bytes, pixel: PixelLayout, transfer_syntax_uid: str, sop_
     planar = pixel.planar_configuration
     label = pixel.photometric_interpretation
     if pixels.ndim == 3 and pixels.dtype.kind == "u" and label != "YBR_FULL":
-        pixels = rgb(pixels, decoded.photometric_interpretation)
+        pixels = rgb(pixels, decoded.photometric_interpretation, pixel.bits_stored or None)
         planar = planar if label == "RGB" else 0
     if pixels.dtype == np.float64:
         pixels = pixels.astype(np.float32)

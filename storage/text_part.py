@@ -19,6 +19,8 @@ from storage.errors import OutOfSpace
 from storage.utf_8 import Utf8Writer
 
 _ASCII: Final = bytes(range(128)).decode("ascii")
+_UNREADABLE: Final = "\ufffd".encode()
+"""What bytes become that are nothing in their character set."""
 
 
 def text_in_utf_8(part: BulkPart, vr: str, declared: str) -> Span:
@@ -85,9 +87,10 @@ def _looked_through(chunks: Iterator[bytes]) -> tuple[bool, bool]:
 def _written(text: Span, writer: Utf8Writer, folder: Path) -> Span:
     file = cast(BinaryIO, tempfile.TemporaryFile(dir=folder))  # noqa: SIM115 - the caller closes it
     try:
-        for chunk in stream([text]):
-            file.write(writer.write(chunk))
-        file.write(writer.rest())
+        for piece in _pieces(text, writer):
+            if _UNREADABLE in piece:
+                raise ValueError("the text of its part is not in the character set that was told")
+            file.write(piece)
         file.flush()
         return Span(file, 0, file.tell())
     except BaseException as error:
@@ -95,3 +98,8 @@ def _written(text: Span, writer: Utf8Writer, folder: Path) -> Span:
         if isinstance(error, OSError):
             raise OutOfSpace("there is no room left for the text of a part") from None
         raise
+
+
+def _pieces(text: Span, writer: Utf8Writer) -> Iterator[bytes]:
+    yield from map(writer.write, stream([text]))
+    yield writer.rest()

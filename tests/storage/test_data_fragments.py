@@ -20,7 +20,7 @@ from storage.part10 import read_header
 from storage.source import BytesSource
 from tests.corpus import wheel_files
 
-JPEG_LS = "1.2.840.10008.1.2.4.80"
+JPEG_LS, MPEG4 = "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.102"
 FRAMES = [imagecodecs.jpegls_encode(np.full((4, 6), level, np.uint8)) for level in (10, 20, 30)]
 IMAGE: dict[str, Any] = {
     "00080016": {"vr": "UI", "Value": ["1.2.840.10008.5.1.4.1.1.7"]},
@@ -61,6 +61,15 @@ def offsets() -> list[int]:
     """Return where the frames begin behind the offset table, each in an item of even length (PS3.5 A.4)."""
     lengths = [8 + len(frame) + len(frame) % 2 for frame in FRAMES]
     return [0, lengths[0], lengths[0] + lengths[1]]
+
+
+def test_the_frames_of_a_video_are_in_one_fragment() -> None:
+    """A video is one stream, in one fragment or in many, however many frames it has (PS3.5 8.2.5, 8.2.7)."""
+    video = bytes(range(100))
+    stated = {"00020010": {"vr": "UI", "Value": [MPEG4]}, "00280008": {"vr": "IS", "Value": [300]}}
+    dataset = file_of(metadata(None, [inline(video)], **stated))
+    assert (dataset.file_meta.TransferSyntaxUID, dataset.NumberOfFrames) == (MPEG4, 300)
+    assert [*generate_fragments(dataset.PixelData)] == [b"", video]
 
 
 @pytest.mark.parametrize("table", [None, NOTHING, {"InlineBinary": ""}, inline(struct.pack("<3L", *offsets()))])

@@ -284,6 +284,15 @@ class TestImplicitInExplicit:
         assert is_whole(header.dataset)
         assert header.has_preamble
 
+    def test_what_follows_an_empty_item_is_not_its_first_element(self) -> None:
+        """The last item of UN has no element (PS3.5 7.5.1), and a sequence comes next: the file is as it should be."""
+        data, empty = around(b""), bare(0xFFFEE000)
+        follower = long(tag_of("SourceImageSequence"), b"SQ", empty + bare(SEQUENCE_DELIMITER), length=UNDEFINED)
+        header = header_of(part10(data[:34] + long(REFERENCED, b"UN", empty) + follower + data[34:]))
+        assert items_of(header.dataset, REFERENCED) == items_of(header.dataset, tag_of("SourceImageSequence")) == [{}]
+        assert is_whole(header.dataset)
+        assert header.regular and header.has_preamble
+
 
 INNER = short(tag_of("ReferencedSOPClassUID"), b"UI", b"1.2\0") + short(
     tag_of("ReferencedSOPInstanceUID"), b"UI", b"1.2.3.45"

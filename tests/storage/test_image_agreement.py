@@ -133,6 +133,15 @@ def test_rle_has_a_segment_a_byte(tmp_path: Path, samples: int, stored: int, goo
         composed(tmp_path, described(samples=samples, stored=stored), "image/dicom-rle", stream)
 
 
+def test_rle_of_single_bits_has_one_segment(tmp_path: Path) -> None:
+    """Bits Allocated of 1, as in segmentations: the packed bits are the only segment (PS3.5 8.2.2, G.2)."""
+    bits = {"00280100": 1, "00280101": 1}
+    stream = rle.encode(GREY[..., np.newaxis] & 1, 1)
+    assert composed(tmp_path, described(**bits), "image/dicom-rle", stream).warnings == []
+    with pytest.raises(InvalidDicom, match=r"3 samples of 1 bits, .* 1 RLE segments"):
+        composed(tmp_path, described(samples=3, **bits), "image/dicom-rle", stream)
+
+
 def test_a_transformed_picture_corrects_the_metadata_aloud(tmp_path: Path) -> None:
     """PNG is described anew (B-014), and a size that was stated wrongly is named."""
     png = image_file("PNG", Image.fromarray(GREY))

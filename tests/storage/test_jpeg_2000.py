@@ -209,6 +209,18 @@ def test_alpha_beside_transformed_components(label: str) -> None:
     assert np.array_equal(result.pixels, patches(*CORNERS))
 
 
+@pytest.mark.parametrize("label", ["RGB", "YBR_RCT", "YBR_ICT"])
+def test_colors_beside_alpha_that_were_not_transformed_are_rgb(label: str) -> None:
+    """Encoders leave four components as they are, whatever the label promises; alpha is beside red, green and blue."""
+    image = picture((32, 40, 3))
+    stream = encoded(np.dstack([image, np.full((32, 40), 200, np.uint8)]), high_throughput=False, transformed=True)
+    header = image_header(stream)
+    assert header is not None and (header.samples, header.photometric_interpretation) == (4, "RGB")
+    result = decode_frame(stream, layout(image.shape, photometric=label), JPEG_2000_LOSSLESS)
+    assert result.photometric_interpretation == "RGB" and "alpha" in result.warning
+    assert np.array_equal(result.pixels, image)
+
+
 @pytest.mark.parametrize(
     ("stream", "samples", "photometric"),
     [

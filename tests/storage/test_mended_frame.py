@@ -87,6 +87,17 @@ def test_symbols_that_cannot_occur_must_not_be_used(uid: str, stream: bytes) -> 
     assert refused >= 2
 
 
+@pytest.mark.parametrize("uid", [JPEG_BASELINE, JPEG_EXTENDED])
+def test_a_table_that_lacks_a_byte_is_no_table_of_unused_symbols(uid: str) -> None:
+    """It would take the marker behind it for a symbol, and whoever has it gets another picture (T.81 B.2.4.2)."""
+    stream = jpeg_streams()[uid]
+    pixel = layout((32, 40), bits=8 if uid == JPEG_BASELINE else 16, stored=8 if uid == JPEG_BASELINE else 12)
+    for at, _, _, listed in tables_of_differences(stream):
+        for place in range(at + 21, at + 21 + len(listed)):
+            with pytest.raises(UndecodablePixelData):
+                decode_frame(stream[:place] + stream[place + 1 :], pixel, uid)
+
+
 @pytest.mark.parametrize("uid", [JPEG_LOSSLESS_SV1, JPEG_LS_LOSSLESS, JPEG_2000_LOSSLESS])
 @pytest.mark.parametrize("smooth", [True, False])
 def test_a_stream_may_state_its_sides_the_other_way_round(uid: str, smooth: bool) -> None:
@@ -97,11 +108,16 @@ def test_a_stream_may_state_its_sides_the_other_way_round(uid: str, smooth: bool
     assert "Rows" in found.warning
 
 
+@pytest.mark.parametrize("sides", [(24, 40), (64, 63), (63, 64), (511, 512)])
 @pytest.mark.parametrize("uid", [JPEG_LOSSLESS_SV1, JPEG_LS_LOSSLESS, JPEG_2000_LOSSLESS])
-def test_a_data_set_that_states_other_sides_than_the_picture_has_is_refused(uid: str) -> None:
-    """Where the rows of the stream are those of the picture, the samples would be jumbled in those of the data set."""
-    with pytest.raises(UndecodablePixelData, match="data set says 40, 24 and 1"):
-        decode_frame(gray_frame(picture((24, 40)), uid), layout((40, 24)), uid)
+def test_a_data_set_that_states_other_sides_than_the_picture_has_is_refused(uid: str, sides: tuple[int, int]) -> None:
+    """Where the rows of the stream are those of the picture, the samples would be jumbled in those of the data set.
+
+    Sides that differ by one would shear it by a sample a row.
+    """
+    rows, columns = sides
+    with pytest.raises(UndecodablePixelData, match=f"data set says {columns}, {rows} and 1"):
+        decode_frame(gray_frame(picture(sides), uid), layout((columns, rows)), uid)
 
 
 @pytest.mark.parametrize("zeros", [1, 2, 5])

@@ -162,6 +162,21 @@ def test_color_by_plane_stays_as_its_data_set_says() -> None:
     assert plain_frame(frame, layout(SHAPE), DEFLATED_IMAGE_FRAME) == image.tobytes()
 
 
+@pytest.mark.parametrize(("label", "gray"), [("YBR_FULL_422", 2000), ("YBR_PARTIAL_422", round(1744 * 255 / 219))])
+def test_color_of_12_bits_has_its_middle_at_2048(label: str, gray: int) -> None:
+    """Gray is CB = CR = half of the range of Bits Stored, not of the cell (PS3.3 C.7.6.3.1.2)."""
+    pixel = layout((1, 2, 3), bits=16, stored=12, photometric=label, encapsulated=False, frame_bits=4 * 16)
+    frame = np.array([2000, 2000, 2048, 2048], "<u2").tobytes()
+    assert np.frombuffer(plain_frame(frame, pixel, EXPLICIT_LE), "<u2").tolist() == [gray] * 6
+
+
+@pytest.mark.parametrize("uid", [JPEG_BASELINE, JPEG_LS_LOSSLESS])
+def test_a_segment_without_length_is_passed_on(uid: str) -> None:
+    """A length of 0 is none (T.81 B.1.1.4): where the frame header is, nobody can tell."""
+    frame = encode_frame(picture(SHAPE), uid, photometric_interpretation="RGB").data
+    assert is_plain(frame[:2] + b"\xff\xe1\0\0" + frame[2:], layout(SHAPE), uid)
+
+
 @pytest.mark.parametrize("length", range(2, 120, 3))
 def test_damaged_streams_are_passed_on(length: int) -> None:
     """What ends anywhere in its head is plain or not, and no error."""
