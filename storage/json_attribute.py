@@ -23,6 +23,9 @@ FRAGMENTS: Final = "DataFragment"
 FORMS: Final = ("Value", "InlineBinary", "BulkDataURI", FRAGMENTS)
 STRAY: Final = "#text"
 """The member that text beside the elements of an attribute in XML becomes."""
+_DESCRIBING: Final = frozenset({"keyword", "privatecreator", "tag"})
+"""Members, spelt small, that say what an attribute is, as the Native DICOM Model has them (PS3.19 A.1.6)."""
+
 _SPELT: Final = frozenset((*(form.lower() for form in FORMS), "item", "items", "personname", "bulkdata", STRAY))
 
 
@@ -119,7 +122,9 @@ def _may_hold_the_value(key: str, attribute: Mapping[str, Any], member: str) -> 
     if content in (None, "", [], {}):
         return False
     has_value = any(attribute.get(form) not in (None, "", []) for form in FORMS)
-    return member.strip("<>@").lower() in _SPELT if has_value else not _describes(int(key, 16), content)
+    if has_value:
+        return member.strip("<>@").lower() in _SPELT
+    return member.strip("<>@").lower() not in _DESCRIBING and not _describes(int(key, 16), content)
 
 
 def _describes(tag: int, content: Any) -> bool:

@@ -19,6 +19,7 @@ LOST: list[tuple[str, dict[str, Any], str]] = [
     ("00081030", {"vr": "LO", "Value": ["a"], "value": ["b"]}, '"value"'),
     ("00081030", {"VR": "LO", "value": ["a"]}, r'\(0008,1030\): "(VR|value)"'),
     ("00081030", {"vr": "LO", "text": "a"}, '"text"'),
+    ("00100010", {"vr": "PN", "name": "Doe^Jane"}, '"name"'),
     ("00420011", {"vr": "OB", "inlineBinary": "AAAA"}, r'\(0042,0011\): "inlineBinary"'),
     ("00420011", {"vr": "OB", "InlineBinary": "", "inlineBinary": "AAAA"}, '"inlineBinary"'),
     ("7FE00010", {"vr": "OW", "BulkDataURL": "x.raw"}, r'\(7FE0,0010\): "BulkDataURL"'),
@@ -54,6 +55,7 @@ def test_messages_lose_no_value_either(key: str, attribute: dict[str, Any], name
         ({"00081030": TEXT | {"value": []}}, ['"value" of (0008,1030) was left out.']),
         ({"00081030": {"vr": "LO", "keyword": "StudyDescription"}}, ['"keyword" of (0008,1030) was left out.']),
         ({"00081030": {"vr": "LO", "name": "Study Description"}}, ['"name" of (0008,1030) was left out.']),
+        ({"00081030": {"vr": "LO", "tag": "00081030"}}, ['"tag" of (0008,1030) was left out.']),
         ({"00081030": {"vr": "LO", "Value": None, "x": None}}, ['"x" of (0008,1030) was left out.']),
         (
             {key: TEXT | {"name": "n"} for key in ("00081030", "0008103E", "00081040")},
