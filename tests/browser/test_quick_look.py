@@ -341,10 +341,11 @@ def test_a_slide_is_shown_by_its_levels(page: Any, archive: LiveServer) -> None:
 
 
 def test_nothing_is_saved_of_what_is_no_picture(page: Any, archive: LiveServer) -> None:
-    """The button waits for a picture."""
+    """There is no button for it, and none that changes a picture."""
     study = new_uid()
     plan: dict[str, Any] = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.481.3", "Modality": "RTSTRUCT"}
     store(archive, dicom_file(StudyInstanceUID=study, **plan))
     page.goto(f"{archive.url}/ui/#/studies/{study}")
     page.get_by_text("This object is not a picture.").wait_for()
-    assert page.get_by_role("button", name="Save as PNG").is_disabled()
+    assert not page.locator(".for-pictures").filter(visible=True).count()
+    assert page.get_by_role("button", name="Full screen").is_visible()
