@@ -51,8 +51,11 @@ def advice(number: int) -> str:
     """Say what a number of files without a row means and what to do; empty when there is none."""
     if not number:
         return ""
-    files = "1 stored file is" if number == 1 else f"{number:,} stored files are"
+    if number == 1:
+        what, them = "1 stored file is", "it"
+    else:
+        what, them = f"{number:,} stored files are", "them"
     return (
-        f"{files} not in the index, so nobody finds what is in them. `dicomweb check --repair` indexes them beside the "
-        "running server; for many, stop it and run `dicomweb reindex`."
+        f"{what} not in the index, so nobody finds what is in {them}. `dicomweb check --repair` indexes {them} beside "
+        "the running server; for many, stop it and run `dicomweb reindex`."
     )

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 
-from tests.browser.looking import PARKED, eventually, store
+from tests.browser.looking import PARKED, eventually, module, store
 from tests.browser.pages import SLICES, open_study
 from tests.builders import ct_slice
 from tests.live_server import LiveServer
@@ -231,3 +231,15 @@ def test_a_table_that_is_kept_current_leaves_the_reader_alone(page: Any, archive
     assert page.evaluate(FOCUSED) == "1 study"
     assert links.first.evaluate("link => link === document.activeElement")
     assert page.evaluate("getSelection().toString().trim()") == "Send"
+
+
+def test_what_has_not_changed_is_not_told_again(page: Any) -> None:
+    """Status is asked for every few seconds: what is marked or read out stays while it says the same."""
+    tell = """async (address) => {
+        const { server } = await import(address);
+        let told = 0;
+        server.addEventListener("told", () => (told += 1));
+        for (const advice of ["Do this.", "Do this.", ""]) server.tell({ advice });
+        return told;
+    }"""
+    assert page.evaluate(tell, module(page, "server.js")) == 2

@@ -1,5 +1,6 @@
 """What is no picture, in the place of one: reports, documents, curves and videos in the archive's own pages."""
 
+import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from pydicom.data import get_testdata_file
 
 from tests.browser.files import pdf_text
 from tests.browser.looking import disc, eventually, store, wait_for_frame
-from tests.browser.pages import PHONE
+from tests.browser.pages import DESKTOP, PHONE
 from tests.browser.watched import Watched
 from tests.builders import dicom_file, encapsulated, new_uid
 from tests.dicomweb.drawings import drawing_of
@@ -136,6 +137,58 @@ def test_a_report_is_reached_by_keys(page: Any, archive: LiveServer) -> None:
     raise AssertionError("the report never scrolled")
 
 
+def test_a_report_among_pictures_leaves_them_as_they_were(page: Any, archive: LiveServer) -> None:
+    """Nothing that zooms or moves does so behind a report; a cine that comes to one ends; the picture is as before."""
+    study, series = new_uid(), new_uid()
+    for number in (1, 2):
+        store(archive, disc(study, series, number))
+    store(archive, report(study, SeriesInstanceUID=series, InstanceNumber=3))
+    look_at(page, archive, study)
+    page.get_by_role("slider", name="Frame").wait_for()
+    stage, player = page.locator(".stage"), page.get_by_role("button", name="Play")
+    stage.focus()
+    page.keyboard.press("Home")
+    wait_for_frame(page, 1)
+    for key in ("+", "+", "Shift+ArrowRight"):
+        page.keyboard.press(key)
+    place = "document.querySelector('.plane').style.cssText"
+    before, percent = page.evaluate(place), page.locator(".percent").inner_text()
+    page.keyboard.press("End")
+    page.frame_locator("iframe[title='Report']").get_by_text("No acute finding").wait_for()
+    assert not page.locator(".for-pictures").filter(visible=True).count()
+    for key in ("+", "a", "f", "Shift+ArrowLeft", " "):
+        page.keyboard.press(key)
+    page.locator(".document-bar span").dblclick()
+    assert player.get_attribute("aria-pressed") == "false"
+    page.keyboard.press("Home")
+    wait_for_frame(page, 1)
+    eventually(page, f"{place} === {json.dumps(before)}")
+    assert page.locator(".percent").inner_text() == percent
+    player.click()
+    page.frame_locator("iframe[title='Report']").get_by_text("No acute finding").wait_for()
+    player.wait_for()
+    assert page.locator(".corner.bottom-left").text_content() == "3 / 3"
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE])
+def test_full_screen_says_whose_report_it_is(
+    open_page: Callable[..., Any], archive: LiveServer, viewport: dict[str, int]
+) -> None:
+    """Name and ID stand above the report, and cover nothing of it."""
+    page = open_page(viewport=viewport)
+    study = new_uid()
+    store(archive, report(study, PatientName="Read^Rita", PatientID="R-1"))
+    look_at(page, archive, study)
+    page.frame_locator("iframe[title='Report']").get_by_text("No acute finding").wait_for()
+    page.get_by_role("button", name="Full screen").click()
+    who = page.locator(".quick-look .who")
+    who.wait_for()
+    assert who.inner_text().split("\n")[0] == "Read, Rita" and "R-1" in who.inner_text()
+    above, below = who.bounding_box(), page.locator(".document").bounding_box()
+    assert above["y"] == 0 and above["y"] + above["height"] <= below["y"] + 0.5
+    assert below["height"] > viewport["height"] / 2
+
+
 def test_what_is_read_goes_on_when_its_series_grows(page: Any, archive: LiveServer) -> None:
     """One more report comes in: the frame of the one that is shown is not loaded again."""
     study = new_uid()
@@ -211,6 +264,8 @@ def test_an_electrocardiogram_is_drawn_in_its_place(page: Any, archive: LiveServ
     page.mouse.wheel(0, -5000)
     eventually(page, "document.querySelector('.paper').scrollTop === 0")
     assert page.locator(".paper").count() == 1
+    alone = httpx2.get(page.get_by_role("link", name="Open").get_attribute("href"), timeout=60)
+    assert "642341" in alone.text, "by itself it says whose it is"
     eventually(page, "document.querySelector('.series-item .thumbnail').naturalWidth === 144")
 
 

@@ -290,7 +290,7 @@ def test_full_screen_says_whose_pictures_they_are(page: Any, archive: LiveServer
     """Name, ID, birth date, sex, date and series, as the head of the page is not there; title and address say none."""
     study = new_uid()
     named: dict[str, Any] = {"PatientName": "Full^Fiona", "PatientID": "F-1", "PatientBirthDate": "19700203"}
-    when = {"StudyDate": "20260304", "StudyTime": "101500", "StudyDescription": "Phantom", "AccessionNumber": ""}
+    when = {"StudyDate": "20260304", "StudyTime": "101500", "StudyDescription": "Phantom", "AccessionNumber": "A-7"}
     store(archive, disc(study, new_uid(), 7, **named, **when, PatientSex="F", SeriesNumber=4))
     page.goto(f"{archive.url}/ui/#/studies/{study}")
     wait_for_frame(page, 1)
@@ -301,7 +301,7 @@ def test_full_screen_says_whose_pictures_they_are(page: Any, archive: LiveServer
     assert who.inner_text().splitlines() == [
         "Full, Fiona",
         "F-1 · born 1970-02-03 · Female",
-        "2026-03-04 10:15 · Phantom",
+        "2026-03-04 10:15 · Phantom · Accession A-7",
     ]
     assert page.locator(".corner.top-left").inner_text() == "4 · Discs"
     assert "Fiona" not in page.title() and "Fiona" not in page.url and "F-1" not in page.url
@@ -341,10 +341,11 @@ def test_a_slide_is_shown_by_its_levels(page: Any, archive: LiveServer) -> None:
 
 
 def test_nothing_is_saved_of_what_is_no_picture(page: Any, archive: LiveServer) -> None:
-    """The button waits for a picture."""
+    """There is no button for it, and none that changes a picture."""
     study = new_uid()
     plan: dict[str, Any] = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.481.3", "Modality": "RTSTRUCT"}
     store(archive, dicom_file(StudyInstanceUID=study, **plan))
     page.goto(f"{archive.url}/ui/#/studies/{study}")
     page.get_by_text("This object is not a picture.").wait_for()
-    assert page.get_by_role("button", name="Save as PNG").is_disabled()
+    assert not page.locator(".for-pictures").filter(visible=True).count()
+    assert page.get_by_role("button", name="Full screen").is_visible()

@@ -25,7 +25,9 @@ async function show(element, frame) {
   element.setAttribute("aria-busy", "true");
   try {
     const type = await typeOf(url);
-    fill(element, bar(url, title), content(type, url, title, element));
+    // By itself, or printed, a drawing has no head that says whose it is.
+    const alone = type.startsWith("image/") ? `${url}?annotation=patient` : url;
+    fill(element, bar(alone, title), content(type, url, title, element));
   } catch (error) {
     if (!isAbort(error)) told(element, error.message);
   } finally {

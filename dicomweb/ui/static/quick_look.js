@@ -122,8 +122,8 @@ export class QuickLook {
     listenToGestures(this.stage, {
       isReady: () => this.#frames.length > 0,
       turned: (steps) => this.#by(steps),
-      zoomed: (factor, at) => this.#zoom.by(factor, at),
-      doubled: (at) => (this.#zoom.scale === 1 ? this.#zoom.by(2, at) : this.#zoom.fit()),
+      zoomed: (factor, at) => this.#isPicture && this.#zoom.by(factor, at),
+      doubled: (at) => this.#isPicture && (this.#zoom.scale === 1 ? this.#zoom.by(2, at) : this.#zoom.fit()),
       moved: (right, down) => this.#moveBy(right, down),
       dragging: (pointerType, isMiddle) => this.#dragging(pointerType, isMiddle),
     });
@@ -154,7 +154,8 @@ export class QuickLook {
   #dragging(pointerType, isMiddle) {
     this.#stop();
     const ofFinger = this.#zoom.scale > 1 ? "pan" : "scroll";
-    const tool = isMiddle ? "pan" : (this.#tool ?? (pointerType === "mouse" ? "window" : ofFinger));
+    const chosen = isMiddle ? "pan" : (this.#tool ?? (pointerType === "mouse" ? "window" : ofFinger));
+    const tool = this.#isPicture || chosen !== "pan" ? chosen : "scroll";
     const { right: atRight, down: atDown } = this.#zoom.offset;
     const index = this.#index;
     const window = this.#window ?? this.#base;
@@ -167,12 +168,12 @@ export class QuickLook {
 
   #moveBy(right, down) {
     const at = this.#zoom.offset;
-    this.#zoom.move(at.right + right, at.down + down);
+    if (this.#isPicture) this.#zoom.move(at.right + right, at.down + down);
   }
 
   #key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target !== this.stage) return;
-    if (this.#zoomKey(event)) return event.preventDefault();
+    if (this.#isPicture && this.#zoomKey(event)) return event.preventDefault();
     const last = this.#frames.length - 1;
     const places = {
       ArrowDown: this.#index + 1,
@@ -224,7 +225,7 @@ export class QuickLook {
 
   #play() {
     this.#stop();
-    if (this.#frames.length < 2) return;
+    if (this.#frames.length < 2 || !this.#isPicture) return;
     this.#playing(true);
     // A frame that is not here yet is waited for: a gap in a moving heart would look like a finding.
     this.#cine = setInterval(
@@ -295,8 +296,13 @@ export class QuickLook {
     this.level.textContent = window ? `C ${said(window.center)}  W ${said(window.width)}` : "";
   }
 
+  // What is no picture has no size: the zoom waits for the next one as it is.
+  get #isPicture() {
+    return this.frame?.form === "picture";
+  }
+
   #fit() {
-    this.#zoom.place(this.stage, sizeOf(this.frame));
+    if (this.#isPicture) this.#zoom.place(this.stage, sizeOf(this.frame));
   }
 
   // A picture that is shown larger is fetched larger.
@@ -324,7 +330,7 @@ export class QuickLook {
   }
 
   #want() {
-    if (!this.#frames.length || this.frame.form !== "picture") return this.#pictures.want([]);
+    if (!this.#isPicture) return this.#pictures.want([]);
     const places = neighbours(this.#index, this.#frames.length, this.#direction);
     const room = this.#pictures.room(this.frame, this.side);
     const pictures = places.filter((place) => this.#frames[place].form === "picture");
@@ -346,7 +352,8 @@ export class QuickLook {
         ? `${this.label}, picture ${this.#index + 1} of ${this.#frames.length}`
         : `${this.label}, ${this.#waits ? "loading" : "no pictures"}`,
     );
-    const other = Boolean(frame) && frame.form !== "picture";
+    const other = Boolean(frame) && !this.#isPicture;
+    if (frame) this.element.classList.toggle("no-picture", other);
     this.note.hidden = !failure && !other;
     // What is no longer looked at neither plays nor loads.
     if (!other && this.told) fill(this.note, (this.told = null));
@@ -393,8 +400,9 @@ export class QuickLook {
     this.#letters();
   }
 
-  // When its series grows, what is read or played goes on.
+  // When its series grows, what is read or played goes on; a cine ends here.
   #other(frame) {
+    this.#stop();
     if (isSameFrame(this.told, frame)) return;
     this.told = frame;
     const sentence = () => h("p", {}, `${tooLarge(frame)} Smaller levels are here, all of it in the viewer.`);

@@ -10,15 +10,15 @@ export function quickLookParts(rates) {
     h("label", { class: "tool-label" }, "C", tools.center),
     h("label", { class: "tool-label" }, "W", tools.width),
   ];
-  const windowing = h("div", { class: "tools", role: "group", "aria-label": "Window" }, tools.preset, numbers);
+  const windowing = h("div", { class: "tools for-pictures", role: "group", "aria-label": "Window" }, tools.preset, numbers);
   const dragging = h(
     "div",
-    { class: "segmented", role: "group", "aria-label": "What a drag does" },
+    { class: "segmented for-pictures", role: "group", "aria-label": "What a drag does" },
     tools.scrolls,
     tools.windows,
     tools.pans,
   );
-  const zooming = h("div", { class: "segmented zooming", role: "group", "aria-label": "Zoom" }, [
+  const zooming = h("div", { class: "segmented zooming for-pictures", role: "group", "aria-label": "Zoom" }, [
     tools.farther,
     tools.fitting,
     tools.nearer,
@@ -83,11 +83,11 @@ function toolParts(rates) {
     nearer: button({ class: square, "aria-label": "Larger", title: "Larger (+)" }, icon(ICONS.plus)),
     actual: button({ class: "button compact", "aria-label": "Actual size", title: "Actual size (A)" }, "1:1"),
     outlining: button(
-      { ...pressed, title: "Segments and regions that are drawn on this series", hidden: true },
+      { ...pressed, class: "button compact for-pictures", title: "Segments and regions that are drawn on this series", hidden: true },
       "Outlines",
     ),
     saves: button(
-      { class: square, "aria-label": "Save as PNG", title: "Save as PNG", disabled: true },
+      { class: `${square} for-pictures`, "aria-label": "Save as PNG", title: "Save as PNG", disabled: true },
       icon(ICONS.download),
     ),
     larger: button({ class: square, "aria-label": "Full screen" }, icon(ICONS.expand)),

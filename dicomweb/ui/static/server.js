@@ -1,4 +1,4 @@
-// What the server last told about itself; "told" is dispatched when it did.
+// What the server last told about itself; "told" is dispatched when it told something new.
 
 class Server extends EventTarget {
   viewer = false;
@@ -7,6 +7,8 @@ class Server extends EventTarget {
 
   /** Note what it told. */
   tell(facts) {
+    // What is shown of it is left alone meanwhile: it may be marked, or be read out.
+    if (Object.entries(facts).every(([name, fact]) => this[name] === fact)) return;
     Object.assign(this, facts);
     this.dispatchEvent(new Event("told"));
   }

@@ -10,6 +10,9 @@ import { server } from "./server.js";
 
 /** The parts of the head; `shownSeries` tells which series is looked at. */
 export function studyHead(uid, study, shownSeries) {
+  const [id, ...rest] = person(study);
+  const [at, what, order] = facts(study);
+  const accession = text(study, TAG.AccessionNumber);
   return [
     h(
       "a",
@@ -25,34 +28,33 @@ export function studyHead(uid, study, shownSeries) {
       "div",
       { class: "study-who" },
       h("h1", { tabindex: "-1" }, nameElement(study)),
-      h("p", { class: "dotted muted" }, dotted(person(study))),
+      h("p", { class: "dotted muted" }, dotted([id && copied(id, "the patient ID", id), ...rest])),
     ),
     h(
       "div",
       { class: "study-what" },
-      h("p", { class: "dotted" }, dotted(facts(study))),
+      h("p", { class: "dotted" }, dotted([at, what, order && copied(accession, "the accession number", order)])),
       h("p", { class: "dotted muted" }, modalities(study), dotted(numbers(study))),
     ),
     h("div", { class: "actions" }, actions(uid, shownSeries)),
   ];
 }
 
-/** Who the patient is, beside the name. */
+/** Who the patient is, beside the name: texts, "" for what is not known. */
 export function person(study) {
   const birth = text(study, TAG.PatientBirthDate);
   const age = text(study, TAG.PatientAge);
   const id = text(study, TAG.PatientID);
-  return [id && copied(id, "the patient ID", id), birth && `born ${date(birth)}`, sex(text(study, TAG.PatientSex)), age];
+  return [id, birth && `born ${date(birth)}`, sex(text(study, TAG.PatientSex)), age];
 }
 
-/** When and what a study is. */
+/** When and what a study is: texts, "" for what is not known. */
 export function facts(study) {
   const day = text(study, TAG.StudyDate);
   const clock = text(study, TAG.StudyTime);
   const accession = text(study, TAG.AccessionNumber);
   const at = day && `${date(day)}${clock ? ` ${time(clock)}` : ""}`;
-  const order = accession && copied(accession, "the accession number", `Accession ${accession}`);
-  return [at, text(study, TAG.StudyDescription), order];
+  return [at, text(study, TAG.StudyDescription), accession && `Accession ${accession}`];
 }
 
 function numbers(study) {
