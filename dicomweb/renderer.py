@@ -291,7 +291,7 @@ class Renderer:
 
         async def make() -> Made:
             attributes = await self.attributes(instance)
-            groups = multiplex_groups(attributes)
+            groups = await self.pool.run(lambda: multiplex_groups(attributes))
             plans = plans_of(groups)
             if not plans:
                 reasons = "; ".join(dict.fromkeys(group.trouble for group in groups))
@@ -377,7 +377,9 @@ class Renderer:
         attributes = await self.attributes(instance)
         if instance.transfer_syntax_uid in VIDEO and instance.layout.pixel_data is not None:
             return await self._film(instance, instance.layout.pixel_data, attributes, viewport)
-        plan = glimpse_of(multiplex_groups(attributes), GLIMPSE) if is_waveform(attributes) else None
+        if not is_waveform(attributes):
+            return None
+        plan = await self.pool.run(lambda: glimpse_of(multiplex_groups(attributes), GLIMPSE))
         if plan is None:
             return None
         samples = await self._samples(instance, plan)
