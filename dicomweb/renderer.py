@@ -234,7 +234,8 @@ class Renderer:
             return None
         if _size(instance) > MOST_PIXELS_OF_ALL:
             return TOO_LARGE  # without a look at what it says of its many frames
-        return pixel_matrix(await self.attributes(instance))
+        attributes = await self.attributes(instance)
+        return await asyncio.to_thread(pixel_matrix, attributes)
 
     async def level(self, instances: Sequence[InstanceFile]) -> InstanceFile:
         """Return the instance that stands for a slide: its thumbnail or smallest level, an overview or label at worst.
