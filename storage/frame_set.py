@@ -4,6 +4,7 @@ In another transfer syntax than the stored one they are decoded, and encoded ane
 """
 
 from collections.abc import Callable, Sequence
+
 from storage.blobs import LocalBlobs
 from storage.errors import NotFound
 from storage.instance_file import InstanceFile, reader_of
