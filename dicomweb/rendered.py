@@ -280,9 +280,11 @@ async def _one_picture(
     made = await make()
     warnings = (*look.parameters.warnings, *made.warnings)
     item = Item(offer.media_type, pictures.location, len(made.body), InMemory(made.body), warnings)
-    if offer.multipart:
-        return multipart(offer.media_type, one_item(item), etag, cache)
-    return single_part(request, item, etag, cache, documents.SVG_HEADERS if offer.media_type == SVG else [])
+    if not offer.multipart:
+        return single_part(request, item, etag, cache, documents.SVG_HEADERS if offer.media_type == SVG else [])
+    answer = multipart(offer.media_type, one_item(item), etag, cache)
+    answer.raw_headers += warning_headers(request, warnings)
+    return answer
 
 
 async def presented(request: Request, instance: "InstanceFile", location: str) -> Pictures:

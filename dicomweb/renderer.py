@@ -234,7 +234,8 @@ class Renderer:
             return None
         if _size(instance) > MOST_PIXELS_OF_ALL:
             return TOO_LARGE  # without a look at what it says of its many frames
-        return pixel_matrix(await self.attributes(instance))
+        attributes = await self.attributes(instance)
+        return await asyncio.to_thread(pixel_matrix, attributes)
 
     async def level(self, instances: Sequence[InstanceFile]) -> InstanceFile:
         """Return the instance that stands for a slide: its thumbnail or smallest level, an overview or label at worst.
@@ -291,7 +292,7 @@ class Renderer:
 
         async def make() -> Made:
             attributes = await self.attributes(instance)
-            groups = multiplex_groups(attributes)
+            groups = await self.pool.run(lambda: multiplex_groups(attributes))
             plans = plans_of(groups)
             if not plans:
                 reasons = "; ".join(dict.fromkeys(group.trouble for group in groups))
@@ -377,7 +378,9 @@ class Renderer:
         attributes = await self.attributes(instance)
         if instance.transfer_syntax_uid in VIDEO and instance.layout.pixel_data is not None:
             return await self._film(instance, instance.layout.pixel_data, attributes, viewport)
-        plan = glimpse_of(multiplex_groups(attributes), GLIMPSE) if is_waveform(attributes) else None
+        if not is_waveform(attributes):
+            return None
+        plan = await self.pool.run(lambda: glimpse_of(multiplex_groups(attributes), GLIMPSE))
         if plan is None:
             return None
         samples = await self._samples(instance, plan)

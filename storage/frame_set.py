@@ -4,17 +4,14 @@ In another transfer syntax than the stored one they are decoded, and encoded ane
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
 from storage.blobs import LocalBlobs
 from storage.errors import NotFound
 from storage.instance_file import InstanceFile, reader_of
 from storage.layout import PixelLayout, frame_bytes, frame_span
-from storage.pixel_data import transcode_frame
+from storage.pixel_data import Encoded, transcode_frame
 from storage.pixel_threads import PixelThreads
 from storage.plain_frames import is_plain, plain_frame
-
-_T = TypeVar("_T")
 
 
 class FrameSet:
@@ -31,7 +28,7 @@ class FrameSet:
     patient : bool
         Whether to wait for threads however much is waiting: for an answer that has begun.
     warnings : list of str
-        What was mended in the frames that were transcoded.
+        What was mended in the frames that were transcoded or made plain.
 
     Raises
     ------
@@ -90,10 +87,7 @@ class FrameSet:
         PS3.18 8.7.3.3; checklist A-049, D-043, D-053, D-058.
         """
         frame = await self.read(frame_number)
-        encoded = await self._made(transcode_frame, frame, transfer_syntax_uid)
-        if encoded.warning and encoded.warning not in self.warnings:
-            self.warnings.append(encoded.warning)
-        return encoded.data
+        return await self._made(transcode_frame, frame, transfer_syntax_uid)
 
     async def plain(self, frame_number: int, *, as_stored: bool) -> tuple[bytes, bool]:
         """Return one frame for a reader with simple decoders, see `plain_frames`.
@@ -123,8 +117,11 @@ class FrameSet:
             return frame, False
         return await self._made(plain_frame, frame, sop_class), True
 
-    async def _made(self, make: Callable[..., _T], frame: bytes, *arguments: str) -> _T:
+    async def _made(self, make: Callable[..., Encoded], frame: bytes, *arguments: str) -> bytes:
         # A list whose first frame was admitted is not refused in its middle.
         patient, self.patient = self.patient, True
         stored = self.instance.transfer_syntax_uid
-        return await self._threads.run(make, frame, self.pixel_data, stored, *arguments, patient=patient)
+        encoded = await self._threads.run(make, frame, self.pixel_data, stored, *arguments, patient=patient)
+        if encoded.warning and encoded.warning not in self.warnings:
+            self.warnings.append(encoded.warning)
+        return encoded.data

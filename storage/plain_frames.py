@@ -23,7 +23,7 @@ from storage.image_header import START_OF_SCAN, image_header, jpeg_segments
 from storage.layout import PixelLayout
 from storage.pixel_data import as_stated, decode_frame, stored_values
 from storage.pixel_decoders import UndecodablePixelData, codestream, is_ycbcr
-from storage.pixel_encoders import native_bytes
+from storage.pixel_encoders import Encoded, native_bytes
 from storage.transfer_syntax import TRANSFER_SYNTAXES
 
 _CELLS: Final = (8, 16, 32)
@@ -61,12 +61,12 @@ def is_plain(frame: bytes, pixel: PixelLayout, transfer_syntax_uid: str, sop_cla
     if found is None or agrees is None:
         return stated.decode != "deflate"
     try:
-        return agrees(frame, pixel)
+        return agrees(frame, pixel) and not _is_turned(frame, pixel)
     except (UndecodablePixelData, LookupError):
         return True  # damaged: its reader says so
 
 
-def plain_frame(frame: bytes, pixel: PixelLayout, transfer_syntax_uid: str, sop_class_uid: str = "") -> bytes:
+def plain_frame(frame: bytes, pixel: PixelLayout, transfer_syntax_uid: str, sop_class_uid: str = "") -> Encoded:
     """Return a frame as plain native samples in little endian; the parameters are those of `is_plain`.
 
     Raises
@@ -75,16 +75,27 @@ def plain_frame(frame: bytes, pixel: PixelLayout, transfer_syntax_uid: str, sop_
         As `decode_frame`.
     """
     decoded = as_stated(decode_frame(frame, pixel, transfer_syntax_uid), pixel)
-    pixels = stored_values(decoded.pixels, pixel)
+    pixels, photometric = stored_values(decoded.pixels, pixel), decoded.photometric_interpretation
     planar = pixel.planar_configuration
     label = pixel.photometric_interpretation
     if pixels.ndim == 3 and pixels.dtype.kind == "u" and label != "YBR_FULL":
-        pixels = rgb(pixels, decoded.photometric_interpretation, pixel.bits_stored or None)
+        pixels, photometric = rgb(pixels, photometric, pixel.bits_stored or None), "RGB"
         planar = planar if label == "RGB" else 0
     if pixels.dtype == np.float64:
         pixels = pixels.astype(np.float32)
     packed = pixel.bits_allocated == 1 and sop_class_uid == _SEGMENTATION
-    return native_bytes(pixels, 1 if packed else pixels.dtype.itemsize * 8, planar_configuration=planar)
+    data = native_bytes(pixels, 1 if packed else pixels.dtype.itemsize * 8, planar_configuration=planar)
+    return Encoded(data, photometric, decoded.warning)
+
+
+def _is_turned(stream: bytes, pixel: PixelLayout) -> bool:
+    """Whether a stream states Rows for Columns: its reader would jumble the samples, or refuse them."""
+    header = image_header(codestream(stream))
+    return (
+        header is not None
+        and pixel.rows != pixel.columns
+        and (header.rows, header.columns) == (pixel.columns, pixel.rows)
+    )
 
 
 def _jpeg_agrees(stream: bytes, pixel: PixelLayout) -> bool:

@@ -70,6 +70,8 @@ async def _export(settings: Settings, terms: list[str], to: Path, as_json: bool)
             raise SettingsError("; ".join(warnings))
         if not page.rows:
             raise NotFound("No study was found.")
+        if page.remaining:
+            raise SettingsError(f"{page.remaining:,} studies more match than one export writes.")
         with Progress("Exporting") as progress:
             for row in page.rows:
                 study = texts_of(row, tag_of("StudyInstanceUID"))

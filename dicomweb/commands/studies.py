@@ -54,4 +54,4 @@ async def _studies(settings: Settings, terms: list[str], limit: int, as_json: bo
         tags = [tag_of(keyword) for keyword in COLUMNS]
         write_table(NAMES, [[texts_of(row, tag) for tag in tags] for row in page.rows])
     more = f", and {page.remaining:,} more" if page.remaining else ""
-    say(*warnings, *page.warnings, f"{len(page.rows):,} studies{more}.")
+    say(*warnings, f"{len(page.rows):,} studies{more}.")

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 async def search_for_studies(archive: "Archive", terms: Sequence[str], limit: int) -> "tuple[Page, list[str]]":
-    """Search for studies; also what was ignored of the terms.
+    """Search for studies; also what was ignored of the terms: where it holds more were found than were meant.
 
     Parameters
     ----------
     archive
         Where.
     terms
-        `KEYWORD=VALUE`, all of which must match, or one UID.
+        `KEYWORD=VALUE`, all of which must match, and Study Instance UIDs, one of which must.
     limit
         Most studies.
 
@@ -33,10 +33,13 @@ async def search_for_studies(archive: "Archive", terms: Sequence[str], limit: in
     InvalidQuery
         A keyword or value is wrong.
     """
-    pairs = [("StudyInstanceUID", term) if UID.fullmatch(term) else _pair(term) for term in terms]
+    pairs = [_pair(term) for term in terms if not UID.fullmatch(term)]
+    if uids := ",".join(filter(UID.fullmatch, terms)):
+        pairs.append(("StudyInstanceUID", uids))
     text = "&".join(f"{quote(name, safe='.')}={quote(value, safe=',')}" for name, value in pairs)
     search = parse_search(text.encode("ascii"), Level.STUDY, default_results=limit, max_results=limit)
-    return await archive.find(search.query), search.warnings
+    page = await archive.find(search.query)
+    return page, [*search.warnings, *page.warnings]
 
 
 def texts_of(row: dict[str, Any], tag: str) -> str:
@@ -49,4 +52,6 @@ def _pair(term: str) -> tuple[str, str]:
     name, separator, value = term.partition("=")
     if not separator:
         raise SettingsError(f"{term} is neither KEYWORD=VALUE, such as PatientID=4711, nor a Study Instance UID.")
+    if not value:  # which a script says whose variable is not set
+        raise SettingsError(f"{term} has no value; to find whatever has any, say {name}=*.")
     return name, value

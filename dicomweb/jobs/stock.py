@@ -27,8 +27,8 @@ async def keep_stock(archive: Archive) -> None:
         except (ArchiveError, OSError) as error:
             logger.warning("the stored files cannot be compared with the index: %s", in_words(error))
             pause = AGAIN_AFTER
-        except Exception as error:
+        except Exception as error:  # whatever it is, the jobs of this process go on
             if not connection_lost(error):
-                raise
+                logger.exception("the stored files cannot be compared with the index")
             pause = AGAIN_AFTER
         await asyncio.sleep(pause)

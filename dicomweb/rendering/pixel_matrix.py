@@ -10,7 +10,7 @@ Facts and clauses this module keeps:
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -28,6 +28,9 @@ MOST_TILES: Final = 1024
 
 MOST_PIXELS: Final = 1 << 24
 """The largest picture that is made of tiles."""
+
+MOST_FRAMES: Final = 16 * MOST_TILES
+"""Frames whose places are looked at, those of all focal planes and optical paths."""
 
 MOST_PIXELS_OF_ALL: Final = 64 * MOST_PIXELS
 """The most pixels that all frames of an instance may have, with all focal planes and optical paths."""
@@ -85,7 +88,7 @@ def pixel_matrix(attributes: Attributes) -> PixelMatrix | None:
     frames = number_of_frames(attributes)
     if rows <= 0 or columns <= 0 or frames < 2:
         return None
-    if rows * columns > MOST_PIXELS:
+    if rows * columns > MOST_PIXELS or frames > MOST_FRAMES:
         return TOO_LARGE
     if text(attributes, "ConcatenationUID"):
         return NO_PLACES
@@ -111,10 +114,12 @@ def assembled(matrix: PixelMatrix, frames: Iterator[Frame]) -> Frame:
     first = next(frames)
     whole = np.empty((matrix.rows, matrix.columns, *first.plane.shape[2:]), first.plane.dtype)
     whole[:] = _background(first)
+    warning = first.warning
     for place, tile in enumerate(matrix.tiles):
         frame = next(frames) if place else first
+        warning = warning or frame.warning
         _put(whole, frame.plane, tile)
-    return Frame(whole, first.photometric_interpretation, first.attributes, first.number, first.bulk)
+    return replace(first, samples=whole, warning=warning)
 
 
 def level_rank(attributes: Attributes) -> int:

@@ -26,6 +26,7 @@ _CLOSEST = 2.5
 _PAPER, _INK = (255, 255, 255), (16, 20, 24)
 _STEPS = ((UNITS, (246, 201, 198)), (5 * UNITS, (227, 142, 136)))
 _TRACE = 0.3 * UNITS
+_NARROWEST = 5  # letters in a width as large as they are high; what is beyond the edge is not drawn
 
 
 def sheet_picture(sheet: Sheet, viewport: Viewport | None = None) -> Picture:
@@ -71,7 +72,7 @@ def _drawn(sheet: Sheet, scale: float) -> Levels:
         font = font_of(max(1, round(label.size * scale)))
         edge = 1 if label.strong and label.size * scale > 12 else 0
         place = label.x * scale, label.y * scale
-        words = label.words.replace("µ", "u")  # which the font has not
+        words = label.words[: _NARROWEST * sheet.width // label.size].replace("µ", "u")  # which the font has not
         canvas.text(place, words, _INK, font, "ls", stroke_width=edge * 0.5, stroke_fill=_INK)
     return np.asarray(image)
 

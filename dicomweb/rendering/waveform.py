@@ -32,6 +32,7 @@ _LEADS = {name.upper(): name for name in _LEAD_NUMBERS.values()}
 _LEAD_CODE = re.compile(r"(?:5\.6\.3-9-|2:)([0-9]{1,3})")
 _LEAD_MEANING = re.compile(r"(?:ECG |EKG )?(?:LEAD )?(I{1,3}|AV[RLF]|V[1-6])(?:\W|$)")
 _LONGEST_DELAY = 1e6  # seconds
+_MOST_GROUPS, _MOST_CHANNELS = 64, 1024  # a few bytes may state many
 _WAVEFORM_DATA = key_of("WaveformData")
 _PADDING = key_of("WaveformPaddingValue")
 
@@ -113,8 +114,8 @@ def is_waveform(attributes: Attributes) -> bool:
 
 
 def multiplex_groups(attributes: Attributes) -> tuple[MultiplexGroup, ...]:
-    """Return the multiplex groups of an instance, those that cannot be drawn too."""
-    return tuple(_group(group) for group in items(attributes, "WaveformSequence"))
+    """Return the first multiplex groups of an instance, 64 at most, those that cannot be drawn too."""
+    return tuple(_group(group) for group in items(attributes, "WaveformSequence")[:_MOST_GROUPS])
 
 
 def _group(group: Attributes) -> MultiplexGroup:
@@ -128,6 +129,8 @@ def _group(group: Attributes) -> MultiplexGroup:
         trouble = f"{interpretation} does not go with {integer(group, 'WaveformBitsAllocated')} bits allocated"
     elif not (1e-6 < frequency < 1e9 and samples > 0 and 0 < count <= 0xFFFF):
         trouble = "its channels, samples or sampling frequency are not stated"
+    elif count > _MOST_CHANNELS:
+        trouble = f"{_MOST_CHANNELS} channels at most are read"
     elif _WAVEFORM_DATA not in group:
         trouble = "it has no samples"
     defined = items(group, "ChannelDefinitionSequence")

@@ -4,7 +4,7 @@ Facts this module keeps:
 - Twelve leads are four columns of three (I II III, aVR aVL aVF, V1 V2 V3, V4 V5 V6), each going on where the one before
   ends, above lead II in full; a recording too short for that shows all leads from its beginning, side by side.
 - Everything else is a line a channel, ten seconds at 25 mm a second; slower where samples are few, sound as a whole.
-- A long recording is drawn from its beginning, as far as lines and bytes allow: what is left out is said by who draws.
+- A long recording is drawn from its beginning, as far as lines and memory allow: what is left out is said by who draws.
 - Pure: no I/O.
 """
 
@@ -21,8 +21,8 @@ SPEED: Final = 25.0
 LINE: Final = 250.0
 """Millimetres of a line."""
 
-MOST_BYTES: Final = 32 << 20
-"""Bytes of samples that are read of an instance."""
+MOST_VALUES: Final = 8 << 20
+"""Samples of all channels together that are read of an instance; while it is drawn, each takes some 60 bytes."""
 
 MOST_LINES: Final = 24
 """Lines a group is continued on; one with more channels than that has one each."""
@@ -92,7 +92,7 @@ class GroupPlan:
 def plans_of(groups: Sequence[MultiplexGroup]) -> list[GroupPlan]:
     """Return what is drawn of each group that can be drawn, of the first few."""
     drawn = [group for group in groups if not group.trouble][:MOST_GROUPS]
-    return [_plan(group, MOST_BYTES // len(drawn)) for group in drawn]
+    return [_plan(group, MOST_VALUES // len(drawn)) for group in drawn]
 
 
 def glimpse_of(groups: Sequence[MultiplexGroup], side: float) -> GroupPlan | None:
@@ -102,21 +102,21 @@ def glimpse_of(groups: Sequence[MultiplexGroup], side: float) -> GroupPlan | Non
         return None
     place = _leads(group).get(_RHYTHM, 0)
     speed = _speed(group)
-    return _read(group, speed, ((Cell(place, 0.0, min(side / speed, group.seconds)),),), MOST_BYTES)
+    return _read(group, speed, ((Cell(place, 0.0, min(side / speed, group.seconds)),),), MOST_VALUES)
 
 
-def _plan(group: MultiplexGroup, most_bytes: int) -> GroupPlan:
+def _plan(group: MultiplexGroup, most_values: int) -> GroupPlan:
     leads = _leads(group)
     if all(name in leads for row in _COLUMNS for name in row):
-        return _read(group, SPEED, _twelve_leads(group, leads), most_bytes)
+        return _read(group, SPEED, _twelve_leads(group, leads), most_values)
     speed = _speed(group)
-    return _read(group, speed, _lines(group, range(len(group.channels)), LINE / speed, MOST_LINES), most_bytes)
+    return _read(group, speed, _lines(group, range(len(group.channels)), LINE / speed, MOST_LINES), most_values)
 
 
-def _read(group: MultiplexGroup, speed: float, rows: tuple[Row, ...], most_bytes: int) -> GroupPlan:
+def _read(group: MultiplexGroup, speed: float, rows: tuple[Row, ...], most_values: int) -> GroupPlan:
     end = max(cell.start + cell.seconds - min(group.channels[cell.channel].delay, 0.0) for row in rows for cell in row)
     wanted = math.ceil(min(end * group.frequency, float(group.samples))) + 1
-    return GroupPlan(group, speed, rows, min(wanted, group.samples, max(1, most_bytes // group.sample_bytes)))
+    return GroupPlan(group, speed, rows, min(wanted, group.samples, max(1, most_values // len(group.channels))))
 
 
 def _leads(group: MultiplexGroup) -> dict[str, int]:

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from dicomweb.rendering.annotation import PATIENT, TECHNIQUE, patient_lines, technique_lines
-from dicomweb.rendering.attribute_values import Attributes, text
+from dicomweb.rendering.attribute_values import Attributes, items, text
 from dicomweb.rendering.report_values import kind_of, moment
 from dicomweb.rendering.sheet import Grid, Label, Points, Sheet, Trace, units
 from dicomweb.rendering.waveform import MILLIVOLTS, multiplex_groups
@@ -69,7 +69,7 @@ def waveform_sheet(
     for number, group in enumerate(groups, 1):
         if group.trouble:
             y = _write(sheet, [f"Group {number} cannot be drawn: {group.trouble}."], y)
-    left_out = sum(not group.trouble for group in groups) - len(plans)
+    left_out = len(items(attributes, "WaveformSequence")) - sum(bool(group.trouble) for group in groups) - len(plans)
     if left_out > 0:
         y = _write(sheet, [f"{left_out} more groups are not drawn."], y)
     sheet.height = units(y + MARGIN - _LEADING)
@@ -123,6 +123,8 @@ def _head(sheet: Sheet, attributes: Attributes, kind: str, annotation: Sequence[
 
 def _wrapped(line: str) -> list[str]:
     is_wide = any(unicodedata.east_asian_width(letter) in "WF" for letter in line)
+    # What follows is not written, and splitting it would take time with the square of its length.
+    line = line[: 2 * _MOST_LINES * _LETTERS]
     return textwrap.wrap(line, _WIDE_LETTERS if is_wide else _LETTERS, subsequent_indent="  ")
 
 

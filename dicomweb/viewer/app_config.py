@@ -9,7 +9,8 @@ Facts this module keeps:
   in parts: of a long one that comes alone, OHIF decodes the beginning as if it were all.
 - With `fuzzymatching` a name is found as the list shows it ("Doe, John"), which no key with wildcards says.
 - What OHIF gets wrong by itself is mended by an extension of ours (`extension.js`), which is part of this script: the
-  page runs the scripts of its own origin, none that is written into it.
+  page runs the scripts of its own origin, none that is written into it. Whoever sets `window.config.extensions` adds
+  to it: without it, plain samples would be taken for what they no longer are.
 - Nothing of it names another host.
 """
 
@@ -96,6 +97,14 @@ $extension
         ),
     },
   };
+  let extensions = window.config.extensions;
+  Object.defineProperty(window.config, 'extensions', {
+    enumerable: true,
+    get: () => extensions,
+    set: others => {
+      extensions = [...new Set([archiveExtension, ...others])];
+    },
+  });
 })();
 """
 )

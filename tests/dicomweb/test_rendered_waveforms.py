@@ -83,6 +83,8 @@ async def test_parameters(archive: Any, client: httpx2.AsyncClient) -> None:
     assert rough.content == encode(sheet_picture(sheet, Viewport(640, 480)), "image/jpeg", 20)
     named = await client.get(f"{path}/rendered?annotation=patient,weather")
     assert "Anonymous" in drawing_of(named.content).texts and "weather" in named.headers["warning"]
+    parts = await client.get(f"{path}/rendered?annotation=weather", headers={"Accept": "multipart/related"})
+    assert parts_of(parts) and "weather" in parts.headers["warning"]
     assert (await client.get(f"{path}/rendered?viewport=0,1")).status_code == 400
 
 

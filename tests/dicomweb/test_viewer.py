@@ -1,7 +1,10 @@
 """The viewer over HTTP: its page, its files, its configuration, their headers."""
 
 import gzip
+import json
 import re
+import shutil
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import cast
@@ -12,6 +15,7 @@ import pytest
 from dicomweb.app import create_app
 from dicomweb.settings import Settings
 from dicomweb.viewer import installation
+from dicomweb.viewer.app_config import app_config
 from dicomweb.viewer.headers import FOREVER, caching, media_type
 from storage.archive import Archive
 from tests.dicomweb.viewer_package import FILES, PAGE, SCRIPT, packed, pin
@@ -231,6 +235,28 @@ async def test_an_administrator_adds_to_the_configuration(folder: Path, tmp_path
     assert first.text.endswith("window.config.showStudyList = false;") and "window.config = {" in first.text
     assert second.text.endswith("window.config.maxNumberOfWebWorkers = 1;")
     assert first.headers["etag"] != second.headers["etag"]
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no node, which runs the script")
+@pytest.mark.parametrize(
+    ("addition", "expected"),
+    [
+        ("", ["dicomweb-archive"]),
+        ("window.config.extensions = ['@site/more'];", ["dicomweb-archive", "@site/more"]),
+        ("window.config.extensions = [...window.config.extensions, 'a'];", ["dicomweb-archive", "a"]),
+        ("window.config.extensions.push('b');", ["dicomweb-archive", "b"]),
+        ("window.config = {...window.config, extensions: []};", []),
+    ],
+)
+def test_extensions_of_an_administrator_are_beside_ours(addition: str, expected: list[str], tmp_path: Path) -> None:
+    """Without ours, plain samples would be taken for what they no longer are; only a new configuration has none."""
+    script = app_config("http://localhost/dicom-web", addition.encode()).decode()
+    (tmp_path / "run.js").write_text(
+        "globalThis.window = {}; globalThis.location = { host: 'localhost' };\n"
+        f"{script}\nconsole.log(JSON.stringify(window.config.extensions.map(each => each.id ?? each)));"
+    )
+    ran = subprocess.run(["node", str(tmp_path / "run.js")], capture_output=True, check=True, text=True)
+    assert json.loads(ran.stdout) == expected
 
 
 async def test_without_a_viewer_there_is_nothing_of_it(tmp_path: Path) -> None:

@@ -173,6 +173,16 @@ async def test_plain_frames_come_as_stored_where_the_syntax_is_accepted(
     assert only.content == gray.tobytes() and only.headers["content-type"] == OCTETS
 
 
+async def test_plain_samples_say_what_was_mended(archive: Any, client: httpx2.AsyncClient) -> None:
+    """As frames do that are transcoded: a Warning header (A-112)."""
+    image = np.add.outer(np.arange(8, dtype=np.uint8), np.arange(4, dtype=np.uint8) * 9)
+    turned = encapsulated([gray_frame(image.reshape(4, 8), JPEG_LS)], transfer_syntax=JPEG_LS, Rows=8, Columns=4)
+    (path,) = await stored(archive, turned)
+    answer = await client.get(f"{path}/frames/1", headers={"Accept": f"image/jls, {PLAIN}"})
+    assert answer.content == image.tobytes() and answer.headers["content-type"] == OCTETS
+    assert "Rows for Columns" in answer.headers["warning"]
+
+
 async def test_a_frame_that_cannot_be_made_plain_says_why(archive: Any, client: httpx2.AsyncClient) -> None:
     """A damaged stream is a 406 for who does not take it as it is (8.7.8.1)."""
     (path,) = await stored(archive, encapsulated([b"\xff\xd8damaged\xff\xd9"], transfer_syntax=JPEG))

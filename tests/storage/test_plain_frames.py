@@ -60,7 +60,7 @@ def test_chrominance_that_two_pixels_share_becomes_rgb() -> None:
             luminance - 0.344136 * (blue - 128) - 0.714136 * (red - 128),
             luminance + 1.772 * (blue - 128),
         ]
-    found = list(plain_frame(frame, pixel, EXPLICIT_LE))
+    found = list(plain_frame(frame, pixel, EXPLICIT_LE).data)
     assert found == pytest.approx(np.clip(expected, 0, 255), abs=0.51)
 
 
@@ -76,7 +76,7 @@ def test_single_bits_take_a_byte_but_in_segmentations(sop_class: str, expected: 
     pixel = layout((1, 8), bits=1, encapsulated=False)
     frame = bytes([0b00011001])
     assert is_plain(frame, pixel, EXPLICIT_LE, sop_class) == (len(expected) == 1)
-    assert list(plain_frame(frame, pixel, EXPLICIT_LE, sop_class)) == expected
+    assert list(plain_frame(frame, pixel, EXPLICIT_LE, sop_class).data) == expected
 
 
 def test_doubles_become_floats() -> None:
@@ -84,7 +84,7 @@ def test_doubles_become_floats() -> None:
     pixel = layout((1, 3), bits=64, encapsulated=False, tag=tag_of("DoubleFloatPixelData"))
     frame = np.array([0.5, -3e7, 1 / 3], "<f8").tobytes()
     assert not is_plain(frame, pixel, EXPLICIT_LE)
-    assert plain_frame(frame, pixel, EXPLICIT_LE) == np.array([0.5, -3e7, 1 / 3], "<f4").tobytes()
+    assert plain_frame(frame, pixel, EXPLICIT_LE).data == np.array([0.5, -3e7, 1 / 3], "<f4").tobytes()
 
 
 def test_values_start_at_bit_0() -> None:
@@ -92,7 +92,7 @@ def test_values_start_at_bit_0() -> None:
     pixel = replace(layout((1, 2), bits=16, stored=12, encapsulated=False), high_bit=15)
     frame = np.array([0xABC5, 0x1230], "<u2").tobytes()
     assert not is_plain(frame, pixel, EXPLICIT_LE)
-    assert plain_frame(frame, pixel, EXPLICIT_LE) == np.array([0xABC, 0x123], "<u2").tobytes()
+    assert plain_frame(frame, pixel, EXPLICIT_LE).data == np.array([0xABC, 0x123], "<u2").tobytes()
 
 
 def test_a_stream_under_another_label_is_decoded() -> None:
@@ -101,11 +101,11 @@ def test_a_stream_under_another_label_is_decoded() -> None:
     pixel = layout((32, 32), bits=16, stored=12)
     extended = gray_frame(image, JPEG_EXTENDED, bits_stored=12, quality=100)
     assert not is_plain(extended, pixel, JPEG_BASELINE)
-    found = np.frombuffer(plain_frame(extended, pixel, JPEG_BASELINE), "<u2").astype(int)
+    found = np.frombuffer(plain_frame(extended, pixel, JPEG_BASELINE).data, "<u2").astype(int)
     assert np.abs(found - image.ravel()).max() <= 8
     exact = gray_frame(image, JPEG_LS_LOSSLESS, bits_stored=12)
     assert not is_plain(exact, pixel, JPEG_2000_LOSSLESS)
-    assert plain_frame(exact, pixel, JPEG_2000_LOSSLESS) == image.astype("<u2").tobytes()
+    assert plain_frame(exact, pixel, JPEG_2000_LOSSLESS).data == image.astype("<u2").tobytes()
 
 
 def test_jpeg_ls_by_plane_comes_by_pixel() -> None:
@@ -113,7 +113,7 @@ def test_jpeg_ls_by_plane_comes_by_pixel() -> None:
     image = picture(SHAPE)
     frame = jpeg_ls_by_plane(image)
     assert not is_plain(frame, layout(SHAPE), JPEG_LS_LOSSLESS)
-    assert plain_frame(frame, layout(SHAPE), JPEG_LS_LOSSLESS) == image.tobytes()
+    assert plain_frame(frame, layout(SHAPE), JPEG_LS_LOSSLESS).data == image.tobytes()
 
 
 def test_jpeg_whose_color_only_the_label_tells_is_decoded() -> None:
@@ -123,7 +123,7 @@ def test_jpeg_whose_color_only_the_label_tells_is_decoded() -> None:
     assert is_plain(marked, layout(SHAPE), JPEG_BASELINE)
     assert not is_plain(bare, layout(SHAPE), JPEG_BASELINE)
     assert is_plain(bare, layout(SHAPE, photometric="YBR_FULL"), JPEG_BASELINE)
-    found = np.frombuffer(plain_frame(bare, layout(SHAPE), JPEG_BASELINE), np.uint8).astype(int)
+    found = np.frombuffer(plain_frame(bare, layout(SHAPE), JPEG_BASELINE).data, np.uint8).astype(int)
     assert np.abs(found - image.ravel()).mean() < 3
 
 
@@ -133,7 +133,7 @@ def test_a_jpeg_2000_stream_of_another_sign_is_decoded() -> None:
     frame = gray_frame(image, JPEG_2000_LOSSLESS)
     pixel = layout((32, 32), bits=16, signed=True)
     assert not is_plain(frame, pixel, JPEG_2000_LOSSLESS)
-    assert plain_frame(frame, pixel, JPEG_2000_LOSSLESS) == image.astype("<u2").tobytes()
+    assert plain_frame(frame, pixel, JPEG_2000_LOSSLESS).data == image.astype("<u2").tobytes()
 
 
 def test_color_that_is_transformed_in_the_stream_is_not_called_ybr_full() -> None:
@@ -148,7 +148,7 @@ def test_what_is_made_has_the_color_space_of_the_label(label: str, expected: str
     """JPEG decodes to RGB; metadata that say YBR_FULL describe what is made of it, sub-sampled ones become RGB."""
     image = COLORS.repeat(16, 0).repeat(16, 1)
     frame = bytes(imagecodecs.jpeg8_encode(image, level=98, colorspace="RGB", outcolorspace="YCBCR", subsampling="422"))
-    made = plain_frame(frame, layout(image.shape, photometric=label), JPEG_EXTENDED)
+    made = plain_frame(frame, layout(image.shape, photometric=label), JPEG_EXTENDED).data
     found = np.frombuffer(made, np.uint8).reshape(image.shape)[8, 8::16]
     wanted = COLORS[0] if expected == "RGB" else ybr_full(COLORS)[0]
     assert np.abs(found.astype(int) - wanted).max() <= 4
@@ -159,7 +159,17 @@ def test_color_by_plane_stays_as_its_data_set_says() -> None:
     image = picture(SHAPE)
     frame = encode_frame(image, DEFLATED_IMAGE_FRAME, photometric_interpretation="RGB").data
     assert not is_plain(frame, layout(SHAPE), DEFLATED_IMAGE_FRAME)
-    assert plain_frame(frame, layout(SHAPE), DEFLATED_IMAGE_FRAME) == image.tobytes()
+    assert plain_frame(frame, layout(SHAPE), DEFLATED_IMAGE_FRAME).data == image.tobytes()
+
+
+@pytest.mark.parametrize("uid", [JPEG_LOSSLESS_SV1, JPEG_LS_LOSSLESS, JPEG_2000_LOSSLESS])
+def test_a_stream_that_states_rows_for_columns_is_decoded(uid: str) -> None:
+    """Readers believe the stream, and would cut its samples into rows of another length; what was mended is told."""
+    image = picture((24, 40))
+    frame = encode_frame(image.reshape(40, 24), uid, photometric_interpretation="MONOCHROME2").data
+    assert not is_plain(frame, layout((24, 40)), uid) and is_plain(frame, layout((40, 24)), uid)
+    made = plain_frame(frame, layout((24, 40)), uid)
+    assert made.data == image.tobytes() and "Rows" in made.warning
 
 
 @pytest.mark.parametrize(("label", "gray"), [("YBR_FULL_422", 2000), ("YBR_PARTIAL_422", round(1744 * 255 / 219))])
@@ -167,7 +177,7 @@ def test_color_of_12_bits_has_its_middle_at_2048(label: str, gray: int) -> None:
     """Gray is CB = CR = half of the range of Bits Stored, not of the cell (PS3.3 C.7.6.3.1.2)."""
     pixel = layout((1, 2, 3), bits=16, stored=12, photometric=label, encapsulated=False, frame_bits=4 * 16)
     frame = np.array([2000, 2000, 2048, 2048], "<u2").tobytes()
-    assert np.frombuffer(plain_frame(frame, pixel, EXPLICIT_LE), "<u2").tolist() == [gray] * 6
+    assert np.frombuffer(plain_frame(frame, pixel, EXPLICIT_LE).data, "<u2").tolist() == [gray] * 6
 
 
 @pytest.mark.parametrize("uid", [JPEG_BASELINE, JPEG_LS_LOSSLESS])

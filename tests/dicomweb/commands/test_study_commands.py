@@ -52,6 +52,8 @@ def test_studies_are_found_as_by_the_url_of_a_search(
     assert err == "1 studies.\n"
     _, out, _ = run(capsys, "studies", "1.2.2", "--json", *places)
     assert [json.loads(line)["0020000D"]["Value"] for line in out.splitlines()] == [["1.2.2"]]
+    _, out, _ = run(capsys, "studies", "1.2.2", "1.2.1", "1.2.9", "--json", *places)
+    assert sorted(json.loads(line)["0020000D"]["Value"] for line in out.splitlines()) == [["1.2.1"], ["1.2.2"]]
     _, out, _ = run(capsys, "studies", "PatientName=doe*", "PatientID=4712", "--json", *places)
     assert out == ""
 
@@ -102,6 +104,9 @@ def test_a_study_with_a_damaged_file_gets_no_dicomdir(
         (["PatientID"], ExitStatus.WRONG_USE, "KEYWORD=VALUE"),
         (["PatientIdentifier=4711"], ExitStatus.WRONG_USE, "PatientIdentifier"),
         (["StudyDate=yesterday"], ExitStatus.WRONG_USE, "StudyDate"),
+        (["SeriesInstanceUID=1.2.1.1"], ExitStatus.WRONG_USE, "SeriesInstanceUID is not matched at this level"),
+        (["PatientID="], ExitStatus.WRONG_USE, "PatientID= has no value"),
+        (["StudyDate=20260102", "limit=1"], ExitStatus.WRONG_USE, "1 studies more"),
     ],
 )
 def test_an_export_of_what_is_not_understood_writes_nothing(

@@ -8,6 +8,7 @@ import pytest
 
 from dicomweb.rendering.pipeline import Frame
 from dicomweb.rendering.pixel_matrix import (
+    MOST_FRAMES,
     MOST_PIXELS,
     MOST_TILES,
     NO_PLACES,
@@ -86,6 +87,7 @@ def test_stated_places_count_from_one() -> None:
         (slide((5, 10), (3, 4), 6, [(1, 1, 0, "A")]), NO_PLACES),  # only one frame says where it is
         (slide((4097, 4096), (4097, 2048), 2), TOO_LARGE),
         (slide((MOST_TILES + 1, 1), (1, 1), MOST_TILES + 1), TOO_LARGE),
+        (slide((1, 1), (1, 1), MOST_FRAMES + 1), TOO_LARGE),  # looked at one by one, for a single pixel
     ],
 )
 def test_what_cannot_be_put_together_says_why(attributes: dict[str, Any], expected: PixelMatrix | None) -> None:
@@ -108,6 +110,15 @@ def test_tiles_are_where_they_belong(photometric: str, background: Any) -> None:
     expected[3:5, 8:10], expected[0:3, 4:8], expected[0:2, 0:3] = 20, 10, 30
     whole = assembled(matrix, iter(frames))
     assert np.array_equal(whole.samples, expected) and whole.photometric_interpretation == photometric
+
+
+def test_what_was_mended_in_a_tile_is_said_of_the_whole() -> None:
+    """And what is done without in its frames."""
+    tiles = (Tile(1, 0, 0), Tile(2, 0, 2), Tile(3, 0, 4))
+    warnings = ("", "The stream was mended.", "")
+    frames = [Frame(np.zeros((2, 2), np.uint8), "RGB", {}, warning=each, absent=("Profile",)) for each in warnings]
+    whole = assembled(PixelMatrix(2, 6, tiles), iter(frames))
+    assert whole.warning == warnings[1] and whole.absent == ("Profile",)
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,11 @@ from dicomweb.rendering.sheet_picture import MOST_PIXELS, sheet_picture
 from dicomweb.rendering.sheet_svg import sheet_svg
 from dicomweb.rendering.viewport import Viewport
 from dicomweb.rendering.waveform import INTERPRETATIONS, multiplex_groups
-from dicomweb.rendering.waveform_plan import MOST_BYTES, glimpse_of, plans_of
+from dicomweb.rendering.waveform_plan import MOST_VALUES, glimpse_of, plans_of
 from dicomweb.rendering.waveform_samples import values_of
 from dicomweb.rendering.waveform_sheet import glimpse_sheet, waveform_sheet
 from storage.errors import InvalidQuery
+from tests.builders import dataset_of
 from tests.dicomweb.drawings import Drawing, drawing_in, drawing_of, sheet_in, stored_values
 from tests.waveforms import HEMODYNAMIC, LEADS, TWELVE_LEAD_ECG, VOICE, channel, multiplex_group, waveform_file
 
@@ -181,7 +182,7 @@ def test_a_long_recording_says_what_is_drawn_of_it() -> None:
 
 
 def test_a_day_is_read_no_further_than_it_is_drawn() -> None:
-    """Three channels of a day at 250 Hz are 130 MB, of which 80 seconds are wanted; 192 kHz of sound end at 32 MiB."""
+    """Three channels of a day at 250 Hz are 130 MB, of which 80 seconds are wanted; 192 kHz of sound end after 22 s."""
     day = multiplex_group(np.zeros((1, 3), "i2"), [channel("A"), channel("B"), channel("C")], 250)
     attributes, _ = stored_values(waveform_file(day | {"NumberOfWaveformSamples": 250 * 86400}))
     (plan,) = plans_of(multiplex_groups(attributes))
@@ -189,12 +190,12 @@ def test_a_day_is_read_no_further_than_it_is_drawn() -> None:
     sound = multiplex_group(np.zeros((1, 2), "i2"), [channel("L", "", None), channel("R", "", None)], 192_000)
     attributes, _ = stored_values(waveform_file(sound | {"NumberOfWaveformSamples": 192_000 * 3600}))
     (plan,) = plans_of(multiplex_groups(attributes))
-    assert plan.length == MOST_BYTES
+    assert plan.samples * 2 == MOST_VALUES
     hostile = multiplex_group(np.zeros((1, 1), "i2"), [channel()], 1e-3)
-    hostile |= {"NumberOfWaveformSamples": 0xFFFFFFFF, "NumberOfWaveformChannels": 0xFFFF}
+    hostile |= {"NumberOfWaveformSamples": 0xFFFFFFFF, "NumberOfWaveformChannels": 1024}
     attributes, _ = stored_values(waveform_file(hostile))
     (plan,) = plans_of(multiplex_groups(attributes))
-    assert plan.length <= MOST_BYTES and len(plan.rows) <= 64
+    assert plan.samples * 1024 <= MOST_VALUES and len(plan.rows) <= 64
 
 
 def test_many_samples_in_a_tenth_of_a_millimetre_keep_their_peaks() -> None:
@@ -267,6 +268,33 @@ def test_what_is_left_out_is_said() -> None:
     assert "64 of 70 channels are drawn." in drawing.texts
     assert "Group 2 cannot be drawn: the sample interpretation 'XX' is not known." in drawing.texts
     assert "2 more groups are not drawn." in drawing.texts
+
+
+def test_what_a_few_bytes_state_is_not_looked_for() -> None:
+    """A group of 65535 channels and no samples is refused before they are named; groups beyond 64 are counted only."""
+    few = multiplex_group(np.zeros((1, 1), "i2"), [channel("A")])
+    many = few | {"NumberOfWaveformChannels": 0xFFFF}
+    attributes, _ = stored_values(waveform_file(many, *[few] * 99))
+    groups = multiplex_groups(attributes)
+    assert len(groups) == 64 and not groups[0].channels and "1024" in groups[0].trouble
+    assert "91 more groups are not drawn." in drawing_in(waveform_file(many, *[few] * 99)).texts
+
+
+@pytest.mark.parametrize("text", ["x" * 300_000, "x " * 150_000])
+def test_a_text_of_any_length_is_drawn_as_far_as_there_is_room(text: str) -> None:
+    """Labels and findings that are no such thing take no more time than others, and change nothing beside them."""
+
+    def drawn(length: int) -> Any:
+        notes = [{"UnformattedTextValue": text[:length]}]
+        group = multiplex_group(np.zeros((10, 1), "i2"), [channel("A")], MultiplexGroupLabel=text[:length])
+        attributes = dataset_of({"WaveformSequence": [group], "WaveformAnnotationSequence": notes}).to_json_dict()
+        groups = multiplex_groups(attributes)
+        plans = plans_of(groups)
+        return waveform_sheet(attributes, plans, [values_of(plan.group, bytes(20)) for plan in plans])
+
+    long, shorter = drawn(len(text)), drawn(len(text) // 10)
+    assert max(len(label.words) for label in long.labels[:46]) < 100
+    assert np.array_equal(sheet_picture(long).pixels, sheet_picture(shorter).pixels)
 
 
 def test_samples_that_are_not_there_are_not_drawn() -> None:
@@ -398,7 +426,7 @@ def test_whatever_attributes_say_there_is_a_drawing_or_a_reason(
     plans = plans_of(groups)
     assert plans or groups[0].trouble
     for plan in plans:
-        assert plan.length <= MOST_BYTES + plan.group.sample_bytes and len(plan.rows) < 80
+        assert plan.samples * len(plan.group.channels) <= MOST_VALUES and len(plan.rows) < 80
     sheet = waveform_sheet(attributes, plans, [values_of(plan.group, data[: plan.length]) for plan in plans])
     drawing_of(sheet_svg(sheet))
     assert sheet.height < 10_000 * UNITS
