@@ -52,7 +52,7 @@ def python_files(*folders: str) -> list[Path]:
 def scripts() -> list[Path]:
     """The shell scripts a person calls; `venv` is sourced by them."""
     named = [path for path in (ROOT / "scripts").iterdir() if path.is_file() and not path.suffix]
-    return [*sorted(path for path in named if path.name != "venv"), ROOT / ".ci" / "run"]
+    return [*sorted(path for path in named if path.name != "venv"), *sorted((ROOT / ".ci").iterdir())]
 
 
 @pytest.mark.parametrize("forbidden", FORBIDDEN)
