@@ -32,7 +32,15 @@ def implicit_file(header: Header, source: Source) -> bytes:
     result = rewritten_data_set(source, header, explicit_vr=False)
     data = b"".join(result.chunks())
     assert len(data) == result.length
-    return file_meta_bytes(sop_class_uid="1.2", sop_instance_uid="1.3", transfer_syntax_uid=IMPLICIT_LE) + data
+    named = [text_of(header, source, tag_of(keyword)) for keyword in ("SOPClassUID", "SOPInstanceUID")]
+    meta = file_meta_bytes(sop_class_uid=named[0], sop_instance_uid=named[1], transfer_syntax_uid=IMPLICIT_LE)
+    return meta + data
+
+
+def text_of(header: Header, source: Source, tag: int) -> str:
+    """Return the text of an element of the data set."""
+    element = header.dataset.get(tag)
+    return source.read(element.offset, element.length).decode("ascii").rstrip("\0 ") if element else "1.2"
 
 
 def little_endian_value(dataset: Dataset, tag: int, source: Source, header: Header) -> bytes:
