@@ -71,7 +71,7 @@ def test_a_parked_report_is_seen_and_resent_by_the_command(serve: Callable[..., 
     assert (status, json.loads(out)["problem"][:5]) == (0, "new: ")
     assert run(tmp_path, "commitments", "list", *folder)[1].startswith(f"{number} parked CT1 ")
     assert f"{reference.sop_instance_uid} sound" in run(tmp_path, "commitments", "show", number, *folder)[1]
-    assert run(tmp_path, "commitments", "resend", "999", *folder)[0] == 1
+    assert run(tmp_path, "commitments", "resend", "999", *folder)[0] == 3
     with modality.listening(port):
         assert run(tmp_path, "commitments", "resend", number, *folder)[0] == 0
         modality.report()

@@ -146,6 +146,12 @@ def goes_out_as_it_is(file: Sent) -> bool:
     syntax = str(meta.get("TransferSyntaxUID", ""))
     if "FileMetaInformationGroupLength" not in meta or not dataset.is_little_endian:
         return False
+    for stated, keyword in (
+        ("MediaStorageSOPClassUID", "SOPClassUID"),
+        ("MediaStorageSOPInstanceUID", "SOPInstanceUID"),
+    ):
+        if meta.get(stated) and meta.get(stated) != dataset.get(keyword):
+            return False  # it names another instance (B-040)
     if any(getattr(dataset.get_item(tag), "is_implicit_VR", False) for tag in list(dataset.keys())[:1]):
         return False
     if "PixelData" in dataset and dataset["PixelData"].is_undefined_length != is_encapsulated(syntax):
