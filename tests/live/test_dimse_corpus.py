@@ -77,15 +77,16 @@ def read(path: Path, folder: Path) -> Sendable | None:
         return None
     sop_class, *key = (text(header.dataset, tag) for tag in UIDS)
     transfer_syntax, data_set = header.transfer_syntax_uid, data[header.dataset_offset :]
-    if not (
-        all(map(UID.fullmatch, (sop_class, *key))) and header.has_preamble and transfer_syntax in TRANSFER_SYNTAXES
-    ):
+    if not (all(map(UID.fullmatch, (sop_class, *key))) and transfer_syntax in TRANSFER_SYNTAXES):
         return None
     study, series, instance = key
     if [text(header.file_meta, tag) for tag in MEDIA_STORAGE_UIDS] != [sop_class, instance]:
         path = folder / f"true-{path.name}"
         head = file_meta_bytes(sop_class_uid=sop_class, sop_instance_uid=instance, transfer_syntax_uid=transfer_syntax)
         path.write_bytes(head + data_set)
+        header, _ = read_header(BytesSource(head + data_set))
+    if not header.has_preamble:
+        return None
     return Sendable(path, transfer_syntax, sop_class, (study, series, instance), data_set)
 
 
