@@ -12,6 +12,8 @@ import hashlib
 import re
 from typing import NamedTuple
 
+from dicomweb.version import build
+
 _RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,19})\s*-\s*(\d{0,19})\s*\Z", re.IGNORECASE)
 _TAG = re.compile(r'(?:W/)?"[^"]*"')
 
@@ -28,7 +30,7 @@ class RangeBeyondEndError(Exception):
 
 
 def entity_tag(*pieces: str | bytes) -> str:
-    """Make a strong entity tag that changes when one of `pieces` does.
+    """Make a strong entity tag that changes when one of `pieces` does, or the program that makes the representation.
 
     Parameters
     ----------
@@ -41,7 +43,7 @@ def entity_tag(*pieces: str | bytes) -> str:
         With its quotes, 34 characters.
     """
     digest = hashlib.blake2b(digest_size=16)
-    for piece in pieces:
+    for piece in (build(), *pieces):
         data = piece.encode() if isinstance(piece, str) else piece
         digest.update(len(data).to_bytes(8, "little"))
         digest.update(data)

@@ -41,7 +41,6 @@ from dicomweb.rendering.sheet_svg import SVG
 from dicomweb.rendering.waveform import is_waveform
 from dicomweb.text_charset import charsets
 from dicomweb.urls import base_url, instance_url
-from dicomweb.version import program_version
 from dicomweb.wado_body import Headers, InMemory, Item, multipart, not_modified, one_item, single_part, warning_headers
 from dicomweb.wado_forms import VIDEO
 from dicomweb.wado_frames import frame_numbers
@@ -99,7 +98,7 @@ class Pictures:
         rows = [*self.rows, (self.state.instance, ())] if self.state else self.rows
         hashes = b"".join(instance.sha256 + b"%d;" % instance.version for instance, _ in rows)
         named = " ".join(",".join(map(str, numbers)) for _, numbers in rows)
-        return entity_tag(program_version(), hashes, named, *pieces)
+        return entity_tag(hashes, named, *pieces)
 
 
 async def retrieve_rendered_frames(request: Request) -> Response:

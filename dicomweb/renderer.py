@@ -50,7 +50,8 @@ from dicomweb.video_frame import first_key_frame
 from dicomweb.wado_request import VIDEO
 from dicomweb.wado_video import VideoStream
 from storage.archive import Archive
-from storage.errors import ArchiveError, InvalidDicom, LimitExceeded, NotFound
+from storage.database import connection_lost
+from storage.errors import ArchiveError, InvalidDicom, LimitExceeded, NotFound, Unavailable
 from storage.frame_set import FrameSet
 from storage.instance_file import InstanceFile
 from storage.layout import PixelLayout
@@ -350,12 +351,14 @@ class Renderer:
         async def make() -> Made:
             try:
                 picture = await self._small(request, instance, number, viewport, whole=whole)
-            except RequestRefused:
-                raise  # nobody waits for it
+            except (RequestRefused, Unavailable):
+                raise  # nobody waits for it, or it can be had in a moment: an icon would be remembered
             except ArchiveError as error:
                 logger.info("an icon stands for an instance: %s", error)
                 picture = None
-            except Exception:  # whatever a sender wrote into the attributes, there is a thumbnail
+            except Exception as error:  # whatever a sender wrote into the attributes, there is a thumbnail
+                if connection_lost(error):
+                    raise
                 logger.exception("an icon stands for an instance that could not be rendered")
                 picture = None
             if picture is None:

@@ -26,7 +26,6 @@ from dicomweb.rendering.pixel_matrix import WHOLE_SLIDE
 from dicomweb.rendering.rendering_parameters import parse_rendering_parameters
 from dicomweb.rendering.thumbnail import middle
 from dicomweb.urls import MOUNT, base_url
-from dicomweb.version import program_version
 from dicomweb.video_frame import ffmpeg
 from dicomweb.wado_body import InMemory, Item, not_modified, single_part
 from dicomweb.wado_frames import frame_numbers
@@ -88,7 +87,7 @@ async def _answer(request: Request, instance: "InstanceFile", number: int, *, wh
     if offer is None:
         raise NotAcceptable("A thumbnail cannot be had in an accepted form.", available(OFFERS))
     decoded = "" if number else ffmpeg() is not None  # once it is installed, videos look otherwise
-    version = f"{program_version()} {instance.version} {number} {viewport} {offer} {whole} {decoded}"
+    version = f"{instance.version} {number} {viewport} {offer} {whole} {decoded}"
     etag = entity_tag("thumbnail", instance.sha256, version)
     cache = cache_control(request, can_change=True)
     unchanged = not_modified(request, etag, cache)

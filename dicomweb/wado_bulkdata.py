@@ -25,7 +25,7 @@ from dicomweb.media_types import EXPLICIT_VR_LITTLE_ENDIAN, OCTET_STREAM, MediaR
 from dicomweb.read_ahead import read_ahead
 from dicomweb.urls import base_url, instance_url
 from dicomweb.wado_body import Headers, InMemory, Item, multipart, not_modified, one_item, single_part
-from dicomweb.wado_forms import Stored, pixel_offers, stored_form
+from dicomweb.wado_forms import Stored, as_stored, pixel_offers, stored_form
 from dicomweb.wado_frames import AHEAD, reader_of
 from dicomweb.wado_metadata import PLACEHOLDER, attributes_in
 from dicomweb.wado_request import (
@@ -106,7 +106,7 @@ async def retrieve_pixeldata(request: Request) -> Response:
 
 def _answer(request: Request, value: "BulkValue", item: Item, offer: Offer, extra: Headers) -> Response:
     etag = entity_tag(value.instance.sha256, str(offer), item.location, str(value.length))
-    cache = cache_control(request, can_change=value.instance.layout.cut_off)
+    cache = cache_control(request, can_change=value.instance.layout.cut_off or not value.as_stored)
     unchanged = not_modified(request, etag, cache)
     if unchanged is not None:
         return unchanged
@@ -125,7 +125,7 @@ async def _pixels(request: Request, archive: "Archive", value: "BulkValue", loca
     if offer is None:
         raise refuse(form.transfer_syntax_uid, offers, "The pixel data")
     etag = entity_tag(instance.sha256, str(offer), location)
-    cache = cache_control(request, can_change=instance.layout.cut_off)
+    cache = cache_control(request, can_change=instance.layout.cut_off or not as_stored(form, offer))
     unchanged = not_modified(request, etag, cache)
     if unchanged is not None:
         return unchanged

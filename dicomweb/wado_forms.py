@@ -31,6 +31,7 @@ __all__ = [
     "LOSSY",
     "VIDEO",
     "Stored",
+    "as_stored",
     "choose_form",
     "file_offers",
     "made_forms",
@@ -62,6 +63,8 @@ class Stored(NamedTuple):
         As in the data set.
     fits : bool
         Whether the pixel data can be written uncompressed.
+    reversed : bool
+        Whether its words are stored in big endian.
     """
 
     transfer_syntax_uid: str
@@ -74,6 +77,7 @@ class Stored(NamedTuple):
     pixel_representation: int = 0
     photometric_interpretation: str = ""
     fits: bool = True
+    reversed: bool = False
 
 
 def stored_form(instance: "InstanceFile") -> Stored:
@@ -93,7 +97,13 @@ def stored_form(instance: "InstanceFile") -> Stored:
         pixel.pixel_representation,
         pixel.photometric_interpretation,
         cells * pixel.bits_allocated <= 8 * _LONGEST_VALUE,
+        pixel.word_bytes > 1,
     )
+
+
+def as_stored(stored: Stored, offer: Offer) -> bool:
+    """Whether pixel data in a form are the very bytes of the file, and no build of this program sends others."""
+    return offer.transfer_syntax in (None, stored.transfer_syntax_uid) and not stored.reversed
 
 
 @lru_cache(maxsize=1024)

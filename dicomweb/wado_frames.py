@@ -28,6 +28,7 @@ from dicomweb.media_types import EXPLICIT_VR_LITTLE_ENDIAN, Offer
 from dicomweb.multipart import PART_END, closing, part_head
 from dicomweb.read_ahead import read_ahead
 from dicomweb.urls import base_url, instance_url
+from dicomweb.version import build
 from dicomweb.wado_body import (
     Headers,
     InMemory,
@@ -42,7 +43,7 @@ from dicomweb.wado_body import (
     single_part,
     warning_headers,
 )
-from dicomweb.wado_forms import Stored, pixel_offers, stored_form
+from dicomweb.wado_forms import Stored, as_stored, pixel_offers, stored_form
 from dicomweb.wado_request import (
     VIDEO,
     accept_key,
@@ -82,10 +83,14 @@ class Chosen(NamedTuple):
         The form of the frames.
     plain : Offer or None
         The form of those that are not plain in `offer`, for who asked for plain samples.
+    lasting : bool
+        Whether the same request always gets the same bytes: those of the file, or what the build of this program makes
+        of them whose name the client gave.
     """
 
     offer: Offer
     plain: Offer | None
+    lasting: bool
 
 
 _NUMBERS = re.compile(r"0*([1-9][0-9]{0,8})(?:-0*([1-9][0-9]{0,8}))?\Z")
@@ -113,9 +118,9 @@ async def retrieve_instance_frames(request: Request) -> Response:
     offer = chosen.offer
     location = instance_url(base_url(request), study, series, instance) + "/frames/"
     named = ",".join(map(str, numbers))
-    forms = map(str, filter(None, chosen))
+    forms = map(str, filter(None, chosen[:2]))
     etag = entity_tag(frames.instance.sha256, *forms, location if offer.multipart else "", named)
-    cache = cache_control(request, can_change=frames.instance.layout.cut_off)
+    cache = cache_control(request, can_change=frames.instance.layout.cut_off or not chosen.lasting)
     unchanged = not_modified(request, etag, cache)
     if unchanged is not None:
         return unchanged
@@ -152,9 +157,9 @@ def _part_reader(frames: "FrameSet", form: Stored, chosen: Chosen, *, single: bo
     async def part(number: int) -> tuple[Offer, bytes]:
         if chosen.plain is None:
             return chosen.offer, await read(number)
-        as_stored = chosen.offer.transfer_syntax == form.transfer_syntax_uid
+        given = chosen.offer.transfer_syntax == form.transfer_syntax_uid
         with made_on_request(form.transfer_syntax_uid, pixel_offers(form, single=single), f"Frame {number}"):
-            body, made = await frames.plain(number, as_stored=as_stored)
+            body, made = await frames.plain(number, as_stored=given)
         return chosen.plain if made else chosen.offer, body
 
     return part
@@ -198,7 +203,9 @@ def _choose(header: str | None, query: str | None, required: bool, form: Stored,
     if offer is None:
         return None
     native = [other for other in offers if other.transfer_syntax == EXPLICIT_VR_LITTLE_ENDIAN]
-    return Chosen(offer, choose([entry for entry in ranges if entry.parameters.get("samples") == "plain"], native))
+    plain = choose([entry for entry in ranges if entry.parameters.get("samples") == "plain"], native)
+    named = any(entry.parameters.get("build") == build() for entry in ranges)
+    return Chosen(offer, plain, named or (plain is None and as_stored(form, offer)))
 
 
 async def _video(

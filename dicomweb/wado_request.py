@@ -173,10 +173,11 @@ def syntax_label(transfer_syntax_uid: str) -> str:
 def cache_control(request: Request, *, can_change: bool) -> str:
     """Return the Cache-Control of a stored resource.
 
-    Frames and bulk data of an instance do not change under its UID, so a browser may keep them for a year. Metadata and
-    whole files do when a patient is corrected, what belongs to a study or series when that grows, everything of an
-    instance that was cut off when the whole of it comes, and everything where stored instances may be replaced: the
-    client asks again each time and mostly gets a 304.
+    Frames and bulk data as stored do not change under the UID of an instance, so a browser may keep them for a year.
+    Other things do: what is made of them when another build of this program makes it, metadata and whole files when a
+    patient is corrected, what belongs to a study or series when that grows, everything of an instance that was cut off
+    when the whole of it comes, and everything where stored instances may be replaced. The client asks again each time
+    and mostly gets a 304.
 
     Standard
     --------

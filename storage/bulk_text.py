@@ -39,6 +39,11 @@ class BulkText(BulkValue):
         self.length, self._is_ascii = length, is_ascii and length == self._stored_length
         return self
 
+    @property
+    def as_stored(self) -> bool:
+        """Whether `stream` yields the very bytes of the file."""
+        return self._is_ascii
+
     async def stream(self, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """Yield `length` bytes from `offset` (all by default)."""
         if self._is_ascii:

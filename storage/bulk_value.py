@@ -28,6 +28,11 @@ class BulkValue:
         self._reader = reader_of(blobs, instance)
         self._word_bytes = self._bytes_of_a_word()
 
+    @property
+    def as_stored(self) -> bool:
+        """Whether `stream` yields the very bytes of the file."""
+        return self._word_bytes == 1
+
     async def stream(self, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """Yield `length` bytes from `offset` (all by default)."""
         wanted = self.length - offset if length is None else length

@@ -6,7 +6,8 @@ Facts this module keeps:
   which only the browser knows for sure; else the page came straight from the server, where the mount is the path.
 - `acceptHeader` names what OHIF 3.13.2 decodes right. All else is made plain samples for it: JPEG XL, JPEG Extended (of
   which it takes YCbCr for RGB), frames whose label is wrong, ... (`dicomweb.wado_frames`, `samples=plain`). Frames come
-  in parts: of a long one that comes alone, OHIF decodes the beginning as if it were all.
+  in parts: of a long one that comes alone, OHIF decodes the beginning as if it were all. It names the build of this
+  program, so that the browser keeps pictures until another build makes them.
 - With `fuzzymatching` a name is found as the list shows it ("Doe, John"), which no key with wildcards says.
 - What OHIF gets wrong by itself is mended by an extension of ours (`extension.js`), which is part of this script: the
   page runs the scripts of its own origin, none that is written into it. Whoever sets `window.config.extensions` adds
@@ -21,6 +22,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from dicomweb.urls import MOUNT
+from dicomweb.version import build
 from storage.transfer_syntax import EXPLICIT_LE, JPEG_BASELINE, JPEG_LOSSLESS, JPEG_LOSSLESS_SV1, OCTET_STREAM
 
 DATA_SOURCE = "dicomweb"
@@ -29,7 +31,7 @@ FRAMES = tuple(
     for media_type, syntax in (
         *((f"image/{kind}", "*") for kind in ("jp2", "jphc", "jls", "dicom-rle")),
         *(("image/jpeg", uid) for uid in (JPEG_BASELINE, JPEG_LOSSLESS, JPEG_LOSSLESS_SV1)),
-        (OCTET_STREAM, f"{EXPLICIT_LE}; samples=plain"),
+        (OCTET_STREAM, f"{EXPLICIT_LE}; samples=plain; build={build()}"),
     )
 )
 """What OHIF decodes, as an Accept header."""

@@ -1,5 +1,6 @@
 """Retrieving thumbnails (PS3.18 10.4.1.1.4)."""
 
+import errno
 import io
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,24 @@ async def test_what_has_no_picture_gets_a_sign(archive: Any, client: httpx2.Asyn
             answer = await client.get(f"{place}/thumbnail?accept=image/png&viewport=200,100")
             assert (picture(answer) == icon(modality, Viewport(200, 100)).pixels).all()
     assert (await client.get(f"{paths[0]}9/thumbnail")).status_code == 404
+
+
+async def test_what_passes_leaves_no_sign(
+    archive: Any, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A disk that fails once is a 503; no icon stands for the image from then on."""
+    file = tmp_path / "slice.dcm"
+    file.write_bytes(ct_slice())
+    (path,) = await stored(archive, file.read_bytes())
+
+    async def failing(*_: Any) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("storage.blobs.LocalReader._read", failing)
+        assert (await client.get(f"{path}/thumbnail")).status_code == 503
+    answer = await client.get(f"{path}/thumbnail?accept=image/png")
+    assert (picture(answer) == thumbnail(frame_in(file)).pixels).all()
 
 
 async def test_images_go_before_reports(archive: Any, client: httpx2.AsyncClient) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dicomweb.failures import RequestRefused
+from dicomweb.version import build
 from dicomweb.wado_frames import MOST_FRAMES, frame_numbers
 from tests.builders import (
     BIG_ENDIAN,
@@ -171,6 +172,38 @@ async def test_plain_frames_come_as_stored_where_the_syntax_is_accepted(
     assert alone.content == second.body and alone.headers["content-type"] == OCTETS
     only = await client.get(f"{path}/frames/1", headers={"Accept": PLAIN})
     assert only.content == gray.tobytes() and only.headers["content-type"] == OCTETS
+
+
+@pytest.mark.parametrize("resource", ["frames/1", "bulkdata/7FE00010"])
+@pytest.mark.parametrize("transfer_syntax", [JPEG_LS, BIG_ENDIAN])
+async def test_what_is_made_is_asked_for_again(
+    archive: Any, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, transfer_syntax: str, resource: str
+) -> None:
+    """A picture that one build of the program got wrong is not seen after the next has it right (A-117, A-119)."""
+    gray = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    file = encapsulated([gray_frame(gray, JPEG_LS)], transfer_syntax=JPEG_LS)
+    if transfer_syntax == BIG_ENDIAN:
+        file = multi_frame(1, bits=16, transfer_syntax=BIG_ENDIAN)
+    (path,) = await stored(archive, file)
+    first = await client.get(f"{path}/{resource}", headers={"Accept": OCTETS})
+    assert (first.status_code, first.headers["cache-control"]) == (200, "private, no-cache")
+    known = {"Accept": OCTETS, "If-None-Match": first.headers["etag"]}
+    assert (await client.get(f"{path}/{resource}", headers=known)).status_code == 304
+    monkeypatch.setattr("dicomweb.conditional.build", lambda: "the next")
+    assert (await client.get(f"{path}/{resource}", headers=known)).status_code == 200
+
+
+@pytest.mark.parametrize(("named", "cache"), [(build(), "private, max-age=31536000"), ("other", "private, no-cache")])
+async def test_who_names_the_build_keeps_what_it_makes(
+    archive: Any, client: httpx2.AsyncClient, named: str, cache: str
+) -> None:
+    """The viewer asks otherwise once there is another build, so that its cache cannot answer (RFC 9111 4.1)."""
+    gray = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    (path,) = await stored(archive, encapsulated([gray_frame(gray, JPEG_LS)], transfer_syntax=JPEG_LS))
+    for accept in (f"{PLAIN}; build={named}", f"image/jls, {PLAIN}; build={named}"):
+        answer = await client.get(f"{path}/frames/1", headers={"Accept": accept})
+        assert (answer.status_code, answer.headers["cache-control"]) == (200, cache)
+        assert "accept" in answer.headers["vary"].lower().split(", ")
 
 
 async def test_plain_samples_say_what_was_mended(archive: Any, client: httpx2.AsyncClient) -> None:
