@@ -29,7 +29,7 @@ import pydicom
 from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import BrowserContext, Error, Page, sync_playwright
-from pydicom.uid import ParametricMapStorage
+from pydicom.uid import ParametricMapStorage, VLWholeSlideMicroscopyImageStorage
 
 from dicomweb.viewer import installation
 from scripts.bench.server import bench_server
@@ -73,6 +73,14 @@ CANVAS = """
     return window.drawn && loaded && canvas?.width ? canvas.toDataURL('image/png') : null;
   }
 """
+SLIDE = '[data-cy="viewport-pane"] .ol-viewport'
+"""Where whole slides are drawn, by another library on canvases that cannot be read."""
+ALONE = """
+  [data-cy="viewport-pane"] * { visibility: hidden !important }
+  .ol-layers, .ol-layers * { visibility: visible !important }
+"""
+EDGE = 4  # pixels, of a viewport
+DARK = 2  # of 255, what is beside a slide
 
 
 @dataclass(frozen=True)
@@ -146,15 +154,18 @@ def looked_at(viewer: "Viewer", client: httpx2.Client, name: str, data: bytes, k
     """Store one file, look at it in OHIF and compare."""
     dataset = read(data)
     kind = name, syntax_of(data), pixels_of(dataset)
-    keys = stored_keys(store(client, data))
+    keys = stored_keys(store(client, data)) or stored_keys(store(client, completed(data)))
     if not keys:
         return Look(*kind, "refused")
-    answer = client.get(f"{path_of(keys[0])}/frames/1/rendered", headers={"Accept": "image/png"})
+    of = "" if dataset.get("SOPClassUID") == VLWholeSlideMicroscopyImageStorage else "/frames/1"
+    answer = client.get(f"{path_of(keys[0])}{of}/rendered", headers={"Accept": "image/png"})
     rendered = Image.open(io.BytesIO(answer.content)).convert("RGB") if answer.status_code == 200 else None
     address = f"/viewer?StudyInstanceUIDs={keys[0][0]}"
     shown, said = viewer.drawn(address)
     if verdict(shown, rendered, said)[0] not in FINE:  # what was seen before may have had a part in it
         shown, said = viewer.drawn(address, anew=True)
+    if shown and rendered and not of:  # OHIF turns a slide as it lies on the stage (PS3.3 C.8.12.2.1.1)
+        rendered = min(turned(rendered), key=lambda picture: unlike(shown, picture))
     if keep_in is not None:
         keep_in.mkdir(parents=True, exist_ok=True)
         for picture, side in ((shown, "ohif"), (rendered, "rendered")):
@@ -187,7 +198,7 @@ class Viewer:
             page = self._opened(address, anew=anew)
             while time.monotonic() < until:
                 page.wait_for_timeout(200)
-                now = page.evaluate(CANVAS)
+                now = page.evaluate(CANVAS) or self._slide(page)
                 if now != last:
                     last, since = now, time.monotonic()
                 settled = time.monotonic() - since
@@ -196,7 +207,22 @@ class Viewer:
         detail = " ".join(" ".join(self._said).split())[:DETAIL]
         if last is None:
             return None, detail
-        return Image.open(io.BytesIO(base64.b64decode(last.partition(",")[2]))).convert("RGB"), detail
+        picture = Image.open(io.BytesIO(base64.b64decode(last.partition(",")[2]))).convert("RGB")
+        slide = picture.convert("L").point(lambda level: 255 * (level > DARK)).getbbox()
+        return (picture.crop(slide) if slide and page.locator(SLIDE).count() else picture), detail
+
+    def _slide(self, page: Page) -> str | None:
+        """Return what is shown of a whole slide as a data URL, without what lies over it; None when there is none."""
+        if not page.locator(SLIDE).count():
+            return None
+        page.add_style_tag(content=ALONE)
+        box = page.locator(SLIDE).first.bounding_box()
+        if box is None:
+            return None
+        inner = {"x": box["x"] + EDGE, "y": box["y"] + EDGE}
+        inner |= {side: box[side] - 2 * EDGE for side in ("width", "height")}
+        shown = page.screenshot(clip=inner)
+        return "," + base64.b64encode(shown).decode()
 
     def _opened(self, address: str, *, anew: bool) -> Page:
         self._said = []
@@ -233,6 +259,17 @@ def verdict(shown: Image.Image | None, rendered: Image.Image | None, said: str) 
     if np.ptp(theirs, axis=2).max() <= 1 < hues:
         return GRAY, f"correlation {alike:.2f}"
     return OTHER, f"{said} mean difference {difference:.0f}, correlation {alike:.2f}, of hues {hues:.0f}".strip()
+
+
+def unlike(one: Image.Image, other: Image.Image) -> float:
+    """Return the mean difference of two pictures, of 255."""
+    return float(np.abs(small(one) - small(other)).mean())
+
+
+def turned(picture: Image.Image) -> Iterator[Image.Image]:
+    """Yield a picture in all ways to lay it on a table, mirrored ones too."""
+    yield picture
+    yield from map(picture.transpose, Image.Transpose)
 
 
 def part_of(canvas: Image.Image, size: tuple[int, int]) -> Image.Image:

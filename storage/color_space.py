@@ -95,6 +95,26 @@ def rgb(pixels: NDArray[Any], photometric_interpretation: str, bits_stored: int 
     return result
 
 
+def eight_bits(samples: NDArray[Any], bits_stored: int) -> NDArray[np.uint8]:
+    """Return whole samples as screens show them: the 8 most significant bits, fewer spread over all of 8.
+
+    Parameters
+    ----------
+    samples : ndarray
+        Of any shape.
+    bits_stored : int
+        Of a sample; those above do not count. All bits of the dtype when it cannot be right.
+    """
+    width = 8 * samples.dtype.itemsize
+    bits = bits_stored if 0 < bits_stored <= width else width
+    if bits == 8 and samples.dtype == np.uint8:
+        return np.ascontiguousarray(samples.view(np.uint8))
+    values = samples.astype(np.uint64) & ((1 << bits) - 1)
+    if bits > 8:
+        return (values >> (bits - 8)).astype(np.uint8)
+    return (values * 255 // ((1 << bits) - 1)).astype(np.uint8)
+
+
 def rgb_of_partial(pixels: NDArray[Any], bits: int) -> NDArray[Any]:
     """Return RGB of what was made of YBR_PARTIAL as if it were YBR_FULL.
 

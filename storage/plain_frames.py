@@ -4,11 +4,12 @@ Facts kept here:
 
 - Plain native samples fill cells of 8, 16 or 32 bits from the lowest bit on, and every pixel has its own chrominance.
   Single bits (but those of segmentations, whose readers want them), sub-sampled chrominance, doubles and values that
-  start above bit 0 (PS3.5 8.1.1) are not plain.
+  start above bit 0 (PS3.5 8.1.1) are not plain. Color is in 8 bits: simple readers take 16 for two pixels.
 - A plain compressed frame is what its transfer syntax says, not another encoding under its label. What its reader makes
   of the stream alone is what the data set says of it: sign, color space, the samples of a pixel together.
 - Made of others are native samples as the metadata describe them, but: a single bit takes a byte, a double a float of
-  32 bits, and color whose label is of a codec or of sub-sampling (YBR_FULL_422, YBR_RCT, ...) is RGB by pixel.
+  32 bits, color has the 8 most significant bits, and that whose label is of a codec or of sub-sampling (YBR_FULL_422,
+  YBR_RCT, ...) is RGB by pixel.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import numpy as np
 from pydicom.uid import SegmentationStorage
 
 from storage.codestream import transfer_syntax_of
-from storage.color_space import TRANSFORMED, rgb
+from storage.color_space import TRANSFORMED, eight_bits, rgb
 from storage.image_header import START_OF_SCAN, image_header, jpeg_segments
 from storage.layout import PixelLayout
 from storage.pixel_data import as_stated, decode_frame, stored_values
@@ -47,6 +48,8 @@ def is_plain(frame: bytes, pixel: PixelLayout, transfer_syntax_uid: str, sop_cla
         Of the data set.
     """
     if not pixel.encapsulated:
+        if _is_deep(pixel):
+            return False
         samples = pixel.rows * pixel.columns * pixel.samples
         shifted = 0 < pixel.bits_stored < pixel.bits_allocated and pixel.high_bit + 1 != pixel.bits_stored
         cells = _CELLS if sop_class_uid != _SEGMENTATION else (1, *_CELLS)
@@ -56,6 +59,8 @@ def is_plain(frame: bytes, pixel: PixelLayout, transfer_syntax_uid: str, sop_cla
         return True  # what nobody here can decode is passed on
     found = transfer_syntax_of(frame)
     if found not in {None, stated.uid, *stated.covers}:
+        return False
+    if _is_deep(pixel):
         return False
     agrees = _AGREES.get(stated.decode)
     if found is None or agrees is None:
@@ -78,14 +83,21 @@ def plain_frame(frame: bytes, pixel: PixelLayout, transfer_syntax_uid: str, sop_
     pixels, photometric = stored_values(decoded.pixels, pixel), decoded.photometric_interpretation
     planar = pixel.planar_configuration
     label = pixel.photometric_interpretation
-    if pixels.ndim == 3 and pixels.dtype.kind == "u" and label != "YBR_FULL":
-        pixels, photometric = rgb(pixels, photometric, pixel.bits_stored or None), "RGB"
-        planar = planar if label == "RGB" else 0
+    if pixels.ndim == 3 and pixels.dtype.kind == "u":
+        if label != "YBR_FULL":
+            pixels, photometric = rgb(pixels, photometric, pixel.bits_stored or None), "RGB"
+            planar = planar if label == "RGB" else 0
+        pixels = eight_bits(pixels, pixel.bits_stored)
     if pixels.dtype == np.float64:
         pixels = pixels.astype(np.float32)
     packed = pixel.bits_allocated == 1 and sop_class_uid == _SEGMENTATION
     data = native_bytes(pixels, 1 if packed else pixels.dtype.itemsize * 8, planar_configuration=planar)
     return Encoded(data, photometric, decoded.warning)
+
+
+def _is_deep(pixel: PixelLayout) -> bool:
+    """Whether its samples are color of other than 8 bits."""
+    return pixel.samples > 1 and (pixel.bits_allocated, pixel.bits_stored or 8) != (8, 8)
 
 
 def _is_turned(stream: bytes, pixel: PixelLayout) -> bool:

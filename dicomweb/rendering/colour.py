@@ -19,7 +19,7 @@ import numpy.typing as npt
 from dicomweb.rendering.attribute_values import Attributes, BulkData, integer, text
 from dicomweb.rendering.grayscale import Grayscale, Levels, Padding, Samples, grey_levels, value_range, window_of_range
 from dicomweb.rendering.lookup_tables import LookupTable, palette_component
-from storage.color_space import rgb
+from storage.color_space import eight_bits, rgb
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +125,7 @@ def rgb_of(samples: Samples, photometric_interpretation: str, bits_stored: int) 
 def _eight_bits(samples: Samples, bits_stored: int) -> Levels:
     if samples.dtype.kind == "f":
         return np.clip(np.nan_to_num(samples.astype(np.float64)), 0, 255).astype(np.uint8)
-    bits = bits_stored if 0 < bits_stored <= 8 * samples.dtype.itemsize else 8 * samples.dtype.itemsize
-    if bits == 8 and samples.dtype == np.uint8:
-        return np.ascontiguousarray(samples.view(np.uint8))
-    values = samples.astype(np.uint64) & ((1 << bits) - 1)
-    if bits > 8:
-        return (values >> (bits - 8)).astype(np.uint8)
-    return (values * 255 // ((1 << bits) - 1)).astype(np.uint8)
+    return eight_bits(samples, bits_stored)
 
 
 def _unsigned(samples: Samples) -> npt.NDArray[np.unsignedinteger]:

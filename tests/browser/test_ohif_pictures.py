@@ -98,6 +98,7 @@ WIDE = 128
 GRAYS = np.array([0, 1024, 2048, 3072, 4095])
 COLORS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [200, 40, 90], [128, 128, 128]], np.uint8)
 TWELVE = {"BitsAllocated": 16, "BitsStored": 12, "HighBit": 11, "WindowCenter": 2048, "WindowWidth": 4096}
+RETIRED_ULTRASOUND = "1.2.840.10008.5.1.4.1.1.6"
 COLOR = {"SamplesPerPixel": 3, "PlanarConfiguration": 0}
 RGB = COLOR | {"PhotometricInterpretation": "RGB"}
 
@@ -113,6 +114,17 @@ def shared_chrominance() -> bytes:
     luminance, blue, red = np.clip(np.rint(COLORS @ np.transpose(matrix) + [0, 128, 128]), 0, 255).T
     pairs = np.stack([luminance, luminance, blue, red], -1).astype(np.uint8)
     return np.repeat(pairs, WIDE // 2, 0).tobytes() * (WIDE * len(COLORS))
+
+
+def in_segments(colors: Any) -> dict[str, Any]:
+    """A palette whose entries 0, 1, 3, 6 and 7 are five colors, in discrete, linear and indirect segments (C.7.9.2)."""
+    palette: dict[str, Any] = {"PhotometricInterpretation": "PALETTE COLOR"}
+    for name, component in zip(("Red", "Green", "Blue"), colors.T.astype(int) * 257, strict=True):
+        first, second, third, fourth, fifth = component.tolist()
+        words = [0, 2, first, second, 1, 2, third, 2, 1, 0, 0, 0, 2, fourth, fifth]
+        palette[f"{name}PaletteColorLookupTableDescriptor"] = [8, 0, 16]
+        palette[f"Segmented{name}PaletteColorLookupTableData"] = np.array(words, "<u2").tobytes()
+    return palette
 
 
 NOT_DECODED_BY_OHIF = {
@@ -138,6 +150,22 @@ NOT_DECODED_BY_OHIF = {
     ),
     "JPEG-LS by plane": lambda: (JPEG_LS_LOSSLESS, [jpeg_ls_by_plane(bands(COLORS))], RGB),
     "JPEG in RGB without a marker": lambda: (JPEG_BASELINE, [jpeg_in_rgb(bands(COLORS), marked=False)], RGB),
+    "color of 16 bits": lambda: (
+        EXPLICIT_LE,
+        (bands(COLORS).astype("<u2") * 257).tobytes(),
+        RGB | {"BitsAllocated": 16, "BitsStored": 16, "HighBit": 15},
+    ),
+    "a palette in segments": lambda: (
+        EXPLICIT_LE,
+        bands(np.array([0, 1, 3, 6, 7], "u1")).tobytes(),
+        in_segments(COLORS),
+    ),
+    "a spacing of zero": lambda: (
+        EXPLICIT_LE,
+        bands(GRAYS).astype("<u2").tobytes(),
+        TWELVE | {"PixelSpacing": [0, 0]},
+    ),
+    "a retired class": lambda: (EXPLICIT_LE, bands(COLORS).tobytes(), RGB | {"SOPClassUID": RETIRED_ULTRASOUND}),
     "single bits": lambda: (
         EXPLICIT_LE,
         np.packbits(bands(GRAYS) % 2048 > 1, bitorder="little").tobytes(),
@@ -160,7 +188,8 @@ def test_what_ohif_does_not_decode_is_drawn(show: Callable[..., Ohif], kind: str
         until=lambda picture: picture["lit"] > 0.3,
     )
     found = ohif.colours(size, size, [(size // 2, band * WIDE + WIDE // 2) for band in range(len(GRAYS))])
-    expected = COLORS if "SamplesPerPixel" in attributes else np.repeat(GRAYS[:, None] / 4095 * 255, 3, 1)
+    is_color = attributes.get("PhotometricInterpretation", "MONOCHROME2") != "MONOCHROME2"
+    expected = COLORS if is_color else np.repeat(GRAYS[:, None] / 4095 * 255, 3, 1)
     if attributes.get("BitsAllocated") == 1:
         expected = np.repeat((GRAYS[:, None] % 2048 > 1) * 255, 3, 1)
     assert np.abs(np.array(found) - expected).max() <= NEAR, found

@@ -177,7 +177,25 @@ def test_color_of_12_bits_has_its_middle_at_2048(label: str, gray: int) -> None:
     """Gray is CB = CR = half of the range of Bits Stored, not of the cell (PS3.3 C.7.6.3.1.2)."""
     pixel = layout((1, 2, 3), bits=16, stored=12, photometric=label, encapsulated=False, frame_bits=4 * 16)
     frame = np.array([2000, 2000, 2048, 2048], "<u2").tobytes()
-    assert np.frombuffer(plain_frame(frame, pixel, EXPLICIT_LE).data, "<u2").tolist() == [gray] * 6
+    assert list(plain_frame(frame, pixel, EXPLICIT_LE).data) == [gray >> 4] * 6
+
+
+@pytest.mark.parametrize("label", ["RGB", "YBR_FULL"])
+@pytest.mark.parametrize(("bits", "stored"), [(16, 16), (16, 12), (32, 32), (8, 5)])
+@pytest.mark.parametrize("uid", [EXPLICIT_LE, RLE_LOSSLESS])
+def test_color_has_8_bits(uid: str, bits: int, stored: int, label: str) -> None:
+    """The most significant ones; of fewer, the most becomes 255. By plane as stored where it is native."""
+    most = (1 << stored) - 1
+    samples = np.array([[[0, most // 2, most], [1, most // 5, most - 1]]], f"<u{bits // 8}")
+    pixel = layout(samples.shape, bits=bits, stored=stored, photometric=label, encapsulated=uid != EXPLICIT_LE)
+    frame = samples.tobytes()
+    if uid != EXPLICIT_LE:
+        frame = encode_frame(samples, uid, photometric_interpretation=label).data
+    assert not is_plain(frame, pixel, uid)
+    given = samples.astype(np.int64)
+    expected = given * 255 // most if stored < 8 else given >> (stored - 8)
+    made = plain_frame(frame, pixel, uid)
+    assert (list(made.data), made.photometric_interpretation) == (expected.ravel().tolist(), label)
 
 
 @pytest.mark.parametrize("uid", [JPEG_BASELINE, JPEG_LS_LOSSLESS])
