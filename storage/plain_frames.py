@@ -5,7 +5,8 @@ Facts kept here:
 - Plain native samples fill cells of 8, 16 or 32 bits from the lowest bit on, and every pixel has its own chrominance.
   Single bits (but those of segmentations, whose readers want them), sub-sampled chrominance, doubles and values that
   start above bit 0 (PS3.5 8.1.1) are not plain. Color is in 8 bits: simple readers take 16 for two pixels.
-- A plain compressed frame is what its transfer syntax says, not another encoding under its label. What its reader makes
+- A plain compressed frame has 16 bits at most, and is what its transfer syntax says, not another encoding under its
+  label. What its reader makes
   of the stream alone is what the data set says of it: sign, color space, the samples of a pixel together.
 - Made of others are native samples as the metadata describe them, but: a single bit takes a byte, a double a float of
   32 bits, color has the 8 most significant bits, and that whose label is of a codec or of sub-sampling (YBR_FULL_422,
@@ -28,6 +29,8 @@ from storage.pixel_encoders import Encoded, native_bytes
 from storage.transfer_syntax import TRANSFER_SYNTAXES
 
 _CELLS: Final = (8, 16, 32)
+_DEEPEST: Final = 16
+"""Bits of a compressed sample that simple decoders know."""
 _OF_SAMPLES: Final = ("RGB", "YBR_FULL")
 """What samples of color may be called that any reader understands."""
 _SEGMENTATION: Final = str(SegmentationStorage)
@@ -60,7 +63,7 @@ def is_plain(frame: bytes, pixel: PixelLayout, transfer_syntax_uid: str, sop_cla
     found = transfer_syntax_of(frame)
     if found not in {None, stated.uid, *stated.covers}:
         return False
-    if _is_deep(pixel):
+    if _is_deep(pixel) or pixel.bits_allocated > _DEEPEST:
         return False
     agrees = _AGREES.get(stated.decode)
     if found is None or agrees is None:

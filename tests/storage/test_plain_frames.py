@@ -198,6 +198,15 @@ def test_color_has_8_bits(uid: str, bits: int, stored: int, label: str) -> None:
     assert (list(made.data), made.photometric_interpretation) == (expected.ravel().tolist(), label)
 
 
+def test_compressed_samples_have_16_bits_at_most() -> None:
+    """RLE of 32 bits, as doses have it, which decoders in browsers refuse."""
+    doses = np.array([[0, 1 << 20, (1 << 32) - 1]], "<u4")
+    frame = encode_frame(doses, RLE_LOSSLESS, photometric_interpretation="MONOCHROME2").data
+    pixel = layout(doses.shape, bits=32)
+    assert not is_plain(frame, pixel, RLE_LOSSLESS)
+    assert plain_frame(frame, pixel, RLE_LOSSLESS).data == doses.tobytes()
+
+
 @pytest.mark.parametrize("uid", [JPEG_BASELINE, JPEG_LS_LOSSLESS])
 def test_a_segment_without_length_is_passed_on(uid: str) -> None:
     """A length of 0 is none (T.81 B.1.1.4): where the frame header is, nobody can tell."""
