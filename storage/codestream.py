@@ -6,6 +6,8 @@ with a 64-byte header of 16 little endian words (PS3.5 Annex G), JPEG XL with FF
 
 from typing import Literal
 
+from storage.jpeg_segments import JPEG_LS, START_OF_SCAN, head_segments
+
 Family = Literal["jpeg", "jpeg2000", "jpegxl", "rle"]
 
 _JP2_SIGNATURE = b"\0\0\0\x0cjP  "
@@ -70,27 +72,19 @@ def transfer_syntax_of(head: bytes) -> str | None:
 def _jpeg(head: bytes) -> str | None:
     """Walk the marker segments to the frame header, and for the lossless kinds on to the scan header."""
     frame = 0
-    position = 2
-    while position + 4 <= len(head) and head[position] == 0xFF:
-        marker = head[position + 1]
-        if marker == 0xFF:
-            position += 1
-            continue
-        segment = head[position + 4 : position + 2 + int.from_bytes(head[position + 2 : position + 4], "big")]
+    for marker, start, end in head_segments(head):
         if marker == 0xC0:
             return _JPEG_BASELINE
         if marker == 0xC1:
             return _JPEG_EXTENDED
-        if marker in (0xC3, 0xF7):
+        if marker in (0xC3, JPEG_LS):
             frame = marker
-        if marker == 0xDA:
-            selection = segment[-3] if len(segment) >= 3 else 0  # predictor, or NEAR of JPEG-LS
-            if frame == 0xF7:
+        if marker == START_OF_SCAN:
+            selection = head[end - 3] if end - start >= 3 else 0  # predictor, or NEAR of JPEG-LS
+            if frame == JPEG_LS:
                 return _JPEG_LS_NEAR_LOSSLESS if selection else _JPEG_LS_LOSSLESS
             if frame == 0xC3:
                 return _JPEG_LOSSLESS_SV1 if selection == 1 else _JPEG_LOSSLESS
-            return None
-        position += 4 + len(segment)
     return None
 
 

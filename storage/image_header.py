@@ -9,19 +9,18 @@ Facts kept here:
 """
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final, NamedTuple
+
+from storage.jpeg_segments import FRAME_HEADERS, head_segments
 
 HEADER_BYTES: Final = 1 << 20
 """Enough of a stream to find its frame header behind colour profiles and other application segments."""
 JP2_SIGNATURE: Final = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 START_OF_IMAGE: Final = b"\xff\xd8"
 START_OF_CODESTREAM: Final = b"\xff\x4f\xff\x51"
-FRAME_HEADERS: Final = frozenset((*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), 0xCD, 0xCE, 0xCF, 0xF7))
 LOSSLESS: Final = (0xC3, 0xF7)
 ADOBE: Final = 0xEE
-START_OF_SCAN: Final = 0xDA
 CODING_STYLE: Final = 0xFF52
 
 
@@ -89,27 +88,13 @@ def codestream_place(file: BinaryIO, length: int) -> Place:
 def _jpeg_header(start: bytes) -> ImageHeader | None:
     frame: tuple[int, bytes] | None = None
     adobe_transform: int | None = None
-    for marker, segment in jpeg_segments(start):
+    for marker, begin, end in head_segments(start):
+        segment = start[begin:end]
         if marker in FRAME_HEADERS:
             frame = marker, segment
         elif marker == ADOBE and segment.startswith(b"Adobe") and len(segment) >= 12:
             adobe_transform = segment[11]
     return None if frame is None else _jpeg_frame(*frame, adobe_transform)
-
-
-def jpeg_segments(start: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the marker segments of a JPEG stream up to its first scan, without their length."""
-    at = 2
-    while at + 4 <= len(start) and start[at] == 0xFF:
-        marker = start[at + 1]
-        if marker == 0xFF:  # a fill byte
-            at += 1
-            continue
-        length = int.from_bytes(start[at + 2 : at + 4], "big")
-        if marker == START_OF_SCAN or length < 2:
-            return
-        yield marker, start[at + 4 : at + 2 + length]
-        at += 2 + length
 
 
 def _jpeg_frame(process: int, frame: bytes, adobe_transform: int | None) -> ImageHeader:

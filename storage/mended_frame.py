@@ -16,8 +16,7 @@ Facts kept here:
 - RLE: a segment that lacks its very last byte; DCMTK fills it up, too. More than that is half a picture.
 """
 
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -26,11 +25,10 @@ from numpy.typing import NDArray
 
 from storage.color_space import TRANSFORMED
 from storage.image_header import LOSSLESS, image_header
+from storage.jpeg_segments import jpeg_segments
 from storage.layout import PixelLayout
 from storage.pixel_decoders import DECODERS, Decoder, Samples, codestream, run_length, shape_of
 
-_MARKER: Final = re.compile(rb"\xff+([^\x00\xff\xd0-\xd9])")
-"""A marker with a segment; between them and in the data of a scan, 0xFF is stuffed or restarts."""
 _MARKER_START: Final = b"\xff"
 _HUFFMAN_TABLES: Final = 0xC4
 _END: Final = b"\xff\xd9"
@@ -57,7 +55,7 @@ def _with_legal_symbols(frame: bytes, legal: int) -> bytes:
     """Return a stream with a legal symbol for each in tables of differences that is none; as it is if damaged."""
     mended = bytearray(frame)
     most = 15
-    for marker, start, end in _segments(frame):
+    for marker, start, end in jpeg_segments(frame):
         if marker in LOSSLESS:
             most = 16
         if marker != _HUFFMAN_TABLES:
@@ -72,15 +70,6 @@ def _with_legal_symbols(frame: bytes, legal: int) -> bytes:
         if at != end or frame[end : end + 1] != _MARKER_START:  # bytes are missing: what it lists is no table
             return frame
     return bytes(mended)
-
-
-def _segments(frame: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield marker, start and end of each segment of a JPEG stream, those between its scans too."""
-    at = 2
-    while (found := _MARKER.search(frame, at)) is not None:
-        length = int.from_bytes(frame[found.end() : found.end() + 2], "big")
-        at = max(found.end() + length, found.end())
-        yield found[1][0], found.end() + 2, min(at, len(frame))
 
 
 def with_sides_swapped(frame: bytes, pixel: PixelLayout, decode: Decoder) -> Samples | None:

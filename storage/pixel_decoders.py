@@ -34,13 +34,13 @@ from storage.codestream import transfer_syntax_of
 from storage.errors import ArchiveError
 from storage.image_header import (
     ADOBE,
-    FRAME_HEADERS,
     JP2_SIGNATURE,
     ImageHeader,
     codestream_place,
     image_header,
-    jpeg_segments,
 )
+from storage.jpeg_2000_limits import UnfitCodestream, check_codestream
+from storage.jpeg_segments import FRAME_HEADERS, head_segments
 from storage.layout import PIXEL_DATA_TAGS, PixelLayout, subsampled_bits
 from storage.transfer_syntax import HTJ2K_LOSSLESS
 
@@ -184,8 +184,8 @@ def jpeg_lossless(frame: bytes, pixel: PixelLayout) -> Samples:
 def is_ycbcr(frame: bytes, photometric_interpretation: str) -> bool:
     """Tell what three components of a JPEG stream are, from the strongest sign to the weakest."""
     signs: dict[int, bytes] = {}
-    for marker, segment in jpeg_segments(frame):
-        signs.setdefault(0xC0 if marker in FRAME_HEADERS else marker, segment)
+    for marker, start, end in head_segments(frame):
+        signs.setdefault(0xC0 if marker in FRAME_HEADERS else marker, frame[start:end])
     adobe, header = signs.get(ADOBE, b""), signs[0xC0]
     if adobe.startswith(b"Adobe") and len(adobe) >= 12 and adobe[11] < 2:
         return adobe[11] == 1
@@ -222,6 +222,10 @@ def jpeg_2000(frame: bytes, pixel: PixelLayout) -> Samples:
     header = _checked_header(stream, pixel)
     if _is_subsampled(header):
         _check_sampling(stream, header)
+    try:
+        check_codestream(stream)
+    except UnfitCodestream as error:
+        raise UndecodablePixelData(f"The JPEG 2000 stream cannot be decoded. {error}") from error
     whole = _has_end(stream)
     by_openjph = whole and not _is_subsampled(header) and transfer_syntax_of(stream) == HTJ2K_LOSSLESS
     pixels = _openjph(stream, header) if by_openjph else None

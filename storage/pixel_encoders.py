@@ -31,6 +31,9 @@ from storage.pixel_decoders import SIZ_DEPTH
 
 DEFAULT_QUALITY: Final = 90
 _MOST_EXACT_BITS: Final = 24
+_JPEG_LS_MOST, _JPEG_LS_HEAD = 5, 1024
+"""Bytes of JPEG-LS for a byte of samples, and for the headers: a sample of 8 bits takes 32 at most (T.87 C.2.4.1.1,
+LIMIT), a byte FF a bit more. What the codec allows by itself is too little for noise."""
 _SMALLEST_RESOLUTION: Final = 64
 _GRAY: Final = ("MONOCHROME1", "MONOCHROME2")
 
@@ -135,7 +138,9 @@ def _jpeg_lossless(pixels: NDArray[Any], kind: SampleKind, _quality: int) -> Enc
 
 
 def _jpeg_ls(pixels: NDArray[Any], kind: SampleKind, _quality: int) -> Encoded:
-    return Encoded(bytes(imagecodecs.jpegls_encode(_unsigned(pixels))), kind.photometric_interpretation)
+    cells = _unsigned(pixels)
+    data = imagecodecs.jpegls_encode(cells, out=_JPEG_LS_MOST * cells.nbytes + _JPEG_LS_HEAD)
+    return Encoded(bytes(data), kind.photometric_interpretation)
 
 
 def _jpeg_2000(pixels: NDArray[Any], kind: SampleKind, _quality: int) -> Encoded:

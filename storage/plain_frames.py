@@ -21,7 +21,8 @@ from pydicom.uid import SegmentationStorage
 
 from storage.codestream import transfer_syntax_of
 from storage.color_space import TRANSFORMED, eight_bits, rgb
-from storage.image_header import START_OF_SCAN, image_header, jpeg_segments
+from storage.image_header import image_header
+from storage.jpeg_segments import START_OF_SCAN, head_segments
 from storage.layout import PixelLayout
 from storage.pixel_data import as_stated, decode_frame, stored_values
 from storage.pixel_decoders import UndecodablePixelData, codestream, is_ycbcr
@@ -34,8 +35,6 @@ _DEEPEST: Final = 16
 _OF_SAMPLES: Final = ("RGB", "YBR_FULL")
 """What samples of color may be called that any reader understands."""
 _SEGMENTATION: Final = str(SegmentationStorage)
-_START: Final = 2
-"""Bytes of the marker a JPEG stream starts with."""
 
 
 def is_plain(frame: bytes, pixel: PixelLayout, transfer_syntax_uid: str, sop_class_uid: str = "") -> bool:
@@ -122,8 +121,8 @@ def _jpeg_agrees(stream: bytes, pixel: PixelLayout) -> bool:
 
 def _jpeg_ls_agrees(stream: bytes, pixel: PixelLayout) -> bool:
     """Whether the samples of a pixel are together: the first scan has all components (T.87 C.2.3)."""
-    scan = _START + sum(4 + len(segment) for _, segment in jpeg_segments(stream))
-    by_plane = stream[scan : scan + 2] == bytes((0xFF, START_OF_SCAN)) and stream[scan + 4 : scan + 5] == b"\x01"
+    scans = (start for marker, start, _ in head_segments(stream) if marker == START_OF_SCAN)
+    by_plane = any(stream[start : start + 1] == b"\x01" for start in scans)
     return _label_agrees(stream, pixel) and not (by_plane and pixel.samples > 1)
 
 
