@@ -13,10 +13,7 @@ _CODECS = ("numpy", "Pillow", "imagecodecs")
 @cache
 def program_version() -> str:
     """Return the version of the installed package, or "source" when it runs from a checkout without installation."""
-    try:
-        return version("dicomweb")
-    except PackageNotFoundError:
-        return "source"
+    return _version("dicomweb")
 
 
 @cache
@@ -32,5 +29,12 @@ def build() -> str:
         source = path.read_bytes()
         digest.update(f"{path.relative_to(home).as_posix()} {len(source)} ".encode() + source)
     for name in _CODECS:
-        digest.update(f"{name} {version(name)} ".encode())
+        digest.update(f"{name} {_version(name)} ".encode())
     return digest.hexdigest()
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "source"
