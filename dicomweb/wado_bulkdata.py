@@ -81,7 +81,8 @@ async def retrieve_bulkdata_value(request: Request) -> Response:
         raise NotAcceptable("This bulk data value cannot be had in an accepted form.", available(offers))
     content_type = mime if mime and offer.media_type == mime else _OPAQUE
     extra: Headers = [] if content_type in (_OPAQUE, PDF) else [SANDBOX]
-    return _answer(request, value, Item(content_type, location, length, value.stream), offer, extra)
+    item = Item(content_type, location, length, value.stream)
+    return _answer(request, value, item, offer, extra, as_stored=value.as_stored and not mime)
 
 
 async def retrieve_bulkdata(request: Request) -> Response:
@@ -104,9 +105,11 @@ async def retrieve_pixeldata(request: Request) -> Response:
     return await _retrieve_all(request, pixels_only=True)
 
 
-def _answer(request: Request, value: "BulkValue", item: Item, offer: Offer, extra: Headers) -> Response:
+def _answer(
+    request: Request, value: "BulkValue", item: Item, offer: Offer, extra: Headers, *, as_stored: bool
+) -> Response:
     etag = entity_tag(value.instance.sha256, str(offer), item.location, str(value.length))
-    cache = cache_control(request, can_change=value.instance.layout.cut_off or not value.as_stored)
+    cache = cache_control(request, can_change=value.instance.layout.cut_off or not as_stored)
     unchanged = not_modified(request, etag, cache)
     if unchanged is not None:
         return unchanged

@@ -103,7 +103,8 @@ def stored_form(instance: "InstanceFile") -> Stored:
 
 def as_stored(stored: Stored, offer: Offer) -> bool:
     """Whether pixel data in a form are the very bytes of the file, and no build of this program sends others."""
-    return offer.transfer_syntax in (None, stored.transfer_syntax_uid) and not stored.reversed
+    shifted = stored.bits_allocated == 1  # to where a byte begins
+    return offer.transfer_syntax in (None, stored.transfer_syntax_uid) and not stored.reversed and not shifted
 
 
 @lru_cache(maxsize=1024)

@@ -7,7 +7,10 @@ Facts kept here:
 - A.6.1, A.6.2: COD and COC, in the main header and in that of each tile-part, give the sizes of code-blocks (4096
   samples at most) and of precincts.
 - A.4.2, B.10: a tile takes 14 bytes of a stream, and a precinct one at least (the header of a packet). Decoders
-  allocate all of them first: a stream that states more than it has room for is damaged, or made to exhaust memory.
+  allocate all of them, and all code-blocks, first: a stream that states more than it has room for is damaged, or made
+  to exhaust memory. Packets (a precinct has one in each layer) take time.
+- A.2: decoders do not skip segments they do not know, or not there, by their length: they look for the next marker
+  inside. What could hide another SIZ or COD is refused.
 """
 
 import struct
@@ -17,9 +20,20 @@ from typing import Final, NamedTuple
 _COD, _COC, _SOT, _SOD = b"\xff\x52", b"\xff\x53", b"\xff\x90", b"\xff\x93"
 _TILE_PART: Final = 14
 """Bytes of SOT and SOD, the least that a tile takes of a stream."""
+_ANYWHERE: Final = frozenset((0x52, 0x53, 0x5C, 0x5D, 0x5E, 0x5F, 0x64))
+"""COD, COC, QCD, QCC, RGN, POC and COM, which both kinds of header may have (Table A.2)."""
+_OF_IMAGE: Final = _ANYWHERE | {0x50, 0x55, 0x57, 0x60, 0x63}
+"""And CAP, TLM, PLM, PPM, CRG."""
+_OF_TILE_PART: Final = _ANYWHERE | {0x58, 0x61}
+"""And PLT, PPT."""
+_EMPTY: Final = 12
+"""Length of a tile-part without SOD, which some encoders write."""
 _MOST_TILES: Final = 65535
-_MOST_PRECINCTS: Final = 1 << 18
-"""Of all tiles, components and resolutions together."""
+_MOST_CHANGED: Final = 1000
+"""Tiles that are coded otherwise than the image."""
+_MOST_PARTS: Final = 1 << 19
+"""Precincts and code-blocks, of all tiles, components and resolutions together."""
+_MOST_PACKETS: Final = 1 << 23
 _MOST_COMPONENTS: Final = 16
 _MOST_LEVELS: Final = 32
 _MOST_OF_A_BLOCK: Final = 8
@@ -57,10 +71,16 @@ class Axis(NamedTuple):
         """The tiles that lie side by side."""
         return range(-(-(self.end - self.first_tile) // self.tile))
 
+    def samples(self, tiles: range, step: int) -> int:
+        """Return how many samples lie side by side in tiles, with so much between them."""
+        first = max(self.first_tile + tiles.start * self.tile, self.start)
+        last = min(self.first_tile + tiles.stop * self.tile, self.end)
+        return -(-last // step) - -(-first // step)
+
     def precincts(self, tiles: range, step: int, exponent: int) -> int:
         """Return how many precincts lie side by side in tiles, with so much between samples (B.5, B.6)."""
         if self.tile <= step and len(tiles) > 1:  # one sample at most in each
-            return -(-self.end // step) - -(-self.start // step)
+            return self.samples(tiles, step)
         size, found = 1 << exponent, 0
         for tile in tiles:
             left = self.first_tile + tile * self.tile
@@ -72,10 +92,37 @@ class Axis(NamedTuple):
 
 
 class CodingStyle(NamedTuple):
-    """How components are coded: the exponents of the sizes of precincts, across and down, lowest resolution first."""
+    """How components are coded: layers, and the exponents of sizes, across and down.
 
+    Those of precincts are by resolution, lowest first; those of code-blocks hold for all.
+    """
+
+    layers: int
+    block: tuple[int, int]
     widths: tuple[int, ...]
     heights: tuple[int, ...]
+
+    def blocks(self, columns: int, rows: int, resolution: int) -> int:
+        """Return how many code-blocks so many samples of a resolution take at least (B.7); 0 when less than one."""
+        halved = min(resolution, 1)  # three sub-bands with a quarter of the samples each
+        width = min(self.block[0], self.widths[resolution] - halved) + halved
+        height = min(self.block[1], self.heights[resolution] - halved) + halved
+        return (3 if halved else 1) * (columns * rows >> width + height)
+
+
+class Parts(NamedTuple):
+    """What a decoder has to allocate for and to go through."""
+
+    precincts: int
+    blocks: int
+    packets: int
+
+    def check(self, length: int) -> None:
+        """Refuse what a stream of a length has no room for."""
+        if self.precincts > min(_MOST_PARTS, length):
+            raise UnfitCodestream("It states more precincts than it has room for.")
+        if self.blocks > max(_MOST_PARTS, length) or self.packets > _MOST_PACKETS:
+            raise UnfitCodestream("It states more code-blocks or layers than it can need.")
 
 
 Styles = dict[tuple[int | None, int | None], CodingStyle]
@@ -103,12 +150,12 @@ def check_codestream(stream: bytes) -> None:
         styles = _styles(stream, tiles)
     except (struct.error, IndexError):
         raise UnfitCodestream("Its header is cut short.") from None
-    most = min(_MOST_PRECINCTS, len(stream))
-    if _precincts(across, down, styles, None) > most:
-        raise UnfitCodestream("It states more precincts than it has room for.")
+    _parts(across, down, styles, None).check(len(stream))
     changed = {tile for tile, _ in styles if tile is not None}
-    if sum(_precincts(across, down, styles, tile) for tile in changed) > most:
-        raise UnfitCodestream("Its tiles state more precincts than it has room for.")
+    if len(changed) > _MOST_CHANGED:
+        raise UnfitCodestream("Too many tiles are coded each in another way.")
+    of_tiles = [_parts(across, down, styles, tile) for tile in changed]
+    Parts(*map(sum, zip(*of_tiles, strict=True)) if of_tiles else (0, 0, 0)).check(len(stream))
 
 
 def _grid(stream: bytes) -> tuple[Axis, Axis]:
@@ -128,34 +175,40 @@ def _grid(stream: bytes) -> tuple[Axis, Axis]:
 def _styles(stream: bytes, tiles: int) -> Styles:
     """Return what the main header and those of tile-parts say."""
     styles: Styles = {}
-    at = _read(stream, 2, None, styles)
+    (length,) = struct.unpack_from(">H", stream, 4)  # of SIZ
+    at = _read(stream, 4 + length, None, styles)
     if (None, None) not in styles:
         raise UnfitCodestream("It does not say how it is coded.")
     while stream[at : at + 2] == _SOT and len(stream) >= at + _TILE_PART:
         tile, length = struct.unpack_from(">HL", stream, at + 4)
-        if tile >= tiles or 0 < length < _TILE_PART - 2:
+        if tile >= tiles or 0 < length < _EMPTY:
             raise UnfitCodestream("It has a tile that is none.")
-        _read(stream, at + 12, tile, styles)
+        if length != _EMPTY:
+            _read(stream, at + _EMPTY, tile, styles)
         at += length or len(stream)
+    if stream.find(_SOT, at) >= 0:
+        raise UnfitCodestream("Its tiles do not follow each other.")
     return styles
 
 
 def _read(stream: bytes, at: int, tile: int | None, styles: Styles) -> int:
-    """Read the segments of a header from a position on; returns where it ends."""
-    while (marker := stream[at : at + 2]) not in (_SOT, _SOD, b""):
+    """Read the segments of the main header or that of a tile-part from a position on; returns where it ends."""
+    known, end = (_OF_IMAGE, _SOT) if tile is None else (_OF_TILE_PART, _SOD)
+    while (marker := stream[at : at + 2]) != end:
         (length,) = struct.unpack_from(">H", stream, at + 2)
         segment = stream[at + 4 : at + 2 + length]
-        if length < 2 or marker[0] != 0xFF:
-            raise UnfitCodestream("Its header has a segment that is none.")
+        if length < 2 or marker[0] != 0xFF or marker[1] not in known:
+            raise UnfitCodestream("Its header has a segment that decoders do not know.")
         if marker == _COD:
-            styles[tile, None] = _style(segment[0], segment[5:])
+            (layers,) = struct.unpack_from(">H", segment, 2)
+            styles[tile, None] = _style(segment[0], segment[5:], layers)
         elif marker == _COC:
-            styles[tile, segment[0]] = _style(segment[1], segment[2:])
+            styles[tile, segment[0]] = _style(segment[1], segment[2:], 0)
         at += 2 + length
     return at
 
 
-def _style(flags: int, parameters: bytes) -> CodingStyle:
+def _style(flags: int, parameters: bytes, layers: int) -> CodingStyle:
     """Read SPcod or SPcoc (Table A.20); the lowest bit of Scod says whether precincts have sizes of their own."""
     if len(parameters) < _CODING:
         raise UnfitCodestream("Its header is cut short.")
@@ -169,23 +222,26 @@ def _style(flags: int, parameters: bytes) -> CodingStyle:
         raise UnfitCodestream("Its header is cut short.")
     if any(not size & 15 or not size >> 4 for size in sizes[1:]):
         raise UnfitCodestream("It has precincts of half a sample.")
-    return CodingStyle(tuple(size & 15 for size in sizes), tuple(size >> 4 for size in sizes))
+    widths, heights = tuple(size & 15 for size in sizes), tuple(size >> 4 for size in sizes)
+    return CodingStyle(layers, (width + 2, height + 2), widths, heights)
 
 
-def _precincts(across: Axis, down: Axis, styles: Styles, tile: int | None) -> int:
-    """Return how many precincts the whole image has, or a tile that says more of itself."""
+def _parts(across: Axis, down: Axis, styles: Styles, tile: int | None) -> Parts:
+    """Return what the whole image has, or a tile that says more of itself."""
     columns, rows = across.tiles, down.tiles
     if tile is not None:
         row, column = divmod(tile, len(columns))
         columns, rows = range(column, column + 1), range(row, row + 1)
+    layers = styles.get((tile, None), styles[None, None]).layers
     alike: Counter[tuple[tuple[int, int], CodingStyle]] = Counter()
     for component, steps in enumerate(zip(across.steps, down.steps, strict=True)):
         places = ((tile, component), (tile, None), (None, component), (None, None))
         alike[steps, next(styles[place] for place in places if place in styles)] += 1
-    found = 0
+    precincts = blocks = 0
     for (steps, style), components in alike.items():
-        for resolution, sizes in enumerate(zip(*style, strict=True)):
-            reduced = len(style.widths) - 1 - resolution
-            wide = across.precincts(columns, steps[0] << reduced, sizes[0])
-            found += wide * down.precincts(rows, steps[1] << reduced, sizes[1]) * components
-    return found
+        for resolution in range(len(style.widths)):
+            wide, high = (step << len(style.widths) - 1 - resolution for step in steps)
+            beside = across.precincts(columns, wide, style.widths[resolution])
+            precincts += beside * down.precincts(rows, high, style.heights[resolution]) * components
+            blocks += style.blocks(across.samples(columns, wide), down.samples(rows, high), resolution) * components
+    return Parts(precincts, blocks, precincts * layers)

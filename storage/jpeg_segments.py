@@ -18,8 +18,8 @@ JPEG_LS: Final = 0xF7
 
 _ALONE: Final = frozenset((0x01, *range(0xD0, 0xD9)))
 _NO_SEGMENT: Final = frozenset((0x00, 0xD9))
-_AFTER_SCAN: Final = re.compile(rb"\xff+[\x02-\xcf\xd9-\xfe]")
-_AFTER_JPEG_LS_SCAN: Final = re.compile(rb"\xff+[\x80-\xcf\xd9-\xfe]")
+_AFTER_SCAN: Final = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
+_AFTER_JPEG_LS_SCAN: Final = re.compile(rb"\xff[\x80-\xcf\xd9-\xfe]")
 
 
 class Segment(NamedTuple):

@@ -30,12 +30,12 @@ const archiveExtension = {
           const [kind, length] = data.subarray(at, at + 2);
           at += 2;
           if (kind === 0) {
-            for (const end = at + length; at < end; at++) entries.push(data[at]);
-          } else if (kind === 1) {
+            for (const end = at + length; at < end && at < data.length; at++) entries.push(data[at]);
+          } else if (kind === 1 && at < data.length) {
             const from = entries.at(-1) ?? 0;
-            const step = (data[at++] - from) / length;
-            for (let place = 1; place <= length; place++) entries.push(Math.round(from + step * place));
-          } else if (kind === 2 && !nested) {
+            const rise = data[at++] - from;
+            for (let place = 1; place <= length; place++) entries.push(Math.floor(from + (rise * place) / length + 0.5));
+          } else if (kind === 2 && !nested && at + inPointer <= data.length) {
             const pointer = [...data.subarray(at, at + inPointer)];
             const bytes = pointer.reduceRight((sum, part) => sum * (inPointer === 4 ? 256 : 65536) + part, 0);
             segments(inPointer === 4 ? bytes : bytes / 2, length, true);
@@ -54,7 +54,7 @@ const archiveExtension = {
     const palettes = new WeakMap();
     const palette = (segmented, descriptor) => {
       const [count, , bits] = descriptor;
-      const written = async () => expanded(words(await bytesOf(segmented), bits), bits, count || 65536);
+      const written = async () => expanded(words(await bytesOf(segmented), bits), bits, (count & 0xffff) || 65536);
       if (!palettes.has(segmented)) palettes.set(segmented, written());
       return palettes.get(segmented);
     };
@@ -81,10 +81,10 @@ const archiveExtension = {
         if (!imageId.startsWith('wadors:')) return module; // a file from the disk
         const { bitsAllocated, samplesPerPixel, photometricInterpretation } = module;
         const instance = metaData.get('instance', imageId) ?? {};
-        if (photometricInterpretation === 'PALETTE COLOR') return withPalettes(module, instance);
         if (bitsAllocated === 1 && instance.SOPClassUID !== SEGMENTATION) {
-          return { ...module, bitsAllocated: 8, bitsStored: 8, highBit: 7 };
+          return { ...withPalettes(module, instance), bitsAllocated: 8, bitsStored: 8, highBit: 7 };
         }
+        if (photometricInterpretation === 'PALETTE COLOR') return withPalettes(module, instance);
         if (bitsAllocated === 64) return { ...module, bitsAllocated: 32, bitsStored: 32, highBit: 31 };
         if (samplesPerPixel !== 3) return module;
         const color = { ...module, bitsAllocated: 8, bitsStored: 8, highBit: 7 };

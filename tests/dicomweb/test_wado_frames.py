@@ -175,16 +175,18 @@ async def test_plain_frames_come_as_stored_where_the_syntax_is_accepted(
 
 
 @pytest.mark.parametrize("resource", ["frames/1", "bulkdata/7FE00010"])
-@pytest.mark.parametrize("transfer_syntax", [JPEG_LS, BIG_ENDIAN])
+@pytest.mark.parametrize("kind", ["compressed", "big endian", "single bits"])
 async def test_what_is_made_is_asked_for_again(
-    archive: Any, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, transfer_syntax: str, resource: str
+    archive: Any, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, kind: str, resource: str
 ) -> None:
     """A picture that one build of the program got wrong is not seen after the next has it right (A-117, A-119)."""
     gray = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    file = encapsulated([gray_frame(gray, JPEG_LS)], transfer_syntax=JPEG_LS)
-    if transfer_syntax == BIG_ENDIAN:
-        file = multi_frame(1, bits=16, transfer_syntax=BIG_ENDIAN)
-    (path,) = await stored(archive, file)
+    files = {
+        "compressed": encapsulated([gray_frame(gray, JPEG_LS)], transfer_syntax=JPEG_LS),
+        "big endian": multi_frame(1, bits=16, transfer_syntax=BIG_ENDIAN),
+        "single bits": multi_frame(1, bits=1, rows=5, columns=5),
+    }
+    (path,) = await stored(archive, files[kind])
     first = await client.get(f"{path}/{resource}", headers={"Accept": OCTETS})
     assert (first.status_code, first.headers["cache-control"]) == (200, "private, no-cache")
     known = {"Accept": OCTETS, "If-None-Match": first.headers["etag"]}

@@ -50,6 +50,24 @@ def style(levels: int, size: int, *, marker: bytes = b"\xff\x52") -> bytes:
     return marker + struct.pack(">H", len(content) + 2) + content
 
 
+def with_layers(stream: bytes, layers: int) -> bytes:
+    """Return a stream that states so many layers."""
+    at = stream.index(b"\xff\x52") + 6
+    return stream[:at] + struct.pack(">H", layers) + stream[at + 2 :]
+
+
+def with_blocks(stream: bytes) -> bytes:
+    """Return a stream that states code-blocks of 4 x 4 samples, the smallest there are."""
+    at = stream.index(b"\xff\x52") + 10
+    return stream[:at] + bytes(2) + stream[at + 2 :]
+
+
+def hidden_in(stream: bytes, marker: bytes) -> bytes:
+    """Return a stream with a COD in the segment of another marker, where decoders look for the next one they know."""
+    at, coding = stream.index(b"\xff\x5c"), style(5, 0x00)
+    return stream[:at] + marker + struct.pack(">H", len(coding) + 2) + coding + stream[at:]
+
+
 ATTACKS: dict[str, Callable[[bytes], bytes]] = {
     "tiles without a width": lambda stream: patched(stream, XTSIZ, 0),
     "tiles without a height": lambda stream: patched(stream, YTSIZ, 0),
@@ -63,6 +81,14 @@ ATTACKS: dict[str, Callable[[bytes], bytes]] = {
     "33 levels": lambda stream: with_precincts(stream, 0xFF, 33),
     "precincts of two samples in a tile": lambda stream: in_tile(stream, style(5, 0x11)),
     "precincts of two samples in a component": lambda stream: in_tile(stream, style(5, 0x11, marker=b"\xff\x53")),
+    "65535 layers": lambda stream: with_layers(with_precincts(stream, 0x21), 65535),
+    "precincts of one column": lambda stream: patched(with_precincts(stream, 0xF0, 0), XSIZ, 4096, 4096),
+    "code-blocks of 16 samples": lambda stream: with_blocks(patched(stream, XSIZ, 8192, 8192, 0, 0, 8192, 8192)),
+    "another SIZ": lambda stream: hidden_in(stream, b"\xff\x51"),
+    "a COD in a segment of Part 2": lambda stream: hidden_in(stream, b"\xff\x74"),
+    "a COD in what is a segment in tiles only": lambda stream: hidden_in(stream, b"\xff\x58"),
+    "a COD behind a marker that stands alone": lambda stream: hidden_in(stream, b"\xff\x30"),
+    "a COD behind data": lambda stream: hidden_in(stream, b"\xff\x93"),
     "a tile that is none": lambda stream: stream.replace(b"\xff\x90\0\x0a\0\0", b"\xff\x90\0\x0a\0\1"),
     "a tile-part of 4 bytes": lambda stream: patched(stream, stream.index(b"\xff\x90") + 6, 4),
     "code-blocks of 2 to the 20": lambda stream: (

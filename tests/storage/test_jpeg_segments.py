@@ -67,6 +67,14 @@ def test_data_of_jpeg_ls_is_no_marker() -> None:
     assert [segment.marker for segment in jpeg_segments(frame)][-1] == START_OF_SCAN
 
 
+def test_a_run_of_fill_bytes_is_passed_in_one_go() -> None:
+    """In the data of a scan, a million FF before a byte of data: each is looked at once, not each from every other."""
+    frame = gray_frame(picture(SHAPE), JPEG_BASELINE)
+    scan = next(segment for segment in jpeg_segments(frame) if segment.marker == START_OF_SCAN)
+    long = frame[: scan.end] + (b"\xff" * 1_000_000 + b"\0") * 2 + frame[scan.end :]
+    assert [segment.marker for segment in jpeg_segments(long)][-1] == START_OF_SCAN
+
+
 @pytest.mark.parametrize("length", range(0, 200, 7))
 def test_what_is_cut_short_ends(length: int) -> None:
     """No segment begins or ends behind the stream."""
