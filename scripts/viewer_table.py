@@ -171,7 +171,7 @@ def looked_at(viewer: "Viewer", client: httpx2.Client, name: str, data: bytes, k
         for picture, side in ((shown, "ohif"), (rendered, "rendered")):
             if picture is not None:
                 picture.save(keep_in / f"{name.replace('/', '-')}.{side}.png")
-    return Look(*kind, *verdict(shown, rendered, said))
+    return Look(*kind, *verdict(shown, rendered and proportioned(rendered, dataset), said))
 
 
 class Viewer:
@@ -246,7 +246,8 @@ def verdict(shown: Image.Image | None, rendered: Image.Image | None, said: str) 
         return (NOTHING if rendered else NEITHER), said
     if rendered is None:
         return (NOT_RENDERED, said) if np.ptp(np.asarray(shown)) > 2 else (NEITHER, said)
-    theirs, ours = small(part_of(shown, rendered.size)), small(rendered)
+    part = part_of(shown, rendered.size)
+    theirs, ours = small(part), small(rendered.resize(part.size, Image.Resampling.BILINEAR))  # OHIF smooths, too
     if np.ptp(theirs) <= 2 and np.ptp(ours) > 2:
         return BLACK, said
     difference = float(np.abs(theirs - ours).mean())
@@ -270,6 +271,14 @@ def turned(picture: Image.Image) -> Iterator[Image.Image]:
     """Yield a picture in all ways to lay it on a table, mirrored ones too."""
     yield picture
     yield from map(picture.transpose, Image.Transpose)
+
+
+def proportioned(picture: Image.Image, dataset: pydicom.Dataset) -> Image.Image:
+    """Return a picture in the proportions that Pixel Spacing gives it: OHIF shows it so, `/rendered` pixel by pixel."""
+    spacing = [float(value) for value in dataset.get("PixelSpacing") or (1, 1)]
+    if len(spacing) != 2 or min(spacing) <= 0 or spacing[0] == spacing[1]:
+        return picture
+    return picture.resize((picture.width, max(1, round(picture.height * spacing[0] / spacing[1]))))
 
 
 def part_of(canvas: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -117,6 +117,6 @@ async def test_a_new_job_wakes_who_listens(archive: Any, database_url: str) -> N
         await asyncio.wait_for(wake.wait(), 30)
         wake.clear()
         await Jobs(archive.pool).cancel(number)
-        await asyncio.wait_for(wake.wait(), 30)
+        assert await asyncio.wait_for(wake.wait(), 30)
     finally:
         listening.cancel()
