@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from storage.errors import NotFound, OutOfSpace, Unavailable
+from storage.replacements import Replacements
 from storage.system_errors import in_words
 
 logger = logging.getLogger(__name__)
@@ -153,6 +154,7 @@ class StagedBlob:
             self._file = None
         if self._published:
             _remove(self._root / self.name)
+            _remove(Replacements(self._root).path(self.name))
         _remove(self._path)
 
     def abandon(self) -> None:
@@ -196,6 +198,7 @@ class LocalBlobs:
     def __init__(self, root: Path, threads: int = 8) -> None:
         self.root = root
         self.threads = ThreadPoolExecutor(threads, thread_name_prefix="blobs")
+        self.replacements = Replacements(root)
         self._known_folders: set[Path] = set()
         if not (root / ".staging").is_dir():
             (root / ".staging").mkdir(parents=True, exist_ok=True)
@@ -232,6 +235,18 @@ class LocalBlobs:
     def delete(self, name: str) -> None:
         """Remove a blob that no index row names (blocks)."""
         (self.root / name).unlink(missing_ok=True)
+        self.replacements.path(name).unlink(missing_ok=True)
+
+    def note_replacements(self, number: int, olds: Mapping[str, str]) -> None:
+        """Bring to disk what published blobs, the keys of `olds`, take the place of (blocks).
+
+        Raises
+        ------
+        OutOfSpace, Unavailable
+            The disk does not take it.
+        """
+        with _disk_refusing():
+            self.replacements.note(number, olds)
 
     def quarantine(self, name: str) -> str:
         """Put a blob that no row names out of the way, never deleting it; returns where it is kept (blocks)."""

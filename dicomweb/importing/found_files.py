@@ -23,7 +23,7 @@ from storage.errors import ArchiveError
 from storage.system_errors import in_words
 
 _Identity = tuple[int, int]
-_PUT_ASIDE = frozenset({".staging", ".quarantine"})
+_PUT_ASIDE = frozenset({".staging", ".quarantine", ".replaced"})
 
 
 def find_files(paths: Sequence[Path], leave_out: Path | None = None) -> Iterator[Found | Result]:
