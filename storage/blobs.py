@@ -6,11 +6,13 @@ Facts to keep:
   can choose. The name follows from the identifier alone.
 * Publishing makes a second hard link to the staged file, so it can never overwrite, and the file is on disk before
   the link is, and the link before the index row.
+* A staged file is locked until it is published: one that is neither is of a process that was killed.
 * The staging link stays until the index row has committed. After a crash, everything that was never acknowledged is
   therefore found in the staging folder; no walk over the whole archive is needed.
 """
 
 import asyncio
+import fcntl
 import hashlib
 import logging
 import os
@@ -20,7 +22,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from errno import EAGAIN, EDQUOT, EFBIG, ENOSPC, EOPNOTSUPP
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -33,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 CHUNK = 512 * 1024
 """Bytes read and sent in one piece."""
+
+YOUNG = 1.0
+"""Seconds that a process has to lock the file it just made."""
 
 _T = TypeVar("_T")
 _SUFFIX = ".dcm"
@@ -116,6 +121,7 @@ class StagedBlob:
         with _disk_refusing():
             if self._file is None:
                 self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+                _lock(self._file)
             view = memoryview(data)
             while view:
                 view = view[os.write(self._file, view) :]
@@ -136,12 +142,12 @@ class StagedBlob:
         with _disk_refusing():
             try:
                 os.fsync(file)
+                target = self._root / self.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.hardlink_to(self._path)
+                self._published = True
             finally:
-                os.close(file)
-            target = self._root / self.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.hardlink_to(self._path)
-            self._published = True
+                os.close(file)  # no sooner: the lock goes with it
 
     def settle(self) -> None:
         """Forget the staging link: an index row now names the blob."""
@@ -274,6 +280,17 @@ class LocalBlobs:
         """Remove the staging link of a blob, whatever became of it."""
         (self.root / ".staging" / Path(name).name).unlink(missing_ok=True)
 
+    def sweep_unfinished(self) -> int:
+        """Remove staged files that were not published and whose process is gone; returns how many (blocks)."""
+        removed = 0
+        for path in (self.root / ".staging").glob(f"*{_SUFFIX}"):
+            with suppress(OSError):  # published or discarded meanwhile
+                status = path.stat()
+                if status.st_nlink == 1 and time.time() - status.st_mtime > YOUNG and _is_nobodys(path):
+                    path.unlink()
+                    removed += 1
+        return removed
+
     def free_bytes(self) -> int:
         """Return how much room is left, in bytes."""
         return shutil.disk_usage(self.root).free
@@ -360,6 +377,21 @@ def _in_memory(file: int, offset: int) -> bool:
         if error.errno in (EAGAIN, EOPNOTSUPP):
             return False
         raise
+
+
+def _lock(file: int) -> bool:
+    """Lock a file for as long as it is open; False when somebody else has, or the file system knows no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _is_nobodys(path: Path) -> bool:
+    """Whether no process has locked a file, and it was not published until then."""
+    with path.open("rb") as file:
+        return _lock(file.fileno()) and os.fstat(file.fileno()).st_nlink == 1
 
 
 def _read_fully(file: int, offset: int, length: int) -> bytes:
