@@ -33,6 +33,7 @@ from dicomweb.tls import server_context
 from dicomweb.urls import MOUNT
 from dicomweb.version import program_version
 from storage.blobs import YOUNG, LocalBlobs
+from storage.damage import explaining_damage
 from storage.data_folder import DataFolder
 from storage.database import connect, reach
 from storage.embedded import EmbeddedPostgres
@@ -116,8 +117,9 @@ class Supervisor:
             loop.add_signal_handler(number, self._signalled)
         embedded = None if self.settings.database_url else EmbeddedPostgres(folder.path / "postgres")
         try:
-            url = await self._start_database(embedded)
-            await self._prepare(url, folder)
+            with explaining_damage(folder.path, embedded=embedded is not None):
+                url = await self._start_database(embedded)
+                await self._prepare(url, folder)
             if self._stopping.is_set():
                 return 0
             return await self._serve(listeners, folder, url, embedded)

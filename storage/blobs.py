@@ -295,6 +295,17 @@ class LocalBlobs:
         """Return how much room is left, in bytes."""
         return shutil.disk_usage(self.root).free
 
+    def require_room(self, least: int) -> None:
+        """Refuse to store when less than `least` bytes are free (blocks).
+
+        Raises
+        ------
+        OutOfSpace
+            The message says what to do.
+        """
+        if self.free_bytes() < least:
+            raise OutOfSpace("The archive's disk is nearly full; free some room and send again (min_free_bytes).")
+
     def reader(self, name: str) -> "LocalReader":
         """Return a reader of one blob."""
         return LocalReader(self, name)
