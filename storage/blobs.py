@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from storage.errors import NotFound, OutOfSpace, Unavailable
-from storage.replacements import Replacements
+from storage.replacements import Replacements, fsync_folder
 from storage.system_errors import in_words
 
 logger = logging.getLogger(__name__)
@@ -209,7 +209,7 @@ class LocalBlobs:
         if not (root / ".staging").is_dir():
             (root / ".staging").mkdir(parents=True, exist_ok=True)
             for folder in (root, root.parent):
-                _fsync_folder(folder)
+                fsync_folder(folder)
 
     def stage(self) -> StagedBlob:
         """Begin a new blob."""
@@ -218,10 +218,10 @@ class LocalBlobs:
     def sync(self, names: Iterable[str]) -> None:
         """Bring the folder entries of published blobs to disk (blocks)."""
         for folder in {(self.root / name).parent for name in names}:
-            _fsync_folder(folder)
+            fsync_folder(folder)
             if folder not in self._known_folders:
-                _fsync_folder(folder.parent)
-                _fsync_folder(self.root)
+                fsync_folder(folder.parent)
+                fsync_folder(self.root)
                 self._known_folders = {folder, *list(self._known_folders)[:100]}
 
     def digest(self, name: str) -> tuple[int, bytes]:
@@ -413,14 +413,6 @@ def _read_fully(file: int, offset: int, length: int) -> bytes:
             break
         data += more
     return data
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _entries(folder: Path, *, folders: bool) -> list[str]:

@@ -45,7 +45,7 @@ class Replacements:
         """Bring to disk, under one number, what the blobs that are the keys of `olds` take the place of."""
         if not self._folder.is_dir():
             self._folder.mkdir(exist_ok=True)
-            _fsync(self._root)
+            fsync_folder(self._root)
         for new, old in olds.items():
             making = self._folder / f".{Path(new).stem}"
             with making.open("w") as file:
@@ -53,7 +53,7 @@ class Replacements:
                 file.flush()
                 os.fsync(file.fileno())
             making.replace(self.path(new))
-        _fsync(self._folder)
+        fsync_folder(self._folder)
 
     def read(self) -> list[Replacement]:
         """Return the replacements whose new file is there, in their order."""
@@ -85,7 +85,8 @@ def _parse(text: str) -> Replacement | None:
     return Replacement(int(words[0]), *words[1:]) if len(words) == 3 and words[0].isdecimal() else None
 
 
-def _fsync(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
+    """Bring the entries of a folder to disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
