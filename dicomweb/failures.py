@@ -68,6 +68,7 @@ FAILURES: Mapping[type[Exception], Failure] = {
     UnencodablePixelData: Failure(406, 0xC000, 0xC000),
     errors.InUse: Failure(503, 0xA700, 0xA700),
     errors.SchemaMismatch: Failure(503, 0x0110, 0x0110),
+    errors.DamagedDatabase: Failure(503, 0x0110, 0x0110),
     errors.WrongDatabaseUrl: Failure(503, 0x0110, 0x0110),
     errors.ForeignFiles: Failure(503, 0x0110, 0x0110),
     errors.ArchiveError: PROCESSING_FAILURE,

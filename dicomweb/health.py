@@ -1,7 +1,8 @@
 """Health, for load balancers, orchestrators and people.
 
 `/health/live` says that a worker runs, `/health/ready` that the archive can serve, `/health` what a person wants to
-know when URLs come out wrong: the root as this very request sees it.
+know when URLs come out wrong: the root as this very request sees it. A full disk is said by each of them, and is a 503
+of `/health/ready/storing` alone: images can be read all the same.
 """
 
 import orjson
@@ -12,7 +13,7 @@ from starlette.routing import Route
 from dicomweb.metrics import show_metrics
 from dicomweb.urls import base_url
 from dicomweb.version import program_version
-from storage.errors import Unavailable
+from storage.errors import OutOfSpace, Unavailable
 from storage.stocktaking import advice, unindexed_files
 
 
@@ -23,12 +24,20 @@ async def show_live(request: Request) -> Response:
 
 async def show_ready(request: Request) -> Response:
     """Answer 200 when database, storage and gateway answer, else 503 with what does not."""
-    return _answer(await _state(request))
+    return _answer(await _state(request) | await _storing(request))
+
+
+async def show_ready_to_store(request: Request) -> Response:
+    """Answer as `show_ready` does, but 503 when nothing more can be stored, too."""
+    state = await _state(request)
+    if "failed" not in state and (storing := await _storing(request)):
+        state = {"status": "full", "failed": storing["storing"]}
+    return _answer(state)
 
 
 async def show_health(request: Request) -> Response:
     """Answer with the state, the version, the DICOMweb root as this request sees it, and what the index lacks."""
-    state = await _state(request)
+    state = await _state(request) | await _storing(request)
     if "failed" not in state and (number := await unindexed_files(request.app.state.archive.pool)):
         state["advice"] = advice(number)
     return _answer(state | {"version": program_version(), "base_url": base_url(request)})
@@ -44,6 +53,17 @@ async def _state(request: Request) -> dict[str, str]:
     return {"status": "ready"}
 
 
+async def _storing(request: Request) -> dict[str, str]:
+    """Say why nothing can be stored; a full disk is no reason to take reading away from everybody."""
+    try:
+        await request.app.state.archive.ready_to_store()
+    except OutOfSpace as error:
+        return {"storing": str(error)}
+    except OSError:  # the state says so
+        pass
+    return {}
+
+
 def _answer(facts: dict[str, str]) -> Response:
     headers = {"Cache-Control": "no-store"}
     if "failed" in facts:
@@ -54,6 +74,7 @@ def _answer(facts: dict[str, str]) -> Response:
 ROUTES = [
     Route("/health/live", show_live),
     Route("/health/ready", show_ready),
+    Route("/health/ready/storing", show_ready_to_store),
     Route("/health", show_health),
     Route("/metrics", show_metrics),
 ]

@@ -17,6 +17,7 @@ from typing import Any
 
 from dicomweb.settings import Settings, SettingsError
 from storage.archive import Archive
+from storage.damage import explaining_damage
 from storage.data_folder import DataFolder
 from storage.database import reach
 from storage.embedded import EmbeddedPostgres
@@ -71,15 +72,23 @@ async def open_archive(settings: Settings, *, exclusive: bool = False, create: b
             held = DataFolder(path)
         if isinstance(held, DataFolder):
             stack.enter_context(held)
-            url = await _own_database(settings, path, stack)
         else:
             stack.enter_context(DataFolder.guest(path))
-            url = _database_of_server(held, settings)
-        archive = await Archive.open(url, path, settings.policy(), connections=settings.database_connections)
-        stack.push_async_callback(archive.close)
-        if isinstance(held, DataFolder):
-            await _tidy(archive, held, exclusive=exclusive)
+        with explaining_damage(path, embedded=isinstance(held, DataFolder) and settings.database_url is None):
+            archive = await _open(settings, held, path, stack)
+            if isinstance(held, DataFolder):
+                await _tidy(archive, held, exclusive=exclusive)
         yield archive
+
+
+async def _open(settings: Settings, held: DataFolder | dict[str, Any], path: Path, stack: AsyncExitStack) -> Archive:
+    if isinstance(held, DataFolder):
+        url = await _own_database(settings, path, stack)
+    else:
+        url = _database_of_server(held, settings)
+    archive = await Archive.open(url, path, settings.policy(), connections=settings.database_connections)
+    stack.push_async_callback(archive.close)
+    return archive
 
 
 def calling_facts(settings: Settings) -> dict[str, Any]:

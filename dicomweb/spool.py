@@ -1,43 +1,47 @@
 """Temporary files for request bodies that cannot be read as a stream.
 
-They lie in `<data>/incoming`, on the disk that the instances go to: the system's own temporary folder is
-often in memory. What a killed process left there is removed a day later.
+They lie in `<data>/incoming`, in a folder of the process that receives them, on the disk that the instances go to: the
+system's own temporary folder is often in memory. They hold patients' pixels, so what a killed process left there is
+removed when the supervisor sees its end, or starts.
 """
 
 import asyncio
+import os
 import shutil
-import time
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from storage.errors import OutOfSpace
 
+FOLDER = "incoming"
 PREFIX = "request-"
-_STALE_AFTER_SECONDS = 24 * 3600
 _PIECE = 1024 * 1024
 
 
 def spool_folder(data_dir: Path) -> Path:
-    """Return the folder for temporary files below the data folder, made and cleaned.
+    """Return this process's folder for temporary files below the data folder, made if need be.
 
     Raises
     ------
     OutOfSpace
         It cannot be made.
     """
-    folder = data_dir / "incoming"
+    folder = data_dir / FOLDER / str(os.getpid())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        oldest = time.time() - _STALE_AFTER_SECONDS
-        for left in folder.glob(PREFIX + "*"):
-            if left.stat().st_mtime < oldest:
-                shutil.rmtree(left, ignore_errors=True)
-    except FileNotFoundError:  # another process was faster
-        pass
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise OutOfSpace("There is no room to receive the request.") from error
     return folder
+
+
+def sweep_spool(data_dir: Path, living: Collection[int] = ()) -> None:
+    """Remove what processes left behind that are not among the `living` (blocks); only for the holder of the folder."""
+    with suppress(FileNotFoundError):
+        for left in (data_dir / FOLDER).iterdir():
+            if left.name not in {str(process) for process in living}:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 async def receive(body: AsyncIterable[bytes], file: IO[bytes]) -> int:

@@ -28,10 +28,12 @@ from dicomweb.listener import DIMSE, DIMSE_TLS, HTTP, address_of, listen_everywh
 from dicomweb.metrics import CHILDREN_FILE, FOLDER_VARIABLE
 from dicomweb.opening import calling_facts
 from dicomweb.settings import Settings
+from dicomweb.spool import sweep_spool
 from dicomweb.tls import server_context
 from dicomweb.urls import MOUNT
 from dicomweb.version import program_version
-from storage.blobs import LocalBlobs
+from storage.blobs import YOUNG, LocalBlobs
+from storage.damage import explaining_damage
 from storage.data_folder import DataFolder
 from storage.database import connect, reach
 from storage.embedded import EmbeddedPostgres
@@ -48,6 +50,7 @@ of the time of a worker that sends frames. With these it keeps what it needs aga
 DATABASE_PATIENCE = 30.0
 """Seconds that a database elsewhere may take to answer: containers start in any order."""
 LOOK_AFTER_DATABASE_EVERY = 0.5
+LOOK_AFTER_FOLDER_EVERY = 1.0
 FALSE_STARTS = 3
 """Deaths of one child before the first readiness of all, after which the start is given up."""
 
@@ -79,6 +82,8 @@ class Supervisor:
         self.children: list[Child] = []
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._child_ended = asyncio.Event()
+        self._folder_is_moved = False
 
     def run(self) -> int:
         """Serve until a signal says stop.
@@ -112,8 +117,9 @@ class Supervisor:
             loop.add_signal_handler(number, self._signalled)
         embedded = None if self.settings.database_url else EmbeddedPostgres(folder.path / "postgres")
         try:
-            url = await self._start_database(embedded)
-            await self._prepare(url, folder)
+            with explaining_damage(folder.path, embedded=embedded is not None):
+                url = await self._start_database(embedded)
+                await self._prepare(url, folder)
             if self._stopping.is_set():
                 return 0
             return await self._serve(listeners, folder, url, embedded)
@@ -138,6 +144,7 @@ class Supervisor:
 
     async def _prepare(self, url: str, folder: DataFolder) -> None:
         """Bring the schema up to date and clean up after the last run."""
+        await asyncio.to_thread(sweep_spool, folder.path)
         applied = await reach(
             url,
             lambda: migrate(url),
@@ -182,6 +189,7 @@ class Supervisor:
         def changed(child: Child) -> None:
             if child.pid is None:
                 _forget_gauges(counters)
+                self._child_ended.set()
             self._account(folder.run)
 
         descriptors = {name: listener.fileno() for name, listener in listeners.items()}
@@ -192,15 +200,17 @@ class Supervisor:
         # Before the first child can say that it is ready: whoever waited for that is to find the server.
         folder.publish(database_url=url, url=address, **calling_facts(self.settings), **dimse)
         running = [asyncio.create_task(child.run()) for child in self.children]
-        tending = [asyncio.create_task(self._look_after(embedded))] if embedded else []
+        tending = [asyncio.create_task(self._look_after_folder(folder)), asyncio.create_task(self._clean_up(folder))]
+        if embedded:
+            tending.append(asyncio.create_task(self._look_after(embedded)))
         try:
             if await self._all_ready():
                 self._greet(address, dimse, folder.path)
                 if self.demo:
                     _say(await asyncio.to_thread(demo.load, address + MOUNT))
                 await self._stopping.wait()
-                return 0
-            return 0 if self._stopping.is_set() else 1
+                return int(self._folder_is_moved)
+            return int(self._folder_is_moved or not self._stopping.is_set())
         finally:
             for listener in listeners.values():
                 listener.close()
@@ -235,6 +245,29 @@ class Supervisor:
             except ArchiveError as error:
                 logger.error("%s", error)
                 pause = min(10.0, pause * 2)
+
+    async def _look_after_folder(self, folder: DataFolder) -> None:
+        """Stop when the path of the data folder leads elsewhere: what is stored there would not be in our archive."""
+        seen = 0
+        while seen < 2:
+            await asyncio.sleep(LOOK_AFTER_FOLDER_EVERY)
+            seen = seen + 1 if await asyncio.to_thread(folder.is_moved) else 0
+        logger.error("the data folder %s was moved, removed or replaced; stopping before anything is lost", folder.path)
+        self._folder_is_moved = True
+        self._stopping.set()
+        self._hurry.set()
+
+    async def _clean_up(self, folder: DataFolder) -> None:
+        """Remove what requests left behind whose child was killed; what they stored is not touched."""
+        blobs = LocalBlobs(folder.path / "blobs", threads=1)
+        while True:
+            await self._child_ended.wait()
+            await asyncio.sleep(2 * YOUNG)
+            self._child_ended.clear()
+            living = [child.pid for child in self.children if child.pid is not None]
+            await asyncio.to_thread(sweep_spool, folder.path, living)
+            if removed := await asyncio.to_thread(blobs.sweep_unfinished):
+                logger.info("removed %d files that a child which ended was receiving", removed)
 
     def _account(self, run: Path) -> None:
         """Write which children there are, for `/metrics`."""

@@ -67,14 +67,15 @@ async def first_key_frame(video: "VideoStream") -> "Levels | None":
     if program is None:
         return None
     try:
-        with tempfile.NamedTemporaryFile(prefix="dicomweb-video-") as file:
+        with tempfile.TemporaryFile(prefix="dicomweb-video-") as file:  # without a name: nothing can be left behind
             for start, length in _pieces(video.length):
                 file.seek(start)
                 async for chunk in video.stream(start, length):
                     file.write(chunk)
             file.truncate(video.length)
             file.flush()
-            return await _decoded(program, file.name)
+            file.seek(0)
+            return await _decoded(program, file.fileno())
     except (TimeoutError, OSError, ValueError) as error:
         logger.info("ffmpeg found no key frame in a video: %s", error)
         return None
@@ -86,16 +87,17 @@ def _pieces(length: int) -> list[tuple[int, int]]:
     return [(0, min(BEGINNING, length)), (end, max(0, length - end))]
 
 
-async def _decoded(program: str, path: str) -> "Levels":
+async def _decoded(program: str, file: int) -> "Levels":
     before = ("-hide_banner", "-loglevel", "error", "-nostdin", *_ONLY, *_CODECS, "-skip_frame", "nokey")
     taken = ("-map", "0:v:0", "-frames:v", "1", "-filter_threads", "1", "-vf", _SQUARE)
     written = ("-f", "image2pipe", "-c:v", "ppm", "-threads", "1", "pipe:1")
     process = await asyncio.create_subprocess_exec(
         program,
-        *(*before, "-threads", "1", "-i", f"file:{path}", *taken, *written),
+        *(*before, "-threads", "1", "-i", f"file:/dev/fd/{file}", *taken, *written),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
+        pass_fds=(file,),
         env={"LC_ALL": "C"},  # it has no business with our settings
     )
     try:

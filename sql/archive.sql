@@ -33,4 +33,4 @@ WHERE sequence > $1 ORDER BY sequence LIMIT $2;
 SELECT blob FROM instances WHERE blob = ANY($1);
 
 -- name: discarded_blobs
-SELECT blob FROM discarded_blobs d WHERE NOT EXISTS (SELECT FROM instances i WHERE i.blob = d.blob);
+SELECT blob FROM discarded_blobs d WHERE NOT EXISTS (SELECT FROM instances i WHERE i.blob = d.blob) ORDER BY at;

@@ -1,7 +1,8 @@
 -- What storage/index.py and storage/index_rows.py run.
 
 -- name: rows_of_instances
-SELECT st.study_instance_uid, se.series_instance_uid, i.sop_instance_uid, i.id, i.sha256, i.blob, i.size
+SELECT st.study_instance_uid, se.series_instance_uid, i.sop_instance_uid, i.id, i.sha256, i.blob, i.size,
+    i.sop_class_uid
 FROM instances i JOIN series se ON se.id = i.series JOIN studies st ON st.id = se.study
 WHERE i.sop_instance_uid = ANY($1);
 
@@ -40,7 +41,9 @@ UPDATE studies SET number_of_series = number_of_series + $2, number_of_instances
 WHERE id = $1;
 
 -- name: discard_blobs
-INSERT INTO discarded_blobs (blob) SELECT unnest($1::text[]);
+-- By the clock, not the beginning of the transaction: they are deleted in the order in which they were replaced.
+INSERT INTO discarded_blobs (blob, at) SELECT blob, clock_timestamp() FROM unnest($1::text[]) AS blob
+ON CONFLICT (blob) DO NOTHING;
 
 -- name: keep_blobs
 -- One that was stored by a commit whose answer was lost, replaced, and is stored again.
@@ -49,4 +52,4 @@ DELETE FROM discarded_blobs WHERE blob = ANY($1);
 -- name: forgettable_blobs
 SELECT blob FROM discarded_blobs d
 WHERE at < now() - $1::interval AND NOT EXISTS (SELECT FROM instances i WHERE i.blob = d.blob)
-LIMIT 100;
+ORDER BY at LIMIT 100;

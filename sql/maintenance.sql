@@ -53,5 +53,9 @@ WHERE number_of_series <> (SELECT count(*) FROM series se WHERE se.study = st.id
 -- name: studies_by_uid
 SELECT id FROM studies WHERE study_instance_uid = ANY($1) ORDER BY study_instance_uid FOR UPDATE;
 
+-- name: follow_version
+-- Whatever is replaced from now on has a higher number than the notes beside the files.
+SELECT setval('versions', greatest($1, (SELECT last_value FROM versions)));
+
 -- name: forget_index
 TRUNCATE instances, series, studies, discarded_blobs RESTART IDENTITY;

@@ -111,6 +111,16 @@ class Archive:
         except OSError as error:
             raise Unavailable("The storage folder cannot be read.") from error
 
+    async def ready_to_store(self) -> None:
+        """Return when there is room for more instances; whoever reads needs none.
+
+        Raises
+        ------
+        OutOfSpace
+            There is none.
+        """
+        await self.blobs.run(self.blobs.require_room, self.policy.min_free_bytes)
+
     # Storing
 
     def ingest(self, *, study_instance_uid: str | None = None) -> Ingest:

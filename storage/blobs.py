@@ -6,11 +6,13 @@ Facts to keep:
   can choose. The name follows from the identifier alone.
 * Publishing makes a second hard link to the staged file, so it can never overwrite, and the file is on disk before
   the link is, and the link before the index row.
+* A staged file is locked until it is published: one that is neither is of a process that was killed.
 * The staging link stays until the index row has committed. After a crash, everything that was never acknowledged is
   therefore found in the staging folder; no walk over the whole archive is needed.
 """
 
 import asyncio
+import fcntl
 import hashlib
 import logging
 import os
@@ -20,18 +22,22 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from errno import EAGAIN, EDQUOT, EFBIG, ENOSPC, EOPNOTSUPP
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from storage.errors import NotFound, OutOfSpace, Unavailable
+from storage.replacements import Replacements, fsync_folder
 from storage.system_errors import in_words
 
 logger = logging.getLogger(__name__)
 
 CHUNK = 512 * 1024
 """Bytes read and sent in one piece."""
+
+YOUNG = 1.0
+"""Seconds that a process has to lock the file it just made."""
 
 _T = TypeVar("_T")
 _SUFFIX = ".dcm"
@@ -115,6 +121,7 @@ class StagedBlob:
         with _disk_refusing():
             if self._file is None:
                 self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+                _lock(self._file)
             view = memoryview(data)
             while view:
                 view = view[os.write(self._file, view) :]
@@ -135,12 +142,12 @@ class StagedBlob:
         with _disk_refusing():
             try:
                 os.fsync(file)
+                target = self._root / self.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.hardlink_to(self._path)
+                self._published = True
             finally:
-                os.close(file)
-            target = self._root / self.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.hardlink_to(self._path)
-            self._published = True
+                os.close(file)  # no sooner: the lock goes with it
 
     def settle(self) -> None:
         """Forget the staging link: an index row now names the blob."""
@@ -153,6 +160,7 @@ class StagedBlob:
             self._file = None
         if self._published:
             _remove(self._root / self.name)
+            _remove(Replacements(self._root).path(self.name))
         _remove(self._path)
 
     def abandon(self) -> None:
@@ -196,11 +204,12 @@ class LocalBlobs:
     def __init__(self, root: Path, threads: int = 8) -> None:
         self.root = root
         self.threads = ThreadPoolExecutor(threads, thread_name_prefix="blobs")
+        self.replacements = Replacements(root)
         self._known_folders: set[Path] = set()
         if not (root / ".staging").is_dir():
             (root / ".staging").mkdir(parents=True, exist_ok=True)
             for folder in (root, root.parent):
-                _fsync_folder(folder)
+                fsync_folder(folder)
 
     def stage(self) -> StagedBlob:
         """Begin a new blob."""
@@ -209,10 +218,10 @@ class LocalBlobs:
     def sync(self, names: Iterable[str]) -> None:
         """Bring the folder entries of published blobs to disk (blocks)."""
         for folder in {(self.root / name).parent for name in names}:
-            _fsync_folder(folder)
+            fsync_folder(folder)
             if folder not in self._known_folders:
-                _fsync_folder(folder.parent)
-                _fsync_folder(self.root)
+                fsync_folder(folder.parent)
+                fsync_folder(self.root)
                 self._known_folders = {folder, *list(self._known_folders)[:100]}
 
     def digest(self, name: str) -> tuple[int, bytes]:
@@ -232,6 +241,18 @@ class LocalBlobs:
     def delete(self, name: str) -> None:
         """Remove a blob that no index row names (blocks)."""
         (self.root / name).unlink(missing_ok=True)
+        self.replacements.path(name).unlink(missing_ok=True)
+
+    def note_replacements(self, number: int, olds: Mapping[str, str]) -> None:
+        """Bring to disk what published blobs, the keys of `olds`, take the place of (blocks).
+
+        Raises
+        ------
+        OutOfSpace, Unavailable
+            The disk does not take it.
+        """
+        with _disk_refusing():
+            self.replacements.note(number, olds)
 
     def quarantine(self, name: str) -> str:
         """Put a blob that no row names out of the way, never deleting it; returns where it is kept (blocks)."""
@@ -259,9 +280,31 @@ class LocalBlobs:
         """Remove the staging link of a blob, whatever became of it."""
         (self.root / ".staging" / Path(name).name).unlink(missing_ok=True)
 
+    def sweep_unfinished(self) -> int:
+        """Remove staged files that were not published and whose process is gone; returns how many (blocks)."""
+        removed = 0
+        for path in (self.root / ".staging").glob(f"*{_SUFFIX}"):
+            with suppress(OSError):  # published or discarded meanwhile
+                status = path.stat()
+                if status.st_nlink == 1 and time.time() - status.st_mtime > YOUNG and _is_nobodys(path):
+                    path.unlink()
+                    removed += 1
+        return removed
+
     def free_bytes(self) -> int:
         """Return how much room is left, in bytes."""
         return shutil.disk_usage(self.root).free
+
+    def require_room(self, least: int) -> None:
+        """Refuse to store when less than `least` bytes are free (blocks).
+
+        Raises
+        ------
+        OutOfSpace
+            The message says what to do.
+        """
+        if self.free_bytes() < least:
+            raise OutOfSpace("The archive's disk is nearly full; free some room and send again (min_free_bytes).")
 
     def reader(self, name: str) -> "LocalReader":
         """Return a reader of one blob."""
@@ -347,6 +390,21 @@ def _in_memory(file: int, offset: int) -> bool:
         raise
 
 
+def _lock(file: int) -> bool:
+    """Lock a file for as long as it is open; False when somebody else has, or the file system knows no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _is_nobodys(path: Path) -> bool:
+    """Whether no process has locked a file, and it was not published until then."""
+    with path.open("rb") as file:
+        return _lock(file.fileno()) and os.fstat(file.fileno()).st_nlink == 1
+
+
 def _read_fully(file: int, offset: int, length: int) -> bytes:
     data = os.pread(file, length, offset)
     while 0 < len(data) < length:
@@ -355,14 +413,6 @@ def _read_fully(file: int, offset: int, length: int) -> bytes:
             break
         data += more
     return data
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _entries(folder: Path, *, folders: bool) -> list[str]:

@@ -1,10 +1,13 @@
 """The data folder: who uses it, and how others join in.
 
-`<data>/lock` is locked with flock(2) for as long as its holder lives; the kernel lets go of it however the holder
-dies. `<data>/run/server.json` says where the holder's database listens, so that commands given beside a running
-server work on the same database. It is believed only while the lock is held.
+The folder itself is locked with flock(2) for as long as its holder lives; the kernel lets go of it however the holder
+dies. Nobody can take that lock away: it is of the folder, whatever is removed in it, and whatever path (a bind mount, a
+link) leads to it. `<data>/lock` is locked as well, for on NFS only locks of files reach other machines; it names the
+holder's process. `<data>/run/server.json` says where the holder's database listens, so that commands given beside a
+running server work on the same database. It is believed only while the folder is held.
 """
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -45,11 +48,13 @@ class DataFolder:
         self.path = Path(path).expanduser().resolve()
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock: int | None = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._folder: int | None = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise Unavailable(f"the data folder {self.path} cannot be used: {in_words(error)}") from error
+            raise self._unusable(error) from error
+        self._file: int | None = None
         try:
-            self._take()
+            self._take(self._folder, needed=False)
+            self._take_file()
         except BaseException:
             self.close()
             raise
@@ -59,22 +64,61 @@ class DataFolder:
 
     @property
     def descriptor(self) -> int:
-        """The lock's file descriptor; a child process that inherits it holds the folder for as long as it lives."""
-        assert self._lock is not None
-        return self._lock
+        """The folder's file descriptor; a child process that inherits it holds the folder for as long as it lives."""
+        assert self._folder is not None
+        return self._folder
 
-    def _take(self) -> None:
-        """Lock the folder; askers are waited for, and children of a killed holder may take their time."""
-        assert self._lock is not None
+    def is_moved(self) -> bool:
+        """Whether the path leads to another folder by now, or to none.
+
+        Some file systems number their folders anew: a folder that says it is ours is no other.
+        """
+        assert self._folder is not None
+        try:
+            if os.path.samestat(self.path.stat(), os.fstat(self._folder)):
+                return False
+        except FileNotFoundError:
+            return True
+        except OSError:  # it does not tell now
+            return False
+        return self._holder() != str(os.getpid())
+
+    def _unusable(self, error: OSError) -> Unavailable:
+        return Unavailable(f"the data folder {self.path} cannot be used: {in_words(error)}")
+
+    def _take_file(self) -> None:
+        try:
+            self._file = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._take(self._file)
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, b"%d\n" % os.getpid(), 0)
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _holder(self) -> str:
+        """Return the process id that is written in the folder."""
+        try:
+            with (self.path / LOCK).open("rb") as file:
+                return file.read(32).decode("ascii", "replace").strip() or "unknown"
+        except OSError:
+            return "unknown"
+
+    def _take(self, descriptor: int, *, needed: bool = True) -> None:
+        """Lock the folder, or its file; askers are waited for, and children of a killed holder may take their time.
+
+        A file system that locks no folders is used all the same unless this lock is `needed`.
+        """
         begun = time.monotonic()
         while True:
             try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
             except OSError as error:
                 if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                    if not needed:
+                        return
                     raise Unavailable(f"the data folder {self.path} cannot be locked: {in_words(error)}") from error
-                holder = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+                holder = self._holder()
                 if time.monotonic() - begun < (_DYING if _is_dead(holder) else _ASKING):
                     time.sleep(0.02)
                     continue
@@ -82,8 +126,6 @@ class DataFolder:
                     f"the data folder {self.path} is used by another running dicomweb (process {holder}); "
                     "stop that one first, or choose another folder with --data-dir"
                 ) from error
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, b"%d\n" % os.getpid(), 0)
 
     def publish(self, **facts: Any) -> None:
         """Tell others, in `run/server.json`, how to join: JSON values by name, `database_url` above all.
@@ -105,7 +147,7 @@ class DataFolder:
             The folder; it need not exist.
         """
         folder = Path(path).expanduser().resolve()
-        if not _held(folder / LOCK):
+        if not (_held(folder) or _held(folder / LOCK)):
             return None
         try:
             facts = json.loads((folder / RUN / SERVER).read_bytes())
@@ -131,12 +173,15 @@ class DataFolder:
 
     def close(self) -> None:
         """Let go of the folder; what was published is taken back first."""
-        if self._lock is None:
+        if self._folder is None:
             return
         if hasattr(self, "run"):
-            (self.run / SERVER).unlink(missing_ok=True)
-        os.close(self._lock)
-        self._lock = None
+            with contextlib.suppress(OSError):  # in our folder, wherever that is by now
+                os.unlink(f"{RUN}/{SERVER}", dir_fd=self._folder)
+        for descriptor in (self._file, self._folder):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._file = self._folder = None
 
     def __enter__(self) -> Self:
         return self

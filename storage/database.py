@@ -6,7 +6,8 @@ Facts this module keeps:
 - jsonb goes in and out as Python objects; `bytes` are taken to be JSON already.
 - Nothing waits for ever: a server that hangs, or was cut off without a word, ends a statement after
   `COMMAND_WITHIN` and a wait for a connection after `CONNECTION_WITHIN`. Statements that rightly take longer, over a
-  whole index, say so with `timeout=ADMINISTRATIVE`; searches have a shorter limit of their own.
+  whole index, say so with `timeout=ADMINISTRATIVE`; searches have a shorter limit of their own. A server that says
+  nothing at all is noticed in seconds (`storage/silence.py`).
 - A retried operation may have been committed although its answer was lost: whatever is given to `retrying` must be
   harmless when done twice.
 """
@@ -27,6 +28,7 @@ import orjson
 from asyncpg.pool import PoolAcquireContext, PoolConnectionProxy
 
 from storage.errors import OutOfSpace, QueryTooBroad, Unavailable, WrongDatabaseUrl
+from storage.silence import Watch
 from storage.system_errors import in_words
 
 Result = TypeVar("Result")
@@ -35,6 +37,8 @@ COMMAND_WITHIN = 60.0
 """Seconds for one statement: the largest batch takes a few, the commit of a busy disk included."""
 CONNECTION_WITHIN = 30.0
 """Seconds until the pool gives a connection, a new one included: clients give up after about as long."""
+OPENED_WITHIN = 10.0
+"""Seconds until a new connection is made."""
 REACH_EVERY = 0.5
 """Seconds between two attempts to reach a database that does not answer yet."""
 ADMINISTRATIVE = 86_400.0
@@ -105,9 +109,12 @@ class Pool(asyncpg.Pool):
     ----------
     connection_within : float
         Seconds.
+    watch : Watch
+        Ends every wait when the database has fallen silent.
     """
 
     connection_within = CONNECTION_WITHIN
+    watch: Watch
 
     def acquire(self, *, timeout: float | None = None) -> "PoolAcquireContext[asyncpg.Record]":
         """Give a connection (asyncpg's interface); in `timeout` seconds instead of the usual ones."""
@@ -120,7 +127,18 @@ class Pool(asyncpg.Pool):
         timeout: float | None = None,  # noqa: ASYNC109 - the base class's signature
     ) -> None:
         """Take a connection back (asyncpg's interface); one whose last statement cannot be cancelled is let go of."""
+        self.watch.returned(connection)
         await super().release(connection, timeout=self.connection_within if timeout is None else timeout)
+
+    async def close(self) -> None:
+        """Wait until all connections are back, and close them (asyncpg's interface)."""
+        await super().close()
+        await self.watch.end()
+
+    def terminate(self) -> None:
+        """Close all connections at once (asyncpg's interface)."""
+        self.watch.stop()
+        super().terminate()
 
 
 class _Acquiring(PoolAcquireContext):
@@ -129,13 +147,22 @@ class _Acquiring(PoolAcquireContext):
     def __init__(self, pool: Pool, seconds: float) -> None:
         super().__init__(pool, None)
         self.seconds = seconds
+        self.watch = pool.watch
 
     async def __aenter__(self) -> "PoolConnectionProxy[asyncpg.Record]":
+        if self.watch.silent:
+            raise Unavailable("The database does not answer; try again later.")
+        timeout = asyncio.timeout(self.seconds)
+        self.watch.waits(timeout)
         try:
-            async with asyncio.timeout(self.seconds):
-                return await super().__aenter__()
+            async with timeout:
+                connection = await super().__aenter__()
         except TimeoutError as error:
             raise Unavailable("The database has no connection free, or does not answer; try again later.") from error
+        finally:
+            self.watch.waits_no_more(timeout)
+        self.watch.lent(connection)
+        return connection
 
     def __await__(self) -> "Generator[Any, None, PoolConnectionProxy[asyncpg.Record]]":
         return self.__aenter__().__await__()
@@ -333,11 +360,14 @@ async def connect(
             connection_class=Connection,
             record_class=asyncpg.Record,
             command_timeout=command_within,
-            timeout=connection_within,
+            timeout=min(connection_within, OPENED_WITHIN),
             server_settings={"application_name": "dicomweb"},
         )
         pool.connection_within = connection_within
-        return await pool
+        pool.watch = Watch(url)
+        await pool
+    pool.watch.begin()
+    return pool
 
 
 @asynccontextmanager

@@ -241,7 +241,14 @@ def _why(tail: str, folder: Path) -> ArchiveError:
         kind: type[ArchiveError] = _SharedMemory
     else:
         kind = OutOfSpace if DISK_FULL in tail else CannotStart
-    return kind(f"the database in {folder} cannot start; PostgreSQL said:\n{tail}")
+    return kind(f"the database in {folder} cannot start; PostgreSQL said: {_reason(tail)}")
+
+
+def _reason(tail: str) -> str:
+    """Return what matters of the end of PostgreSQL's log, in one line: why it gave up, if it says so."""
+    lines = [line.strip() for line in tail.splitlines()]
+    fatal = [line.partition(level)[2].strip() for line in lines for level in ("PANIC:", "FATAL:") if level in line]
+    return "; ".join(dict.fromkeys(fatal)) or " ".join(lines)
 
 
 def _initialise(folder: Path, programs: Programs) -> None:
@@ -272,7 +279,9 @@ def _initialise(folder: Path, programs: Programs) -> None:
 
 
 def _require_major_version(folder: Path, major: int) -> None:
-    made_by = (folder / "PG_VERSION").read_text().strip()
+    made_by = (folder / "PG_VERSION").read_text("utf-8", "replace").strip()
+    if not made_by.isdecimal():
+        raise CannotStart(f"the file PG_VERSION in the database folder {folder} names no version")
     if made_by != str(major):
         raise SchemaMismatch(
             f"the database folder {folder} was made by PostgreSQL {made_by}, and this program brings PostgreSQL "

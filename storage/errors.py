@@ -80,5 +80,9 @@ class ForeignFiles(ArchiveError):
     """The files in the data folder are not those that the database knows."""
 
 
+class DamagedDatabase(ArchiveError):
+    """The database cannot be used as it is, most likely since its files are damaged; the message says what to do."""
+
+
 class SchemaMismatch(ArchiveError):
     """The database schema is newer than this program, or was changed by something else."""

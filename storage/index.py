@@ -37,10 +37,17 @@ _Key = tuple[str, str, str]
 
 @dataclass(slots=True, eq=False)
 class Arrival:
-    """An instance that was read and waits to be stored."""
+    """An instance that was read and waits to be stored.
+
+    Attributes
+    ----------
+    corrects : int, optional
+        Number of the replacement by which the file took another's place, as its note says (`storage/replacements.py`).
+    """
 
     record: Record
     blob: Blob
+    corrects: int | None = None
 
     @property
     def key(self) -> _Key:
@@ -253,15 +260,18 @@ class Index:
             fresh = [a for a in arrivals if verdicts[a].keeps and not _is_row_of(rows.get(a.key), a)]
             if not fresh:
                 return verdicts, []
+            replaced = {a.blob.name: str(rows[a.key]["blob"]) for a in fresh if a.key in rows}
+            if replaced:
+                number = await connection.fetchval(sql("new_version"))
+                await self._blobs.run(self._blobs.note_replacements, number, replaced)
             await write_rows(connection, studies, fresh, rows)
             for arrival in fresh:
                 if any(key[2] == arrival.key[2] and key != arrival.key for key in rows):  # B-041
                     verdicts[arrival].warnings.append("This SOP Instance UID is also stored in another series.")
-            replaced = [rows[a.key]["blob"] for a in fresh if a.key in rows]
             if replaced:
-                await connection.execute(sql("discard_blobs"), replaced)
+                await connection.execute(sql("discard_blobs"), list(replaced.values()))
                 await connection.execute(sql("keep_blobs"), [arrival.blob.name for arrival in fresh])
-            return verdicts, replaced
+            return verdicts, list(replaced.values())
 
     async def _settle(self, verdicts: dict[Arrival, Verdict]) -> None:
         """Let go of the staging links, and of every blob no row names."""

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from storage.correction import correct
 from storage.database import sql
 from storage.matching import Level
 from storage.record import Record
@@ -60,9 +61,12 @@ async def write_rows(connection: Any, studies: dict[str, Any], arrivals: list["A
     replaced = [value for arrival, value in zip(arrivals, values, strict=True) if arrival.key in rows]
     await _insert(connection, "instances", new)
     await _insert(connection, "instances", replaced, _replace(replaced))
+    recount = await correct(connection, studies, series, arrivals, rows)
     new_records = [arrival.record for arrival in arrivals if arrival.key not in rows]
     await _count_series(connection, studies, series, arrivals, new_records, version)
     await _count_studies(connection, studies, new_series, arrivals, new_records, version)
+    if recount:
+        await connection.execute(sql("recount_studies"), recount, version)
     await _append_changes(connection, arrivals, rows)
 
 

@@ -130,9 +130,11 @@ class Ingest:
 
     async def _receive(self, blob: StagedBlob, chunks: AsyncIterable[bytes]) -> bytes:
         """Write what arrives; the last piece, not written yet, is returned (for a small file, all of it)."""
-        if self._blobs.free_bytes() < self._policy.min_free_bytes:
+        try:
+            self._blobs.require_room(self._policy.min_free_bytes)
+        except OutOfSpace:
             logger.error("no instance is taken: less than min_free_bytes are free on the archive's disk")
-            raise OutOfSpace("The archive's disk is nearly full; free some room and send again (min_free_bytes).")
+            raise
         pending: list[bytes] = []
         held = 0
         async for chunk in chunks:

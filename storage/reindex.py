@@ -2,6 +2,8 @@
 
 The change feed tells of every instance again, since whoever keeps a copy of the index must renew it. That a study has
 become complete is no news a second time: no peer is told (`storage/completion.py`).
+
+What was replaced never comes back: the notes beside the files say which those are (`storage/replacements.py`).
 """
 
 import asyncio
@@ -9,7 +11,7 @@ import multiprocessing
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 from storage import completion
 from storage.archive import Archive
@@ -20,6 +22,7 @@ from storage.index import Arrival
 from storage.part10 import FileSource
 from storage.policy import Policy
 from storage.record import Record, read_record
+from storage.replacements import superseded
 from storage.system_errors import in_words
 
 _BATCH = 64
@@ -36,11 +39,21 @@ class Reindexed:
 async def reindex(archive: Archive, *, processes: int = 2) -> AsyncIterator[Reindexed]:
     """Forget the index and build it from the files, in the order in which they were stored; yields each file.
 
+    Files that took another's place come last, in the order in which they did: they correct what the others say of study
+    and series. Those whose place was taken are let go of when the one that took it is in the index.
+
     Nobody else may use the archive meanwhile. A run that was cut short is simply repeated.
     """
     await completion.follow(archive.pool)  # what was stored before and not yet looked at is news
     await archive.pool.execute(sql("forget_index"), timeout=ADMINISTRATIVE)
-    names = archive.blobs.names()
+    replacements = await archive.blobs.run(archive.blobs.replacements.read)
+    gone, numbers = superseded(replacements), {each.new: each.number for each in replacements}
+    await archive.pool.execute(sql("follow_version"), max(numbers.values(), default=0))
+    names = chain(
+        (name for name in archive.blobs.names() if name not in gone and name not in numbers),
+        (each.new for each in replacements if each.new not in gone),
+    )
+    unread = set()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
         batch = await archive.blobs.run(_take, names)
@@ -48,12 +61,26 @@ async def reindex(archive: Archive, *, processes: int = 2) -> AsyncIterator[Rein
         while batch:
             following = await archive.blobs.run(_take, names)
             reading, done = _read_in(pool, archive, following), await reading
-            results = await _index(archive, batch, done)
+            results = await _index(archive, batch, done, numbers)
             await completion.pass_over(archive.pool)  # after each batch: a run that is cut short announces nothing
             for result in results:
+                if result.problem is not None:
+                    unread.add(result.blob)
                 yield result
             batch = following
+    await archive.pool.execute(sql("discard_blobs"), _let_go(gone, unread))
     await archive.pool.execute("VACUUM (ANALYZE)", timeout=ADMINISTRATIVE)  # searches are planned for what is there
+
+
+def _let_go(gone: dict[str, str], unread: set[str]) -> list[str]:
+    """Return the replaced files whose place is taken by one that is in the index; a file may be replaced repeatedly."""
+
+    def newest(name: str) -> str:
+        while name in gone:
+            name = gone[name]
+        return name
+
+    return [name for name in gone if newest(name) not in unread]
 
 
 def _take(names: Iterator[str]) -> list[str]:
@@ -84,8 +111,12 @@ def _read(root: str, name: str, policy: Policy) -> "Arrival | ArchiveError":
         return ArchiveError(f"The file cannot be read: {in_words(error)}.")
 
 
-async def _index(archive: Archive, names: list[str], read: "list[Arrival | ArchiveError]") -> list[Reindexed]:
+async def _index(
+    archive: Archive, names: list[str], read: "list[Arrival | ArchiveError]", numbers: dict[str, int]
+) -> list[Reindexed]:
     arrivals = [item for item in read if isinstance(item, Arrival)]
+    for arrival in arrivals:
+        arrival.corrects = numbers.get(arrival.blob.name)
     verdicts = iter(await archive.adopt(arrivals))
     results = []
     for name, item in zip(names, read, strict=True):

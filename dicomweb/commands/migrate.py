@@ -7,6 +7,7 @@ from dicomweb.commands.location import DEFAULT, Location
 from dicomweb.commands.printing import Json, write_either
 from dicomweb.settings import Settings
 from storage import migrate as storage_migrate
+from storage.damage import explaining_damage
 from storage.data_folder import DataFolder
 from storage.database import reach
 from storage.embedded import EmbeddedPostgres
@@ -30,6 +31,7 @@ def migrate(*, json: Json = False, at: Location = DEFAULT) -> None:
 def _migrate(settings: Settings) -> list[str]:
     with ExitStack() as stack:
         url = settings.database_url
+        stack.enter_context(explaining_damage(settings.data_dir.absolute(), embedded=url is None))
         if url is None:
             folder = stack.enter_context(DataFolder(settings.data_dir))
             database = EmbeddedPostgres(folder.path / "postgres")

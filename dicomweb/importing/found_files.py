@@ -3,8 +3,9 @@
 Facts this module keeps:
 
 - Folders are walked in the order of their names, so that slices of a series arrive together. No folder is walked
-  twice, whatever symbolic links lead to it. The data folder of the archive that is imported into is passed over, and
-  so are damaged and unfinished files in that of another; both is said.
+  twice, whatever symbolic links lead to it. A link out of the folder that was named is not followed, and said: whoever
+  filled the folder does not choose what else of this machine is imported. The data folder of the archive that is
+  imported into is passed over, and so are damaged and unfinished files in that of another; both is said.
 - On media with a DICOMDIR the walk finds every file it names; those it names in vain are reported. A DICOMDIR given
   itself stands for exactly the files it names (PS3.10 8).
 - Whether a file is DICOM is decided when it is opened, not here: finding is cheap and is done twice, once to count.
@@ -23,7 +24,7 @@ from storage.errors import ArchiveError
 from storage.system_errors import in_words
 
 _Identity = tuple[int, int]
-_PUT_ASIDE = frozenset({".staging", ".quarantine"})
+_PUT_ASIDE = frozenset({".staging", ".quarantine", ".replaced"})
 
 
 def find_files(paths: Sequence[Path], leave_out: Path | None = None) -> Iterator[Found | Result]:
@@ -51,11 +52,14 @@ def find_files(paths: Sequence[Path], leave_out: Path | None = None) -> Iterator
 
 def _walk(start: Path, walked: set[_Identity], own: _Identity | None) -> Iterator[Found | Result]:
     """Walk one path of the command line; folders come after the files beside them, and `own` is passed over."""
-    waiting = [start]
+    waiting, root = [start], Path(os.path.realpath(start))
     while waiting:
         path = waiting.pop()
         try:
             status = path.stat()
+            if path is not start and leads_out(path, root):
+                yield _refused(path, "It is a link out of the folder that is imported; name what it leads to.")
+                continue
             if not stat.S_ISDIR(status.st_mode):
                 yield from _file(path, status, given=path is start)
                 continue
@@ -75,6 +79,11 @@ def _walk(start: Path, walked: set[_Identity], own: _Identity | None) -> Iterato
             yield _refused(path, f"The file or folder cannot be read: {in_words(error)}.")
             continue
         waiting += [path / name for _, name in reversed(found)]
+
+
+def leads_out(path: Path, root: Path) -> bool:
+    """Whether a path is a symbolic link to what is not below `root`, which has no links in it."""
+    return path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root)
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
@@ -102,6 +111,8 @@ def _medium(path: Path, status: os.stat_result, *, walk: bool) -> Iterator[Found
         for name, target in referenced_files(path):
             if target is None:
                 yield _refused(path.parent / name, "The DICOMDIR names it, but there is no such file.")
+            elif not walk and not Path(os.path.realpath(target)).is_relative_to(os.path.realpath(path.parent)):
+                yield _refused(target, "It is a link out of the folder of the DICOMDIR.")
             elif not walk:
                 there = target.stat()
                 yield FoundFile(target, there.st_size, there.st_mtime_ns)

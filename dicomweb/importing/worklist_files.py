@@ -9,10 +9,12 @@ Facts this module keeps:
   matter (`patient_name`, `Patient Name`). What describes a step needs no `ScheduledProcedureStepSequence.` before it.
   Rows of one order (study, accession number or requested procedure ID) and patient are the steps of one item.
 - In a folder only files named `*.wl`, `*.dcm`, `*.json` and `*.csv` are read: others, such as lock files, lie about.
+  Links out of it are not followed.
 """
 
 import csv
 import io
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +23,7 @@ from typing import Any, Final
 import orjson
 from pydicom.datadict import DicomDictionary  # type: ignore[attr-defined]
 
+from dicomweb.importing.found_files import leads_out
 from storage import dicomjson
 from storage.attributes import tag_of, vr_of
 from storage.date_time import stored_date, stored_time
@@ -50,7 +53,7 @@ def found(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
         if path.is_dir():
             files = (each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES and each.is_file())
-            yield from sorted(files)
+            yield from sorted(each for each in files if not leads_out(each, Path(os.path.realpath(path))))
         else:
             yield path
 

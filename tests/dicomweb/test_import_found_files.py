@@ -85,6 +85,29 @@ def test_links_are_followed_once_and_broken_ones_are_reported(tmp_path: Path) ->
     ]
 
 
+@pytest.mark.parametrize("given", ["folder", "to-folder"])
+def test_links_out_of_the_folder_are_not_followed_and_said(tmp_path: Path, given: str) -> None:
+    """Whoever filled a folder does not choose what else of this machine is imported; links within it are followed."""
+    secret, folder = tmp_path / "secret", tmp_path / "folder"
+    (secret / "deep").mkdir(parents=True)
+    (secret / "deep" / "other.dcm").write_bytes(b"x")
+    (tmp_path / "folder2").mkdir()  # begins alike
+    (tmp_path / "folder2" / "beside.dcm").write_bytes(b"x")
+    (folder / "series").mkdir(parents=True)
+    (folder / "series" / "IM1").write_bytes(b"x")
+    (folder / "a-file").symlink_to(secret / "deep" / "other.dcm")
+    (folder / "b-folder").symlink_to("../secret")
+    (folder / "c-chain").symlink_to("b-folder")
+    (folder / "d-inside").symlink_to("series/IM1")
+    (folder / "e-beside").symlink_to("../folder2/beside.dcm")
+    (tmp_path / "to-folder").symlink_to("folder")
+    assert names(tmp_path / given) == ["d-inside", "IM1"]
+    assert [(name, status) for name, status, _ in said(tmp_path / given)] == [
+        (name, Status.REFUSED) for name in ("a-file", "e-beside", "b-folder", "c-chain")
+    ]
+    assert names(folder / "a-file") == ["a-file"], "what is named is imported"
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_folder_without_permission_is_reported(tmp_path: Path) -> None:
     """What cannot be read is refused with the system's word for it."""

@@ -3,7 +3,6 @@
 import base64
 import json
 import os
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 
 from dicomweb.multipart import PART_END, closing, part_head
-from dicomweb.spool import PREFIX, spool_folder
+from dicomweb.spool import PREFIX, spool_folder, sweep_spool
 from dicomweb.stow_metadata import BulkParts
 from storage import dicomxml
 from storage.archive import Archive
@@ -103,17 +102,17 @@ def test_several_parts_are_for_one_reference(uri: str) -> None:
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    """Folders of requests that are a day old are removed, younger ones are another worker's."""
-    folder = spool_folder(tmp_path)
-    old, young = folder / (PREFIX + "old"), folder / (PREFIX + "young")
-    for left in (old, young):
-        left.mkdir()
-        (left / "part").write_bytes(b"x")
-    yesterday = time.time() - 25 * 3600
-    os.utime(old, (yesterday, yesterday))
-    spool_folder(tmp_path)
-    assert not old.exists()
-    assert young.exists()
+    """Patients' pixels do not lie about; what a living process is receiving is left alone."""
+    mine = spool_folder(tmp_path)
+    others = mine.with_name("1"), mine.with_name(PREFIX + "of-an-older-program")
+    for folder in (mine, *others):
+        (folder / "part").mkdir(parents=True)
+        (folder / "part" / "pixels").write_bytes(b"x")
+    sweep_spool(tmp_path, [os.getpid()])
+    assert (mine / "part" / "pixels").exists() and not any(folder.exists() for folder in others)
+    sweep_spool(tmp_path)
+    assert not mine.exists()
+    sweep_spool(tmp_path / "absent")
 
 
 # Over HTTP

@@ -156,3 +156,15 @@ def test_folders_are_read_for_what_may_hold_items(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     assert [path.name for path in found([tmp_path])] == ["a.json", "b.wl", "c.CSV"]
     assert list(found([tmp_path / "notes.txt"])) == [tmp_path / "notes.txt"]
+
+
+def test_links_out_of_a_folder_are_not_followed(tmp_path: Path) -> None:
+    """Whoever filled a folder does not choose what else of this machine is read; links within it are followed."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for path in (folder / "a.json", tmp_path / "secret.json"):
+        path.write_text("{}")
+    (folder / "b.json").symlink_to("a.json")
+    (folder / "c.json").symlink_to("../secret.json")
+    assert [path.name for path in found([folder])] == ["a.json", "b.json"]
+    assert list(found([folder / "c.json"])) == [folder / "c.json"], "what is named is read"

@@ -2,6 +2,9 @@
 
 import asyncio
 import hashlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -129,3 +132,36 @@ def test_a_disk_that_cannot_be_written_is_said_in_our_words(
     blob.discard()
     assert "there is no such file or folder" in caplog.text
     assert str(blobs.root) not in caplog.text
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from storage.blobs import LocalBlobs
+blobs = LocalBlobs(Path(sys.argv[1]), threads=1)
+unfinished, published = blobs.stage(), blobs.stage()
+for blob in (unfinished, published):
+    blob.write(b"pixels of a patient")
+published.publish()
+print("written", flush=True)
+time.sleep(60)
+"""
+
+
+def test_what_a_killed_process_was_receiving_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    """Patients' pixels do not lie about; what is received elsewhere, or may have a row already, is left alone."""
+    blobs = LocalBlobs(tmp_path, threads=1)
+    mine = blobs.stage()
+    mine.write(b"still coming")
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"written\n"
+        for path in (tmp_path / ".staging").iterdir():
+            os.utime(path, (0, 0))
+        assert blobs.sweep_unfinished() == 0
+        process.kill()
+        process.wait()
+    assert blobs.sweep_unfinished() == 1
+    assert len(blobs.staged()) == 2 and len(list(blobs.names())) == 1
+    mine.publish()
+    assert blobs.path(mine.name).read_bytes() == b"still coming"
+    blobs.close()

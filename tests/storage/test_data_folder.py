@@ -1,5 +1,6 @@
 """The lock on the data folder and what its holder publishes."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -51,6 +52,70 @@ def test_same_process_cannot_hold_it_twice(tmp_path: Path) -> None:
         for _ in range(2):
             with pytest.raises(InUse, match=str(os.getpid())):
                 DataFolder(tmp_path)
+
+
+@pytest.mark.parametrize("removed", [["lock"], ["lock", "run/server.json"]])
+def test_nothing_that_is_removed_in_the_folder_lets_a_second_holder_in(tmp_path: Path, removed: list[str]) -> None:
+    """The lock is of the folder itself: `rm lock` opens it to nobody, nor do commands take it for free."""
+    with holder(tmp_path) as process:
+        for name in removed:
+            (tmp_path / name).unlink()
+        with pytest.raises(InUse):
+            DataFolder(tmp_path)
+        assert (DataFolder.running(tmp_path) is None) == (len(removed) > 1)
+        process.kill()
+    with DataFolder(tmp_path) as folder:
+        assert (folder.path / "lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_another_path_to_the_folder_is_the_same_folder(tmp_path: Path) -> None:
+    """A link, or a bind mount in a container, leads to the folder that is held."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link").symlink_to("data")
+    with DataFolder(tmp_path / "data"), pytest.raises(InUse):
+        DataFolder(tmp_path / "link")
+
+
+def test_a_holder_of_the_file_alone_is_respected(tmp_path: Path) -> None:
+    """On NFS, and of a program from before, only the lock of the file is seen."""
+    with (tmp_path / "lock").open("w") as file:
+        file.write("1\n")
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(InUse, match="process 1"):
+            DataFolder(tmp_path)
+    DataFolder(tmp_path).close()
+
+
+def test_a_child_that_was_given_the_lock_keeps_the_folder(tmp_path: Path) -> None:
+    """A worker that outlives its supervisor for a moment still writes: nobody else may."""
+    folder = DataFolder(tmp_path)
+    with subprocess.Popen(["sleep", "30"], pass_fds=(folder.descriptor,)) as child:
+        folder.close()
+        with pytest.raises(InUse):
+            DataFolder(tmp_path)
+        child.kill()
+    DataFolder(tmp_path).close()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_folder_that_was_moved_is_noticed(tmp_path: Path, replaced: bool) -> None:
+    """What is written by its path would go elsewhere; what another holder published there is not taken back."""
+    folder = DataFolder(tmp_path / "data")
+    assert not folder.is_moved()
+    (tmp_path / "data" / "lock").unlink()
+    assert not folder.is_moved()
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
+    if not replaced:
+        assert folder.is_moved()
+        folder.close()
+        return
+    with DataFolder(tmp_path / "data") as other:
+        (other.path / "lock").write_text("1\n")  # of another process
+        other.publish()
+        assert folder.is_moved()
+        folder.close()
+        assert (other.run / "server.json").exists()
 
 
 def test_guests_find_the_running_server_and_only_while_it_runs(tmp_path: Path) -> None:
