@@ -17,7 +17,7 @@ from typing import Any
 
 from dicomweb.settings import Settings, SettingsError
 from storage.archive import Archive
-from storage.damage import explaining_damage
+from storage.damaged_database import explaining_damage
 from storage.data_folder import DataFolder
 from storage.database import reach
 from storage.embedded import EmbeddedPostgres

@@ -33,7 +33,7 @@ from dicomweb.tls import server_context
 from dicomweb.urls import MOUNT
 from dicomweb.version import program_version
 from storage.blobs import YOUNG, LocalBlobs
-from storage.damage import explaining_damage
+from storage.damaged_database import explaining_damage
 from storage.data_folder import DataFolder
 from storage.database import connect, reach
 from storage.embedded import EmbeddedPostgres

@@ -7,7 +7,7 @@ from dicomweb.commands.location import DEFAULT, Location
 from dicomweb.commands.printing import Json, write_either
 from dicomweb.settings import Settings
 from storage import migrate as storage_migrate
-from storage.damage import explaining_damage
+from storage.damaged_database import explaining_damage
 from storage.data_folder import DataFolder
 from storage.database import reach
 from storage.embedded import EmbeddedPostgres

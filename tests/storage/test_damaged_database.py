@@ -7,7 +7,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from storage.damage import explaining_damage
+from storage.damaged_database import explaining_damage
 from storage.embedded import EmbeddedPostgres
 from storage.errors import DamagedDatabase
 from storage.migrate import migrate
