@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from storage.errors import OutOfSpace
+from storage.private_path import make_folder
 
 PREFIX = "request-"
 _STALE_AFTER_SECONDS = 24 * 3600
@@ -28,7 +29,7 @@ def spool_folder(data_dir: Path) -> Path:
     """
     folder = data_dir / "incoming"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         oldest = time.time() - _STALE_AFTER_SECONDS
         for left in folder.glob(PREFIX + "*"):
             if left.stat().st_mtime < oldest:

@@ -96,6 +96,7 @@ class Supervisor:
             The data folder is in use, or the database cannot be started or used.
         """
         logs.configure(self.settings, "supervisor")
+        os.umask(0o077)  # what it and its children write is nobody else's business
         if self.settings.dimse and self.settings.dimse_tls_port is not None:
             server_context(self.settings)  # whatever is wrong with it is said now
         with contextlib.ExitStack() as opened:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from storage.errors import NotFound, OutOfSpace, Unavailable
+from storage.private_path import make_folder, open_file
 from storage.system_errors import in_words
 
 logger = logging.getLogger(__name__)
@@ -114,7 +115,7 @@ class StagedBlob:
         """Append `data`."""
         with _disk_refusing():
             if self._file is None:
-                self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+                self._file = open_file(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
             view = memoryview(data)
             while view:
                 view = view[os.write(self._file, view) :]
@@ -138,7 +139,7 @@ class StagedBlob:
             finally:
                 os.close(file)
             target = self._root / self.name
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             target.hardlink_to(self._path)
             self._published = True
 
@@ -198,7 +199,7 @@ class LocalBlobs:
         self.threads = ThreadPoolExecutor(threads, thread_name_prefix="blobs")
         self._known_folders: set[Path] = set()
         if not (root / ".staging").is_dir():
-            (root / ".staging").mkdir(parents=True, exist_ok=True)
+            make_folder(root / ".staging")
             for folder in (root, root.parent):
                 _fsync_folder(folder)
 
@@ -236,7 +237,7 @@ class LocalBlobs:
     def quarantine(self, name: str) -> str:
         """Put a blob that no row names out of the way, never deleting it; returns where it is kept (blocks)."""
         target = self.root / ".quarantine" / Path(name).name
-        target.parent.mkdir(exist_ok=True)
+        make_folder(target.parent)
         (self.root / name).rename(target)
         return f"{self.root.name}/.quarantine/{target.name}"
 
