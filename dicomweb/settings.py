@@ -55,6 +55,11 @@ class Settings(BaseSettings):
     )
     database_connections: int = Field(8, ge=1, le=1000, description="Most database connections of one worker process.")
     workers: int = Field(2, ge=1, le=256, description="Number of HTTP worker processes.")
+    user: str | None = Field(
+        None,
+        description="User to serve as when root starts the server; without it the owner of the data folder, else the "
+        "system user dicomweb, which is made. root stays root.",
+    )
     insecure_no_auth: bool = Field(
         False, description="Allow listening on an address other machines can reach, without authentication."
     )

@@ -56,7 +56,8 @@ def hand_over(folder: Path, account: Account) -> str | None:
         return "other things lie in it, too"
     try:
         account.own(folder / "lock")  # the first one tells whether it can be done
-        logger.warning("the data folder %s belonged to root; giving it to user %s", folder, account.user_id)
+        if (folder / "blobs").exists():
+            logger.warning("the data folder %s belonged to root; giving it to user %s", folder, account.user_id)
         for top in [path for path in folder.iterdir() if not path.name.startswith(DATABASE)]:
             for above, folders, files in os.walk(top):
                 for name in (*folders, *files):
