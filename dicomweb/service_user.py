@@ -189,9 +189,13 @@ def _cannot_run(user: ServiceUser) -> str | None:
 def _require_files(user: ServiceUser, settings: Settings) -> None:
     """Raise SettingsError when a file that is read again and again is closed to the user."""
     with user.tried():
-        for name in ("viewer_config", "viewer_dir"):
+        for name in ("viewer_config", "viewer_dir", "passcode_key"):
             path: Path | None = getattr(settings, name)
-            if path is not None and path.expanduser() and not os.access(path.expanduser(), os.R_OK, effective_ids=True):
+            if (
+                path is not None
+                and path.expanduser().exists()
+                and not os.access(path.expanduser(), os.R_OK, effective_ids=True)
+            ):
                 raise SettingsError(
                     f"--{name.replace('_', '-')} {path} cannot be read by user {user.name}, who serves; let that user "
                     "read it, or name another with --user."

@@ -200,6 +200,11 @@ class Settings(BaseSettings):
     dimse_relational_queries: bool = Field(
         True, description="Answer C-FIND, C-MOVE and C-GET that leave out unique keys above their level."
     )
+    passcode_key: Path | None = Field(
+        None,
+        description="File of the key that the passcodes we show peers are sealed with in the database; without it "
+        "passcodes.key in the data folder. It is made when it is missing.",
+    )
     commitment_downstream: AETitle | None = Field(
         None, description="AE title of a peer that must have committed, too, before a storage commitment is given."
     )

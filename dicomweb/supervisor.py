@@ -42,6 +42,8 @@ from storage.database import connect, reach
 from storage.embedded import EmbeddedPostgres
 from storage.errors import ArchiveError
 from storage.migrate import migrate
+from storage.passcode_key import PasscodeKey
+from storage.peers import Peers
 from storage.sweep import sweep
 
 logger = logging.getLogger(__name__)
@@ -178,6 +180,9 @@ class Supervisor:
         pool = await connect(url, max_size=2)
         blobs = LocalBlobs(folder.path / "blobs")
         try:
+            key = PasscodeKey(self.settings.passcode_key or folder.path / PasscodeKey.NAME)
+            if sealed := await Peers(pool, key).seal_plain():
+                logger.info("passcodes that were kept in the clear are sealed: %d; the key is %s", sealed, key.path)
             swept = await sweep(pool, blobs)
         finally:
             await pool.close()

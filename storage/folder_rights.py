@@ -14,12 +14,13 @@ import os
 from pathlib import Path
 
 from storage.account import Account
+from storage.passcode_key import PasscodeKey
 from storage.system_errors import in_words
 
 logger = logging.getLogger(__name__)
 
 FOLDERS = frozenset({"blobs", "imports", "incoming", "run"})
-FILES = frozenset({"lock"})
+FILES = frozenset({"lock", PasscodeKey.NAME})
 DATABASE = ("postgres", ".postgres.new-")
 NEITHER = frozenset({"lost+found", "viewer"})
 """What may lie there, too: of the file system; and the viewer, which is public."""
