@@ -17,7 +17,7 @@ import pwd
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,15 +65,16 @@ class ServiceUser:
         """Be this user for a moment, as far as files are concerned; for a process that is still alone with itself."""
         assert self.account.user_id is not None and self.account.group_id is not None
         groups = os.getgroups()
-        os.setgroups(self.groups)
-        os.setegid(self.account.group_id)
-        os.seteuid(self.account.user_id)
         try:
+            os.setgroups(self.groups)
+            os.setegid(self.account.group_id)
+            os.seteuid(self.account.user_id)
             yield
         finally:
             os.seteuid(0)
             os.setegid(0)
-            os.setgroups(groups)
+            with suppress(PermissionError):  # then they were not changed either
+                os.setgroups(groups)
 
 
 def service_user(settings: Settings, folder: Path) -> ServiceUser | None:
@@ -169,7 +170,7 @@ def _passable(folder: Path) -> bool:
 
 def _cannot_run(user: ServiceUser) -> str | None:
     """Return why the program does not run as the user, by trying; None when it does."""
-    program = "import sys, sysconfig; import storage.launch, dicomweb.version, pydantic_core, asyncpg"
+    program = "import storage.launch, dicomweb.version, pydantic_core, asyncpg"
     try:
         done = subprocess.run(
             [sys.executable, "-c", program],

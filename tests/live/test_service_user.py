@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import shutil
 import signal
 import socket
 import ssl
@@ -267,6 +268,19 @@ def test_where_it_cannot_be_the_server_says_so(folder: Path, tmp_path: Path) -> 
     assert refused.process.wait(IN_TIME) == 2
     assert "other things lie in it, too" in refused.log_tail()
     assert data.stat().st_uid == (data / "website").stat().st_uid == 0
+
+
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="needs setpriv")
+@pytest.mark.parametrize("right", ["chown", "setuid"])
+def test_where_nothing_can_be_given_away_the_server_says_so(folder: Path, database_url: str, right: str) -> None:
+    """A file system without owners, or a container that may not change users: one sentence, and it serves as ever."""
+    python = ["setpriv", "--bounding-set", f"-{right}", *ordinary_python()]
+    flags = ("--workers", "1", "--database-url", database_url)
+    with running_server(folder / "data", *flags, python=python) as server:
+        (line,) = [line for line in server.log.read_text().splitlines() if "the server goes on as root: user " in line]
+        assert "permission is denied" in line
+        assert_there(server, store(server))
+        assert {facts(pid)["Uid"] for pid in server.processes()} == {"0 0 0 0"}
 
 
 def test_by_default_it_is_a_user_for_this_alone(serve: Serve) -> None:
