@@ -117,7 +117,7 @@ class Child:
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", self.kind.module),
+                *("-P", "-m", self.kind.module),
                 stdin=subprocess.PIPE,
                 pass_fds=(writing, *self._inherited, *self._listeners.values()),
                 env=self._environment,

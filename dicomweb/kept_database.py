@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dicomweb.database_keeper import ALIVE, START, STOP, first_line
+from dicomweb.service_user import same_modules
 from dicomweb.settings import Settings
 from storage import errors
 from storage.account import Account
@@ -43,6 +44,7 @@ class KeptDatabase:
             stdout=subprocess.PIPE,
             text=True,
             bufsize=1,
+            env=same_modules(),
             start_new_session=True,
         )
         assert self._keeper.stdin is not None

@@ -77,6 +77,11 @@ class ServiceUser:
                 os.setgroups(groups)
 
 
+def same_modules() -> dict[str, str]:
+    """Return the environment of a program that finds its modules where this one did, whatever folder it starts in."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(place for place in sys.path if place)}
+
+
 def service_user(settings: Settings, folder: Path) -> ServiceUser | None:
     """Return who is to serve, the data folder given to it; None when nobody else than we.
 
@@ -173,11 +178,12 @@ def _cannot_run(user: ServiceUser) -> str | None:
     program = "import storage.launch, dicomweb.version, pydantic_core, asyncpg"
     try:
         done = subprocess.run(
-            [sys.executable, "-c", program],
+            [sys.executable, "-P", "-c", program],
             user=user.account.user_id,
             group=user.account.group_id,
             extra_groups=user.groups,
             cwd="/",
+            env=same_modules(),
             capture_output=True,
             text=True,
             check=False,

@@ -31,7 +31,7 @@ from dicomweb.kept_database import KeptDatabase
 from dicomweb.listener import DIMSE, DIMSE_TLS, HTTP, address_of, listen_everywhere, url_of
 from dicomweb.metrics import CHILDREN_FILE, FOLDER_VARIABLE
 from dicomweb.opening import calling_facts
-from dicomweb.service_user import service_user
+from dicomweb.service_user import same_modules, service_user
 from dicomweb.settings import Settings
 from dicomweb.tls import server_context
 from dicomweb.urls import MOUNT
@@ -209,7 +209,7 @@ class Supervisor:
         counters = folder.run / "metrics"
         shutil.rmtree(counters, ignore_errors=True)
         counters.mkdir(mode=0o700)
-        environment = {**KEEP_MEMORY, **os.environ, FOLDER_VARIABLE: str(counters)}
+        environment = {**KEEP_MEMORY, **same_modules(), FOLDER_VARIABLE: str(counters)}
 
         def changed(child: Child) -> None:
             if child.pid is None:
