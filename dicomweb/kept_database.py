@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dicomweb.database_keeper import ALIVE, START, STOP, first_line
-from dicomweb.service_user import same_modules
+from dicomweb.serving_user import same_modules
 from dicomweb.settings import Settings
 from storage import errors
 from storage.account import Account

@@ -8,7 +8,7 @@ Facts this module keeps:
 - SIGTERM and Ctrl-C drain; a second one shortens it.
 - The supervisor itself serves nothing, so that nothing a client sends can bring it down.
 - Started by root, it does what takes root and becomes another user before it does anything else
-  (`dicomweb/service_user.py`); only the database's keeper stays root.
+  (`dicomweb/serving_user.py`); only the database's keeper stays root.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from dicomweb.kept_database import KeptDatabase
 from dicomweb.listener import DIMSE, DIMSE_TLS, HTTP, address_of, listen_everywhere, url_of
 from dicomweb.metrics import CHILDREN_FILE, FOLDER_VARIABLE
 from dicomweb.opening import calling_facts
-from dicomweb.service_user import same_modules, service_user
+from dicomweb.serving_user import same_modules, serving_user
 from dicomweb.settings import Settings
 from dicomweb.tls import server_context
 from dicomweb.urls import MOUNT
@@ -119,7 +119,7 @@ class Supervisor:
     def _give_up_root(self, folder: DataFolder) -> EmbeddedPostgres | KeptDatabase | None:
         """Become the user who serves; return the embedded database, which has one of its own."""
         path = None if self.settings.database_url else folder.path / "postgres"
-        user = service_user(self.settings, folder.path)
+        user = serving_user(self.settings, folder.path)
         if user is None:
             return EmbeddedPostgres(path) if path else None
         self._files = read_for_children(self.settings)

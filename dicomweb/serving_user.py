@@ -33,7 +33,7 @@ SYSTEM_USER = "dicomweb"
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceUser:
+class ServingUser:
     """A user of this machine.
 
     Attributes
@@ -82,7 +82,7 @@ def same_modules() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(place for place in sys.path if place)}
 
 
-def service_user(settings: Settings, folder: Path) -> ServiceUser | None:
+def serving_user(settings: Settings, folder: Path) -> ServingUser | None:
     """Return who is to serve, the data folder given to it; None when nobody else than we.
 
     Parameters
@@ -115,7 +115,7 @@ def service_user(settings: Settings, folder: Path) -> ServiceUser | None:
     return user
 
 
-def _named(name: str) -> ServiceUser:
+def _named(name: str) -> ServingUser:
     found = existing_user(name)
     if found is None and name.isdecimal():
         return _of_number(int(name), int(name))
@@ -124,7 +124,7 @@ def _named(name: str) -> ServiceUser:
     return _of_entry(found)
 
 
-def _by_default(folder: Path) -> ServiceUser | None:
+def _by_default(folder: Path) -> ServingUser | None:
     owner = folder.stat()
     if owner.st_uid:
         return _of_number(owner.st_uid, owner.st_gid)
@@ -132,16 +132,16 @@ def _by_default(folder: Path) -> ServiceUser | None:
     return None if found is None else _of_entry(found)
 
 
-def _of_entry(entry: pwd.struct_passwd) -> ServiceUser:
+def _of_entry(entry: pwd.struct_passwd) -> ServingUser:
     groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
-    return ServiceUser(entry.pw_name, Account(entry.pw_uid, entry.pw_gid), groups, entry.pw_dir)
+    return ServingUser(entry.pw_name, Account(entry.pw_uid, entry.pw_gid), groups, entry.pw_dir)
 
 
-def _of_number(user_id: int, group_id: int) -> ServiceUser:
+def _of_number(user_id: int, group_id: int) -> ServingUser:
     try:
         return _of_entry(pwd.getpwuid(user_id))
     except KeyError:
-        return ServiceUser(str(user_id), Account(user_id, group_id), (group_id,), "/")
+        return ServingUser(str(user_id), Account(user_id, group_id), (group_id,), "/")
 
 
 def _name_of(user_id: int) -> str | None:
@@ -151,7 +151,7 @@ def _name_of(user_id: int) -> str | None:
         return None
 
 
-def _hindrance(user: ServiceUser, folder: Path) -> str | None:
+def _hindrance(user: ServingUser, folder: Path) -> str | None:
     """Return why the user cannot serve; None when it can, and the data folder is its own."""
     try:
         with user.tried():
@@ -173,7 +173,7 @@ def _passable(folder: Path) -> bool:
     return os.access(folder, os.X_OK, effective_ids=True)
 
 
-def _cannot_run(user: ServiceUser) -> str | None:
+def _cannot_run(user: ServingUser) -> str | None:
     """Return why the program does not run as the user, by trying; None when it does."""
     program = "import storage.launch, dicomweb.version, pydantic_core, asyncpg"
     try:
@@ -193,7 +193,7 @@ def _cannot_run(user: ServiceUser) -> str | None:
     return (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1] if done.returncode else None
 
 
-def _require_files(user: ServiceUser, settings: Settings) -> None:
+def _require_files(user: ServingUser, settings: Settings) -> None:
     """Raise SettingsError when a file that is read again and again is closed to the user."""
     with user.tried():
         for name in ("viewer_config", "viewer_dir", "passcode_key"):
