@@ -47,6 +47,7 @@ async def _with_archive(serve: Callable[[Orders, Archive], Awaitable[None]], ord
         settings.policy(),
         connections=settings.database_connections,
         patience=DATABASE_PATIENCE,
+        passcode_key=settings.passcode_key,
         pixel_threads=PixelThreads(settings.render_threads, settings.render_queue),
     )
     try:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from signal import SIGKILL, SIGTERM
 
@@ -57,8 +57,8 @@ class Child:
         Handed on in its orders.
     listeners
         Descriptors of the listening sockets there are, by name; it inherits those of its kind.
-    lock
-        Descriptor of the data folder's lock it inherits.
+    inherited
+        Other descriptors it inherits: the data folder's lock, which is held while a child lives, and files.
     environment
         Of the process.
     changed
@@ -70,7 +70,7 @@ class Child:
         kind: Kind,
         settings: Settings,
         listeners: Mapping[str, int],
-        lock: int,
+        inherited: Sequence[int],
         environment: Mapping[str, str],
         changed: Callable[["Child"], None],
     ) -> None:
@@ -80,7 +80,7 @@ class Child:
         self.stopping = False
         self._settings = settings
         self._listeners = {name: listeners[name] for name in kind.listeners}
-        self._lock = lock
+        self._inherited = tuple(inherited)
         self._environment = dict(environment)
         self._changed = changed
         self._process: asyncio.subprocess.Process | None = None
@@ -117,10 +117,9 @@ class Child:
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", self.kind.module),
+                *("-P", "-m", self.kind.module),
                 stdin=subprocess.PIPE,
-                # the data folder stays locked while a child lives
-                pass_fds=(writing, self._lock, *self._listeners.values()),
+                pass_fds=(writing, *self._inherited, *self._listeners.values()),
                 env=self._environment,
                 process_group=0,  # Ctrl-C in a terminal is for the supervisor, which then asks its children
             )

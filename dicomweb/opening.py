@@ -31,7 +31,7 @@ START_PATIENCE = 5.0
 CERTIFICATE = frozenset({"dimse_tls_certificate", "dimse_tls_key"})
 """They belong together: the key of another certificate is of no use."""
 CALLING = (
-    *("aet", "dimse_tls_certificate", "dimse_tls_key", "dimse_tls_ca"),
+    *("aet", "dimse_tls_certificate", "dimse_tls_key", "dimse_tls_ca", "passcode_key"),
     *("dimse_acse_timeout", "dimse_timeout", "dimse_idle_timeout", "dimse_max_pdu"),
 )
 """The settings that peers are called with."""
@@ -86,7 +86,13 @@ async def _open(settings: Settings, held: DataFolder | dict[str, Any], path: Pat
         url = await _own_database(settings, path, stack)
     else:
         url = _database_of_server(held, settings)
-    archive = await Archive.open(url, path, settings.policy(), connections=settings.database_connections)
+    archive = await Archive.open(
+        url,
+        path,
+        settings.policy(),
+        connections=settings.database_connections,
+        passcode_key=settings.passcode_key,
+    )
     stack.push_async_callback(archive.close)
     return archive
 
@@ -148,7 +154,8 @@ async def _own_database(settings: Settings, path: Path, stack: AsyncExitStack) -
 
 
 async def _tidy(archive: Archive, folder: DataFolder, *, exclusive: bool) -> None:
-    """Clean up after the last holder of the folder."""
+    """Clean up after the last holder of the folder, and what earlier versions kept in the clear."""
+    await archive.peers.seal_plain()
     if not folder.has_guests():
         await sweep(archive.pool, archive.blobs)
     elif exclusive:

@@ -55,6 +55,11 @@ class Settings(BaseSettings):
     )
     database_connections: int = Field(8, ge=1, le=1000, description="Most database connections of one worker process.")
     workers: int = Field(2, ge=1, le=256, description="Number of HTTP worker processes.")
+    user: str | None = Field(
+        None,
+        description="User to serve as when root starts the server; without it the owner of the data folder, else the "
+        "system user dicomweb, which is made. root stays root.",
+    )
     insecure_no_auth: bool = Field(
         False, description="Allow listening on an address other machines can reach, without authentication."
     )
@@ -194,6 +199,11 @@ class Settings(BaseSettings):
     )
     dimse_relational_queries: bool = Field(
         True, description="Answer C-FIND, C-MOVE and C-GET that leave out unique keys above their level."
+    )
+    passcode_key: Path | None = Field(
+        None,
+        description="File of the key that the passcodes we show peers are sealed with in the database; without it "
+        "passcodes.key in the data folder. It is made when it is missing.",
     )
     commitment_downstream: AETitle | None = Field(
         None, description="AE title of a peer that must have committed, too, before a storage commitment is given."

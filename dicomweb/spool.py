@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from storage.errors import OutOfSpace
+from storage.private_path import make_folder
 
 FOLDER = "incoming"
 PREFIX = "request-"
@@ -30,7 +31,7 @@ def spool_folder(data_dir: Path) -> Path:
     """
     folder = data_dir / FOLDER / str(os.getpid())
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise OutOfSpace("There is no room to receive the request.") from error
     return folder

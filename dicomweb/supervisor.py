@@ -7,6 +7,8 @@ Facts this module keeps:
 - Order of stopping: stop listening, let the children finish, database, lock.
 - SIGTERM and Ctrl-C drain; a second one shortens it.
 - The supervisor itself serves nothing, so that nothing a client sends can bring it down.
+- Started by root, it does what takes root and becomes another user before it does anything else
+  (`dicomweb/serving_user.py`); only the database's keeper stays root.
 """
 
 import asyncio
@@ -24,9 +26,12 @@ from typing import Any, TypeVar
 
 from dicomweb import demo, logs
 from dicomweb.children import LAST_PATIENCE, Child, Kind
+from dicomweb.inherited_files import descriptors_of, read_for_children
+from dicomweb.kept_database import KeptDatabase
 from dicomweb.listener import DIMSE, DIMSE_TLS, HTTP, address_of, listen_everywhere, url_of
 from dicomweb.metrics import CHILDREN_FILE, FOLDER_VARIABLE
 from dicomweb.opening import calling_facts
+from dicomweb.serving_user import same_modules, serving_user
 from dicomweb.settings import Settings
 from dicomweb.spool import sweep_spool
 from dicomweb.tls import server_context
@@ -39,6 +44,8 @@ from storage.database import connect, reach
 from storage.embedded import EmbeddedPostgres
 from storage.errors import ArchiveError
 from storage.migrate import migrate
+from storage.passcode_key import PasscodeKey
+from storage.peers import Peers
 from storage.sweep import sweep
 
 logger = logging.getLogger(__name__)
@@ -80,10 +87,11 @@ class Supervisor:
         self.settings = settings
         self.demo = demo
         self.children: list[Child] = []
+        self._files: dict[str, Path] = {}
+        self._failed = False
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._child_ended = asyncio.Event()
-        self._folder_is_moved = False
 
     def run(self) -> int:
         """Serve until a signal says stop.
@@ -101,6 +109,7 @@ class Supervisor:
             The data folder is in use, or the database cannot be started or used.
         """
         logs.configure(self.settings, "supervisor")
+        os.umask(0o077)  # what it and its children write is nobody else's business
         if self.settings.dimse and self.settings.dimse_tls_port is not None:
             server_context(self.settings)  # whatever is wrong with it is said now
         with contextlib.ExitStack() as opened:
@@ -108,14 +117,31 @@ class Supervisor:
             for listener in listeners.values():
                 opened.enter_context(listener)
             folder = opened.enter_context(DataFolder(self.settings.data_dir))
-            return asyncio.run(self._run(listeners, folder))
+            database = self._give_up_root(folder)
+            return asyncio.run(self._run(listeners, folder, database))
 
-    async def _run(self, listeners: Mapping[str, socket.socket], folder: DataFolder) -> int:
+    def _give_up_root(self, folder: DataFolder) -> EmbeddedPostgres | KeptDatabase | None:
+        """Become the user who serves; return the embedded database, which has one of its own."""
+        path = None if self.settings.database_url else folder.path / "postgres"
+        user = serving_user(self.settings, folder.path)
+        if user is None:
+            return EmbeddedPostgres(path) if path else None
+        self._files = read_for_children(self.settings)
+        kept = KeptDatabase(self.settings, path, user.account) if path else None
+        user.become()
+        logger.info("serving as user %s", user.name)
+        return kept
+
+    async def _run(
+        self,
+        listeners: Mapping[str, socket.socket],
+        folder: DataFolder,
+        embedded: EmbeddedPostgres | KeptDatabase | None,
+    ) -> int:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(logs.report_loop_error)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled)
-        embedded = None if self.settings.database_url else EmbeddedPostgres(folder.path / "postgres")
         try:
             with explaining_damage(folder.path, embedded=embedded is not None):
                 url = await self._start_database(embedded)
@@ -134,11 +160,11 @@ class Supervisor:
 
     # Starting
 
-    async def _start_database(self, embedded: EmbeddedPostgres | None) -> str:
+    async def _start_database(self, embedded: EmbeddedPostgres | KeptDatabase | None) -> str:
         if embedded is None:
             assert self.settings.database_url is not None
             return self.settings.database_url
-        if not (embedded.folder / "PG_VERSION").exists():
+        if not embedded.folder.exists():
             _say(f"Making a database in {embedded.folder} (once, a few seconds) ...")
         return await asyncio.to_thread(embedded.start)
 
@@ -160,6 +186,9 @@ class Supervisor:
         pool = await connect(url, max_size=2)
         blobs = LocalBlobs(folder.path / "blobs")
         try:
+            key = PasscodeKey(self.settings.passcode_key or folder.path / PasscodeKey.NAME)
+            if sealed := await Peers(pool, key).seal_plain():
+                logger.info("passcodes that were kept in the clear are sealed: %d; the key is %s", sealed, key.path)
             swept = await sweep(pool, blobs)
         finally:
             await pool.close()
@@ -177,14 +206,16 @@ class Supervisor:
         listeners: Mapping[str, socket.socket],
         folder: DataFolder,
         url: str,
-        embedded: EmbeddedPostgres | None,
+        embedded: EmbeddedPostgres | KeptDatabase | None,
     ) -> int:
         ports = {f"{name}_port": one.getsockname()[1] for name, one in listeners.items() if name != HTTP}
-        settings = self.settings.model_copy(update={"database_url": url, "data_dir": folder.path, **ports})
+        settings = self.settings.model_copy(
+            update={"database_url": url, "data_dir": folder.path, **ports, **self._files}
+        )
         counters = folder.run / "metrics"
         shutil.rmtree(counters, ignore_errors=True)
         counters.mkdir(mode=0o700)
-        environment = {**KEEP_MEMORY, **os.environ, FOLDER_VARIABLE: str(counters)}
+        environment = {**KEEP_MEMORY, **same_modules(), FOLDER_VARIABLE: str(counters)}
 
         def changed(child: Child) -> None:
             if child.pid is None:
@@ -193,8 +224,9 @@ class Supervisor:
             self._account(folder.run)
 
         descriptors = {name: listener.fileno() for name, listener in listeners.items()}
+        inherited = [folder.descriptor, *descriptors_of(self._files)]
         for kind in children_of(settings):
-            self.children.append(Child(kind, settings, descriptors, folder.descriptor, environment, changed))
+            self.children.append(Child(kind, settings, descriptors, inherited, environment, changed))
         address = url_of(listeners[HTTP])
         dimse = {name: address_of(listeners[name]) for name in (DIMSE, DIMSE_TLS) if name in listeners}
         # Before the first child can say that it is ready: whoever waited for that is to find the server.
@@ -209,8 +241,8 @@ class Supervisor:
                 if self.demo:
                     _say(await asyncio.to_thread(demo.load, address + MOUNT))
                 await self._stopping.wait()
-                return int(self._folder_is_moved)
-            return int(self._folder_is_moved or not self._stopping.is_set())
+                return int(self._failed)
+            return int(self._failed or not self._stopping.is_set())
         finally:
             for listener in listeners.values():
                 listener.close()
@@ -231,14 +263,19 @@ class Supervisor:
                     return False
         return True
 
-    async def _look_after(self, embedded: EmbeddedPostgres) -> None:
-        """Start the embedded database again when it died."""
+    async def _look_after(self, embedded: EmbeddedPostgres | KeptDatabase) -> None:
+        """Start the embedded database again when it died; end with its keeper, which only root can start."""
         pause = LOOK_AFTER_DATABASE_EVERY
         while not self._stopping.is_set():
             await asyncio.sleep(pause)
-            if embedded.alive():
+            if await asyncio.to_thread(embedded.alive):
                 pause = LOOK_AFTER_DATABASE_EVERY
                 continue
+            if isinstance(embedded, KeptDatabase) and embedded.lost():
+                logger.error("the process that keeps the database is gone; the server ends")
+                self._failed = True
+                self._stopping.set()
+                return
             logger.error("the database died; starting it again")
             try:
                 await asyncio.to_thread(embedded.start)
@@ -253,7 +290,7 @@ class Supervisor:
             await asyncio.sleep(LOOK_AFTER_FOLDER_EVERY)
             seen = seen + 1 if await asyncio.to_thread(folder.is_moved) else 0
         logger.error("the data folder %s was moved, removed or replaced; stopping before anything is lost", folder.path)
-        self._folder_is_moved = True
+        self._failed = True
         self._stopping.set()
         self._hurry.set()
 

@@ -22,6 +22,8 @@ from storage.instance_file import InstanceFile, PartFile
 from storage.intact_file import IntactFile, read_intact
 from storage.matching import Query
 from storage.metadata_set import MetadataSet
+from storage.passcode_key import PasscodeKey
+from storage.peers import Peers
 from storage.pixel_threads import PixelThreads
 from storage.policy import Policy
 from storage.search import Page
@@ -47,6 +49,8 @@ class Archive:
         What is accepted and how duplicates are treated.
     pixel_threads : PixelThreads, optional
         Where pixels are decoded and encoded; the archive closes them.
+    passcode_key : Path, optional
+        File of the key of passcodes; by default it is in the data folder.
     """
 
     def __init__(
@@ -55,11 +59,13 @@ class Archive:
         blobs: LocalBlobs,
         policy: Policy | None = None,
         pixel_threads: PixelThreads | None = None,
+        passcode_key: Path | None = None,
     ) -> None:
         self.pool = pool
         self.blobs = blobs
         self.policy = policy or Policy()
         self.pixel_threads = pixel_threads or PixelThreads()
+        self.peers = Peers(pool, PasscodeKey(passcode_key or blobs.root.parent / PasscodeKey.NAME))
         self._index = Index(pool, blobs, self.policy)
         self._reading_slots = asyncio.Semaphore(4)
 
@@ -73,6 +79,7 @@ class Archive:
         connections: int = 8,
         patience: float = 0.0,
         pixel_threads: PixelThreads | None = None,
+        passcode_key: Path | None = None,
     ) -> "Archive":
         """Open the archive whose files lie in `folder`/blobs and whose index is at `database_url`.
 
@@ -84,7 +91,7 @@ class Archive:
         pool = await database.reach(
             database_url, lambda: database.connect(database_url, max_size=connections), seconds=patience
         )
-        return cls(pool, LocalBlobs(folder / "blobs"), policy, pixel_threads)
+        return cls(pool, LocalBlobs(folder / "blobs"), policy, pixel_threads, passcode_key)
 
     async def close(self) -> None:
         """Finish what is being written and let go of the database."""

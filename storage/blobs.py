@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from storage.errors import NotFound, OutOfSpace, Unavailable
+from storage.private_path import make_folder, open_file
 from storage.replacements import Replacements, fsync_folder
 from storage.system_errors import in_words
 
@@ -120,7 +121,7 @@ class StagedBlob:
         """Append `data`."""
         with _disk_refusing():
             if self._file is None:
-                self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+                self._file = open_file(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
                 _lock(self._file)
             view = memoryview(data)
             while view:
@@ -143,7 +144,7 @@ class StagedBlob:
             try:
                 os.fsync(file)
                 target = self._root / self.name
-                target.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(target.parent)
                 target.hardlink_to(self._path)
                 self._published = True
             finally:
@@ -207,7 +208,7 @@ class LocalBlobs:
         self.replacements = Replacements(root)
         self._known_folders: set[Path] = set()
         if not (root / ".staging").is_dir():
-            (root / ".staging").mkdir(parents=True, exist_ok=True)
+            make_folder(root / ".staging")
             for folder in (root, root.parent):
                 fsync_folder(folder)
 
@@ -257,7 +258,7 @@ class LocalBlobs:
     def quarantine(self, name: str) -> str:
         """Put a blob that no row names out of the way, never deleting it; returns where it is kept (blocks)."""
         target = self.root / ".quarantine" / Path(name).name
-        target.parent.mkdir(exist_ok=True)
+        make_folder(target.parent)
         (self.root / name).rename(target)
         return f"{self.root.name}/.quarantine/{target.name}"
 

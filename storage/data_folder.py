@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from storage.errors import InUse, Unavailable
+from storage.folder_rights import close_to_others
+from storage.private_path import make_folder, open_file
 from storage.system_errors import in_words
 
 LOCK = "lock"
@@ -29,7 +31,7 @@ _ASKING, _DYING = 0.2, 5.0  # seconds
 
 
 class DataFolder:
-    """The one holder of a data folder; the folder is made (mode 0700) when it is missing.
+    """The one holder of a data folder; the folder is made (mode 0700) when it is missing, and closed to other users.
 
     Parameters
     ----------
@@ -59,7 +61,8 @@ class DataFolder:
             self.close()
             raise
         self.run = self.path / RUN
-        self.run.mkdir(mode=0o700, exist_ok=True)
+        make_folder(self.run)
+        close_to_others(self.path)
         (self.run / SERVER).unlink(missing_ok=True)  # of a holder that was killed
 
     @property
@@ -88,7 +91,7 @@ class DataFolder:
 
     def _take_file(self) -> None:
         try:
-            self._file = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._file = open_file(self.path / LOCK, os.O_RDWR | os.O_CREAT)
             self._take(self._file)
             os.ftruncate(self._file, 0)
             os.pwrite(self._file, b"%d\n" % os.getpid(), 0)
@@ -133,7 +136,7 @@ class DataFolder:
         The process id is added. The file is replaced in one step and readable by its owner only.
         """
         temporary = self.run / f".{SERVER}"
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        with os.fdopen(open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w") as file:
             json.dump({"pid": os.getpid(), **facts}, file)
         temporary.replace(self.run / SERVER)
 
@@ -160,7 +163,7 @@ class DataFolder:
     def guest(path: Path | str) -> Iterator[None]:
         """Work beside the holder: it, or the next one, sweeps nothing away meanwhile."""
         folder = Path(path).expanduser().resolve()
-        descriptor = os.open(folder / RUN / GUESTS, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = open_file(folder / RUN / GUESTS, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
             yield

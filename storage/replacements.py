@@ -16,6 +16,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from storage.private_path import make_folder, open_file
+
 FOLDER = ".replaced"
 
 
@@ -44,11 +46,11 @@ class Replacements:
     def note(self, number: int, olds: Mapping[str, str]) -> None:
         """Bring to disk, under one number, what the blobs that are the keys of `olds` take the place of."""
         if not self._folder.is_dir():
-            self._folder.mkdir(exist_ok=True)
+            make_folder(self._folder)
             fsync_folder(self._root)
         for new, old in olds.items():
             making = self._folder / f".{Path(new).stem}"
-            with making.open("w") as file:
+            with os.fdopen(open_file(making, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w") as file:
                 file.write(f"{number} {new} {old}\n")
                 file.flush()
                 os.fsync(file.fileno())

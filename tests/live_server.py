@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,10 +129,14 @@ def free_port() -> int:
 
 @contextmanager
 def running_server(
-    data_dir: Path, *flags: str, environment: dict[str, str] | None = None, port: int | None = None
+    data_dir: Path,
+    *flags: str,
+    environment: dict[str, str] | None = None,
+    port: int | None = None,
+    python: Sequence[str] = (sys.executable,),
 ) -> Iterator[LiveServer]:
     """Start a server, wait until it is ready, and end it by SIGTERM afterwards."""
-    server = start_server(data_dir, *flags, environment=environment, port=port)
+    server = start_server(data_dir, *flags, environment=environment, port=port, python=python)
     try:
         wait_until_ready(server)
         yield server
@@ -141,7 +145,11 @@ def running_server(
 
 
 def start_server(
-    data_dir: Path, *flags: str, environment: dict[str, str] | None = None, port: int | None = None
+    data_dir: Path,
+    *flags: str,
+    environment: dict[str, str] | None = None,
+    port: int | None = None,
+    python: Sequence[str] = (sys.executable,),
 ) -> LiveServer:
     """Start a server in a process group of its own, without waiting for it."""
     port = port or free_port()
@@ -149,7 +157,7 @@ def start_server(
     log = data_dir.parent / f"{data_dir.name}.log"
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("DICOMWEB_")}
     command = [
-        sys.executable,
+        *python,
         "-P",  # as the installed command does, look for no modules in the current folder
         "-m",
         "dicomweb.cli",

@@ -17,7 +17,6 @@ from dicomweb.api.body import Members, answer, api_url, read_members
 from dicomweb.api.openapi import operation, path_parameter, reference, schema_of
 from dicomweb.failures import RequestRefused
 from storage.jobs import STATES, Job, Jobs
-from storage.peers import Peers
 from storage.record import UID
 
 MOST_LISTED = 1000
@@ -90,7 +89,7 @@ async def create_job(request: Request) -> Response:
     members = await read_members(request, JobMembers)
     if not members.studies and not members.entities:
         raise RequestRefused(400, "studies: name what to do it with, here or in entities.")
-    if await Peers(request.app.state.archive.pool).get(members.peer) is None:
+    if await request.app.state.archive.peers.get(members.peer) is None:
         raise RequestRefused(400, "peer: there is no peer of this AE title; PUT it to /api/peers first.")
     number = await _jobs(request).add(members.kind, members.parameters())
     job = await _jobs(request).get(number)

@@ -54,7 +54,7 @@ class PeerMembers(Members):
     our_username: str = Field("", description="User identity we give when we call it; empty: none.")
     our_passcode: str | None = Field(
         None,
-        description="Passcode we give with it, kept as it is. Never shown; left out it stays, empty it goes.",
+        description="Passcode we give with it, kept sealed. Never shown; left out it stays, empty it goes.",
         json_schema_extra={"writeOnly": True},
     )
     availability: bool = Field(False, description="Whether it is told of studies that have become complete.")
@@ -160,7 +160,8 @@ def answering() -> Iterator[None]:
 
 
 def _peers(request: Request) -> Peers:
-    return Peers(request.app.state.archive.pool)
+    peers: Peers = request.app.state.archive.peers
+    return peers
 
 
 def _ae_title(request: Request) -> str:

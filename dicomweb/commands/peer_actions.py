@@ -25,7 +25,7 @@ from storage.archive import Archive
 from storage.data_folder import DataFolder
 from storage.errors import NotFound
 from storage.jobs import FINISHED, Job, Jobs
-from storage.peers import Peer, Peers
+from storage.peers import Peer
 from storage.record import UID
 
 LOOK_EVERY = 0.2
@@ -40,7 +40,7 @@ class _Place(NamedTuple):
 
     async def peer(self, ae_title: str) -> Peer:
         """Return a peer; raises NotFound when there is none of that title."""
-        peer = await Peers(self.archive.pool).get(ae_title)
+        peer = await self.archive.peers.get(ae_title)
         if peer is None:
             raise NotFound(f"There is no peer {ae_title}; add it with: dicomweb peers add {ae_title} HOST PORT")
         return peer
@@ -76,7 +76,7 @@ async def add(
         A passcode would be lost with the username it belongs to.
     """
     async with _opened(settings, create=True) as place:
-        peers = Peers(place.archive.pool)
+        peers = place.archive.peers
         known = await peers.get(address.ae_title)
         peer = replace(known or address, host=address.host, port=address.port, **changes)
         if known is not None:
@@ -110,7 +110,7 @@ def _summary(peer: Peer) -> str:
 async def show_all(settings: Settings, as_json: bool) -> None:
     """Write every peer: a table, or one line of JSON each."""
     async with _opened(settings) as place:
-        peers = await Peers(place.archive.pool).all()
+        peers = await place.archive.peers.all()
     if as_json:
         write_json(*map(shown, peers))
         return
@@ -136,8 +136,15 @@ async def remove(settings: Settings, ae_title: str, as_json: bool) -> None:
     """Forget a peer; raises NotFound when there is none."""
     async with _opened(settings) as place:
         peer = await place.peer(ae_title)
-        await Peers(place.archive.pool).delete(peer.ae_title)
+        await place.archive.peers.delete(peer.ae_title)
     write_either(shown(peer), f"{peer.ae_title} is removed.", as_json=as_json)
+
+
+async def renew_key(settings: Settings) -> None:
+    """Seal the passcodes that we give with a new key, and say so."""
+    async with _opened(settings) as place:
+        count = await place.archive.peers.renew_key()
+    say(f"{count:,} passcodes are sealed with a new key; the old one opens nothing any more.")
 
 
 async def echo(settings: Settings, ae_title: str, as_json: bool) -> int:

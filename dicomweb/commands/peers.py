@@ -157,6 +157,17 @@ def remove(ae_title: str, *, json: Json = False, at: Location = DEFAULT) -> None
     asyncio.run(peer_actions.remove(at.settings(), ae_title, json))
 
 
+@peers.command(name="renew-key")
+def renew_key(*, at: Location = DEFAULT) -> None:
+    """Make a new key for the passcodes that we show peers, seal them with it and forget the old one.
+
+    Example: dicomweb peers renew-key
+    """
+    from dicomweb.commands import peer_actions
+
+    asyncio.run(peer_actions.renew_key(at.settings()))
+
+
 @peers.command
 def echo(ae_title: str, *, aet: str | None = None, json: Json = False, at: Location = DEFAULT) -> None:
     """Ask a peer by C-ECHO whether it is there and talks to us.

@@ -22,7 +22,6 @@ from dicomweb.lifeline import Orders, show_life
 from dicomweb.listener import DIMSE_TLS
 from dicomweb.tls import client_context, server_context
 from storage.archive import Archive
-from storage.peers import Peers
 
 logger = logging.getLogger("dicomweb.gateway")  # run as __main__
 
@@ -36,7 +35,7 @@ async def serve(orders: Orders, archive: Archive) -> None:
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asked_to_stop)
     settings = orders.settings
-    gateway = Gateway(archive, settings, Peers(archive.pool), tls=client_context(settings))
+    gateway = Gateway(archive, settings, archive.peers, tls=client_context(settings))
     delivery = Delivery(gateway)
     server = Server(gateway, delivery.opened)
     listeners = {name: socket.socket(fileno=descriptor) for name, descriptor in orders.listeners.items()}

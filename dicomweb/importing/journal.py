@@ -17,6 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from storage.errors import InUse, Unavailable
+from storage.private_path import make_folder, open_file
 from storage.system_errors import in_words
 
 
@@ -46,7 +47,7 @@ class Journal:
         identity = "\0".join([target, *sorted(str(path.absolute()) for path in paths)])
         self.path = folder / f"{sha256(os.fsencode(identity)).hexdigest()[:32]}.journal"
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(folder)
             try:
                 self._database = self._open()
             except sqlite3.OperationalError:
@@ -88,6 +89,7 @@ class Journal:
             self._unlink()
 
     def _open(self) -> sqlite3.Connection:
+        os.close(open_file(self.path, os.O_RDWR | os.O_CREAT))  # SQLite gives its other files the same mode and owner
         database = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
             # The lock that the first write takes is kept to the end.

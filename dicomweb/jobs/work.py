@@ -5,7 +5,7 @@ from typing import Any
 from dicomweb.scu.calling import Caller
 from storage.archive import Archive
 from storage.jobs import ClaimedJob, Job
-from storage.peers import Peer, Peers
+from storage.peers import Peer
 
 
 class Hopeless(Exception):
@@ -49,7 +49,7 @@ class Work:
     async def peer(self) -> Peer:
         """Return the peer of the job as it is known now; raises Hopeless when it no longer is."""
         ae_title = str(self.parameters["peer"])
-        peer = await Peers(self.archive.pool).get(ae_title)
+        peer = await self.archive.peers.get(ae_title)
         if peer is None:
             raise Hopeless(f"There is no peer {ae_title} any more.")
         return peer

@@ -10,6 +10,7 @@ from dicomweb.dimse.negotiation import UserIdentity
 from dicomweb.dimse.requestor import Address, connect
 from dicomweb.settings import Settings
 from dicomweb.tls import client_context
+from storage.errors import ArchiveError
 from storage.peers import Peer
 
 EXPLICIT_LE: Final = "1.2.840.10008.1.2.1"
@@ -50,13 +51,25 @@ def identity_of(peer: Peer) -> UserIdentity | None:
     Standard
     --------
     PS3.7 D.3.3.7. No response is asked for: a peer that knows no user identities would not give one.
+
+    Raises
+    ------
+    AssociationError
+        Our passcode cannot be opened; the message says what to do.
     """
     if not peer.our_username:
         return None
     username = peer.our_username.encode()
     if peer.our_passcode is None:
         return UserIdentity(USERNAME, username, b"", False)
-    return UserIdentity(USERNAME_AND_PASSCODE, username, peer.our_passcode.reveal().encode(), False)
+    try:
+        passcode = peer.our_passcode.reveal()
+    except ArchiveError as error:
+        raise AssociationError(
+            f"our passcode for {peer.ae_title} cannot be opened, bring its key back or give it anew with "
+            f"--our-passcode-file: {error}"
+        ) from None
+    return UserIdentity(USERNAME_AND_PASSCODE, username, passcode.encode(), False)
 
 
 class Caller:

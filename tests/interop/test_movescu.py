@@ -16,7 +16,7 @@ from storage.archive import Archive
 from storage.data_set_file import is_sent_as_stored
 from storage.instance_file import InstanceFile
 from storage.matching import Level, Query
-from storage.peers import Peer, Peers
+from storage.peers import Peer
 from storage.selection import UniqueKeys
 from storage.transfer_syntax import RLE_LOSSLESS
 from tests.builders import BIG_ENDIAN, DEFLATED, EXPLICIT_LE, IMPLICIT_LE, ct_slice, dataset_only
@@ -80,7 +80,7 @@ async def ask(program: str | None, port: int, *arguments: str, folder: Path | No
 
 async def destination(archive: Archive, port: int, title: str = TITLE) -> None:
     """Make it a peer."""
-    await Peers(archive.pool).put(Peer(title, "127.0.0.1", port))
+    await archive.peers.put(Peer(title, "127.0.0.1", port))
 
 
 def arrived(folder: Path) -> list[bytes]:

@@ -3,14 +3,18 @@
 import asyncio
 import contextlib
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import pytest
 
 from storage.embedded import EmbeddedPostgres
+from storage.postgres_binaries import wheel_binaries
 
 REPOSITORY = Path(__file__).parents[2]
 HOLD = """
@@ -75,3 +79,16 @@ def open_folder() -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path)
+
+
+def ordinary_python() -> list[str]:
+    """A Python that the user `nobody` can run together with this checkout, or skip with the reason."""
+    environment = f"PYTHONPATH={REPOSITORY}:{wheel_binaries().parents[2]}"
+    for interpreter in (sys.executable, getattr(sys, "_base_executable", sys.executable), "/usr/bin/python3"):
+        command = ["/usr/bin/env", environment, "PYTHONDONTWRITEBYTECODE=1", interpreter]
+        test = "import sys, storage.embedded as e, storage.postgres_binaries as b; assert sys.version_info >= (3, 11); "
+        test += "open(b.wheel_binaries() / 'postgres').close()"
+        with contextlib.suppress(OSError):
+            if subprocess.run([*command, "-c", test], user="nobody", cwd="/", capture_output=True).returncode == 0:
+                return command
+    pytest.skip("the user nobody can run no Python 3.11 with this checkout")

@@ -246,7 +246,7 @@ async def silenced(database_url: str) -> AsyncIterator[tuple[str, asyncio.Event]
 
     listener = await asyncio.start_server(relay, "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]
-    yield f"postgresql://{parts.username}@127.0.0.1:{port}{parts.path}?sslmode=disable", silent
+    yield f"postgresql://{parts.username}:{parts.password}@127.0.0.1:{port}{parts.path}?sslmode=disable", silent
     listener.close()
     for writer in writers:
         writer.transport.abort()

@@ -1,11 +1,9 @@
 """Who runs the embedded PostgreSQL: an ordinary user as itself, root as another user, whoever owns the folder."""
 
-import contextlib
 import os
 import pwd
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import pytest
 
 from storage.embedded import EmbeddedPostgres
 from storage.postgres_binaries import wheel_binaries
-from tests.storage.servers import HOLD, REPOSITORY, open_folder, run, servers
+from tests.storage.servers import HOLD, open_folder, ordinary_python, run, servers
 
 
 @pytest.fixture
@@ -28,19 +26,6 @@ def open_path() -> Iterator[Path]:
     """A temporary folder that every user may pass through, unlike `tmp_path`."""
     with open_folder() as path:
         yield path
-
-
-def ordinary_python() -> list[str]:
-    """A Python that the user `nobody` can run together with this checkout, or skip with the reason."""
-    environment = f"PYTHONPATH={REPOSITORY}:{wheel_binaries().parents[2]}"
-    for interpreter in (sys.executable, getattr(sys, "_base_executable", sys.executable), "/usr/bin/python3"):
-        command = ["/usr/bin/env", environment, "PYTHONDONTWRITEBYTECODE=1", interpreter]
-        test = "import sys, storage.embedded as e, storage.postgres_binaries as b; assert sys.version_info >= (3, 11); "
-        test += "open(b.wheel_binaries() / 'postgres').close()"
-        with contextlib.suppress(OSError):
-            if subprocess.run([*command, "-c", test], user="nobody", cwd="/", capture_output=True).returncode == 0:
-                return command
-    pytest.skip("the user nobody can run no Python 3.11 with this checkout")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user; the other tests ran as one")

@@ -13,7 +13,7 @@ PACS = Peer("PACS", "192.0.2.7", 104)
 
 async def test_a_peer_comes_back_as_it_was_put(archive: Any) -> None:
     """Every attribute is kept; a second put replaces all of them, a delete takes effect at once (G-006)."""
-    peers = Peers(archive.pool)
+    peers = archive.peers
     whole = Peer(
         *("CT 1/a", "ct1.example.org", 11112, True, ("new", "same"), ("1.2.840.10008.1.2.4.70",)),
         *("ISO 2022 IR 6\\ISO 2022 IR 87", "tech", False, True, True, "the scanner\nof room 3"),
@@ -31,7 +31,7 @@ async def test_a_peer_comes_back_as_it_was_put(archive: Any) -> None:
 
 async def test_a_passcode_is_checked_and_never_shown(archive: Any) -> None:
     """A passcode is kept as a digest; a put without one keeps it, unless the username changes (PS3.7 D.3.3.7)."""
-    peers = Peers(archive.pool)
+    peers = archive.peers
     peer = replace(PACS, username="pacs")
     await peers.put(peer, passcode="sesame")
     stored = await archive.pool.fetchval("SELECT passcode FROM peers")
@@ -53,7 +53,7 @@ async def test_a_passcode_is_checked_and_never_shown(archive: Any) -> None:
 
 async def test_what_we_give_a_peer_is_kept_and_never_shown(archive: Any) -> None:
     """Our passcode comes out as it went in, for calling alone; neither a Peer in a log nor JSON shows it (D.3.3.7)."""
-    peers = Peers(archive.pool)
+    peers = archive.peers
     peer = replace(PACS, our_username="archive")
     await peers.put(peer, our_passcode="sesame")
     (found,) = await peers.all()
@@ -109,11 +109,11 @@ async def get(peers: Peers) -> Peer:
 async def test_a_peer_that_cannot_be_is_refused_in_words(archive: Any, change: dict[str, Any], says: str) -> None:
     """What is wrong is named, and nothing is written (PS3.5 Table 6.2-1, G-006)."""
     with pytest.raises(InvalidPeer, match=says):
-        await Peers(archive.pool).put(replace(PACS, **change))
-    assert await Peers(archive.pool).all() == []
+        await archive.peers.put(replace(PACS, **change))
+    assert await archive.peers.all() == []
 
 
 async def test_a_passcode_needs_a_username(archive: Any) -> None:
     """DICOM knows no passcode without a username (PS3.7 D.3.3.7)."""
     with pytest.raises(InvalidPeer, match="username"):
-        await Peers(archive.pool).put(PACS, passcode="sesame")
+        await archive.peers.put(PACS, passcode="sesame")

@@ -10,7 +10,7 @@ from storage.archive import Archive
 from storage.blobs import LocalBlobs
 from storage.database import connect, sql
 from storage.errors import Unavailable
-from storage.peers import Peer, Peers
+from storage.peers import Peer
 from storage.policy import Policy
 from storage.reindex import reindex
 from storage.sweep import sweep
@@ -176,7 +176,7 @@ async def test_reindex_builds_the_same_index_from_the_files_alone(archive: Archi
 
 async def test_what_is_indexed_again_is_not_announced_again(archive: Archive) -> None:
     """After a reindex, one cut short included, no peer is told of studies it was told of; of new ones it is (G-180)."""
-    await Peers(archive.pool).put(Peer("RIS", "127.0.0.1", 104, availability=True))
+    await archive.peers.put(Peer("RIS", "127.0.0.1", 104, availability=True))
     await fill(archive)
     await completion.follow(archive.pool)
     assert await completion.announce(archive.pool, 0) == 1

@@ -9,7 +9,6 @@ import pytest
 
 from dicomweb.commands.printing import write_table
 from storage.archive import Archive
-from storage.peers import Peers
 from tests.dicomweb.test_cli import run
 
 EVERY_OPTION = (
@@ -32,7 +31,7 @@ def test_the_identity_we_present_is_kept_and_its_passcode_never_shown(
 
     async def kept() -> str | None:
         archive = await Archive.open(database_url, tmp_path / "data")
-        peer = await Peers(archive.pool).get("PACS")
+        peer = await archive.peers.get("PACS")
         await archive.close()
         return peer.our_passcode.reveal() if peer and peer.our_passcode else None
 

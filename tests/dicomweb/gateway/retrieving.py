@@ -10,7 +10,7 @@ from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation, SOPClass
 
 from dicomweb.gateway.retrieve_scp import STUDY_ROOT_GET, STUDY_ROOT_MOVE
 from storage.archive import Archive
-from storage.peers import Peer, Peers
+from storage.peers import Peer
 from tests.builders import EXPLICIT_LE, IMPLICIT_LE, dataset_of
 from tests.dicomweb.scu.receiving import CT, TITLE, Receiver
 
@@ -23,7 +23,7 @@ COUNTERS = ("Remaining", "Completed", "Failed", "Warning")
 async def make_peer(archive: Archive, to: Receiver | int, title: str = TITLE, **attributes: Any) -> None:
     """Put a receiver into the table of peers."""
     port = to if isinstance(to, int) else to.port
-    await Peers(archive.pool).put(Peer(title, "127.0.0.1", port, **attributes))
+    await archive.peers.put(Peer(title, "127.0.0.1", port, **attributes))
 
 
 async def ask_move(port: int, keys: dict[str, Any], destination: str = TITLE, **options: Any) -> list[Answer]:

@@ -18,7 +18,6 @@ from dicomweb.gateway.server import Server
 from dicomweb.listener import DIMSE, DIMSE_TLS
 from dicomweb.settings import Settings
 from storage.archive import Archive
-from storage.peers import Peers
 from storage.transfer_syntax import EXPLICIT_LE, IMPLICIT_LE
 from tests.builders import dataset_only, sop_instance_uid
 
@@ -66,7 +65,7 @@ async def serving(
     settings
         Those that are not the defaults.
     """
-    gateway = Gateway(archive, Settings(**settings), Peers(archive.pool))
+    gateway = Gateway(archive, Settings(**settings), archive.peers)
     delivery = Delivery(gateway) if delivers else None
     server = Server(gateway, delivery.opened) if delivery else Server(gateway)
     listener = socket.create_server(("127.0.0.1", 0))

@@ -21,7 +21,7 @@ from dicomweb.gateway.admission import (
 from dicomweb.gateway.gateway import Gateway
 from dicomweb.settings import Settings
 from storage.archive import Archive
-from storage.peers import Peer, Peers
+from storage.peers import Peer
 from storage.transfer_syntax import EXPLICIT_LE
 
 ECHO = ProposedContext(1, "1.2.840.10008.1.1", (EXPLICIT_LE,))
@@ -38,7 +38,7 @@ def proposal(calling: str = "CT1", called: str = "DICOMWEB", **more: Any) -> Pro
 
 def admission(archive: Archive, **settings: Any) -> Admission:
     """One over the database of `archive`."""
-    return Admission(Gateway(archive, Settings(data_dir=Path("unused"), **settings), Peers(archive.pool)))
+    return Admission(Gateway(archive, Settings(data_dir=Path("unused"), **settings), archive.peers))
 
 
 def results(decision: Acceptance | Rejection) -> list[int]:
@@ -77,14 +77,14 @@ async def test_an_association_is_judged_by_its_titles_and_by_room(
     archive: Archive, proposed: Proposal, caller: Caller, settings: dict[str, Any], expected: Rejection | None
 ) -> None:
     """G-004 to G-006: the rejections of PS3.8 Table 9-21; anybody may call where only this machine can."""
-    await Peers(archive.pool).put(Peer("KNOWN", "192.0.2.7", 104))
+    await archive.peers.put(Peer("KNOWN", "192.0.2.7", 104))
     decision = await admission(archive, **settings).decide(proposed, caller)
     assert isinstance(decision, Acceptance) if expected is None else decision == expected
 
 
 async def test_a_change_of_the_peers_takes_effect_at_once(archive: Archive) -> None:
     """Design 2: nobody restarts the gateway for a new modality, or to shut one out."""
-    ours, peers = admission(archive), Peers(archive.pool)
+    ours, peers = admission(archive), archive.peers
     assert await ours.decide(proposal(), ELSEWHERE) == UNKNOWN_CALLING_AE
     await peers.put(Peer("CT1", "192.0.2.7", 104))
     assert isinstance(await ours.decide(proposal(), ELSEWHERE), Acceptance)
@@ -116,7 +116,7 @@ async def test_a_peer_with_credentials_must_show_them(
     archive: Archive, identity: UserIdentity | None, admitted: bool
 ) -> None:
     """G-013, G-014: username and passcode of the peer, also where anybody may call; else 1, 2, 1."""
-    await Peers(archive.pool).put(Peer("CT1", "192.0.2.7", 104, username="radiology"), passcode="secret")
+    await archive.peers.put(Peer("CT1", "192.0.2.7", 104, username="radiology"), passcode="secret")
     for settings, caller in (({}, HERE), ({}, ELSEWHERE), ({"dimse_any_calling_ae": True}, ELSEWHERE)):
         decision = await admission(archive, **settings).decide(proposal(identity=identity), caller)
         assert isinstance(decision, Acceptance) if admitted else decision == IDENTITY_REFUSED
@@ -124,7 +124,7 @@ async def test_a_peer_with_credentials_must_show_them(
 
 async def test_a_username_alone_is_enough_for_a_peer_without_passcode(archive: Archive) -> None:
     """PS3.7 D.3.3.7.1: type 1 is a username."""
-    await Peers(archive.pool).put(Peer("CT1", "192.0.2.7", 104, username="radiology"))
+    await archive.peers.put(Peer("CT1", "192.0.2.7", 104, username="radiology"))
     decide = admission(archive).decide
     assert isinstance(await decide(proposal(identity=UserIdentity(1, b"radiology")), HERE), Acceptance)
     assert await decide(proposal(identity=UserIdentity(1, b"someone")), HERE) == IDENTITY_REFUSED
@@ -136,7 +136,7 @@ async def test_a_positive_response_is_given_only_when_asked_for_and_checked(arch
     decide = admission(archive).decide
     unchecked = await decide(proposal(identity=asking), HERE)
     assert isinstance(unchecked, Acceptance) and unchecked.identity_response is None
-    await Peers(archive.pool).put(Peer("CT1", "192.0.2.7", 104, username="radiology"))
+    await archive.peers.put(Peer("CT1", "192.0.2.7", 104, username="radiology"))
     checked = await decide(proposal(identity=asking), HERE)
     assert isinstance(checked, Acceptance) and checked.identity_response == b""
     silent = await decide(proposal(identity=UserIdentity(1, b"radiology")), HERE)
@@ -147,7 +147,7 @@ async def test_a_positive_response_is_given_only_when_asked_for_and_checked(arch
 async def test_an_identity_nobody_asked_for_keeps_nobody_out(archive: Archive, kind: int) -> None:
     """G-013: whatever its kind, a peer without credentials here is let in, and gets no response."""
     identity = UserIdentity(kind, b"anything", b"", response_requested=True)
-    await Peers(archive.pool).put(Peer("CT1", "192.0.2.7", 104))
+    await archive.peers.put(Peer("CT1", "192.0.2.7", 104))
     decision = await admission(archive).decide(proposal(identity=identity), ELSEWHERE)
     assert isinstance(decision, Acceptance) and decision.identity_response is None
 

@@ -21,7 +21,7 @@ from dicomweb.scu.move import move
 from dicomweb.settings import Settings
 from storage.archive import Archive
 from storage.jobs import Jobs
-from storage.peers import Peer, Peers
+from storage.peers import Peer
 from tests.dicomweb.gateway.committing import committing, stored
 from tests.dicomweb.gateway.retrieving import ask_move
 from tests.dicomweb.gateway.serving import CT, listening
@@ -58,8 +58,8 @@ async def doorkeeper(archive: Archive, **attributes: Any) -> AsyncIterator[Doork
     async with await asyncio.start_server(take, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         keeper.peer = Peer("REMOTE", "127.0.0.1", port, our_username="archive", **attributes)
-        await Peers(archive.pool).put(keeper.peer, our_passcode="sésame")
-        known = await Peers(archive.pool).get("REMOTE")
+        await archive.peers.put(keeper.peer, our_passcode="sésame")
+        known = await archive.peers.get("REMOTE")
         assert known is not None
         keeper.peer = known
         yield keeper

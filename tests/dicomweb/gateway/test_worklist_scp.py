@@ -11,7 +11,7 @@ from dicomweb.dimse.command_set import Command, Operation
 from dicomweb.dimse.requestor import Address, connect
 from dicomweb.gateway.worklist_scp import negotiate
 from storage.archive import Archive
-from storage.peers import Peer, Peers
+from storage.peers import Peer
 from storage.worklist import Worklist
 from tests.builders import dataset_of
 from tests.dicomweb.gateway.serving import listening
@@ -95,7 +95,7 @@ async def test_names_are_asked_for_and_answered_in_their_letters(
 
 async def test_a_modality_gets_the_letters_it_is_configured_for(archive: Archive, port: int) -> None:
     """A peer with a character set of its own gets no other, at once after it was set (G-154)."""
-    await Peers(archive.pool).put(Peer("CT1", "127.0.0.1", 104, character_set="ISO_IR 100"))
+    await archive.peers.put(Peer("CT1", "127.0.0.1", 104, character_set="ISO_IR 100"))
     found = matches(await ask(port, EVERYTHING))
     for each in found:
         each.decode()

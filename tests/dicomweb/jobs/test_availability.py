@@ -12,7 +12,7 @@ from pynetdicom.sop_class import InstanceAvailabilityNotification  # type: ignor
 
 from dicomweb.settings import Settings
 from storage.jobs import Jobs
-from storage.peers import Peer, Peers
+from storage.peers import Peer
 from tests.builders import ct_slice, new_uid
 from tests.dicomweb.jobs.working import until, working
 from tests.live_server import free_port
@@ -48,8 +48,8 @@ async def test_a_complete_study_is_announced_once(archive: Any) -> None:
     async with working(archive, settings=settings) as worker:
         await asyncio.sleep(2)
         with notified() as (peer, told):
-            await Peers(archive.pool).put(peer)
-            await Peers(archive.pool).put(replace(peer, ae_title="OTHER", availability=False))
+            await archive.peers.put(peer)
+            await archive.peers.put(replace(peer, ae_title="OTHER", availability=False))
             step = {"ReferencedSOPClassUID": "1.2.840.10008.3.1.2.3.3", "ReferencedSOPInstanceUID": "1.2.3.4"}
             for _ in range(3):
                 await archive.store(ct_slice(study, series, ReferencedPerformedProcedureStepSequence=[step]))

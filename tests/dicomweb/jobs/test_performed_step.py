@@ -12,7 +12,7 @@ from pynetdicom import AE, evt
 
 from storage.archive import Archive
 from storage.jobs import Jobs
-from storage.peers import Peer, Peers
+from storage.peers import Peer
 from storage.performed_steps import FORWARD, PerformedSteps
 from tests.builders import dataset_of
 from tests.dicomweb.jobs.working import until, working
@@ -73,9 +73,9 @@ async def test_what_a_modality_says_is_passed_on_in_order(archive: Archive) -> N
     """Who follows performed steps gets each message once, the creation first; nobody else does (G-173)."""
     steps = PerformedSteps(archive.pool)
     with follower() as ris:
-        await Peers(archive.pool).put(ris.peer)
-        await Peers(archive.pool).put(replace(ris.peer, ae_title="OTHER", forward_performed_steps=False))
-        await Peers(archive.pool).put(replace(ris.peer, ae_title="CT1"))  # said it itself
+        await archive.peers.put(ris.peer)
+        await archive.peers.put(replace(ris.peer, ae_title="OTHER", forward_performed_steps=False))
+        await archive.peers.put(replace(ris.peer, ae_title="CT1"))  # said it itself
         await steps.create("1.5.1", in_progress(), calling_ae_title="CT1")
         await steps.change("1.5.1", ended())
         async with working(archive):
@@ -87,7 +87,7 @@ async def test_a_system_that_is_away_gets_everything_when_it_is_back(archive: Ar
     """Messages wait and are tried again, a change never before the creation (G-173)."""
     steps, port = PerformedSteps(archive.pool), free_port()
     away = Peer("RIS", "127.0.0.1", port, forward_performed_steps=True)
-    await Peers(archive.pool).put(away)
+    await archive.peers.put(away)
     await steps.create("1.5.1", in_progress(), calling_ae_title="CT1")
     await steps.change("1.5.1", ended())
     async with working(archive):
@@ -102,7 +102,7 @@ async def test_a_step_that_is_known_there_counts_as_passed_on(archive: Archive) 
     steps = PerformedSteps(archive.pool)
     with follower() as ris:
         ris.statuses = [0x0111, 0x0112]
-        await Peers(archive.pool).put(ris.peer)
+        await archive.peers.put(ris.peer)
         async with working(archive):
             await steps.create("1.5.1", in_progress(), calling_ae_title="CT1")
             assert await states(archive) == ["done"]
@@ -135,7 +135,7 @@ async def test_an_end_whose_answer_was_lost_counts_as_passed_on(
     steps = PerformedSteps(archive.pool)
     with follower() as ris:
         ris.statuses = [0, *(each if each is LOST else dataset_of(each) for each in answers)]
-        await Peers(archive.pool).put(ris.peer)
+        await archive.peers.put(ris.peer)
         await steps.create("1.5.1", in_progress(), calling_ae_title="CT1")
         await steps.change("1.5.1", ended())
         async with working(archive):

@@ -13,7 +13,6 @@ import pytest
 from dicomweb.settings import Settings
 from storage.archive import Archive
 from storage.jobs import Jobs
-from storage.peers import Peers
 from storage.policy import Policy
 from tests.builders import ct_slice, dicom_file, new_uid, sop_instance_uid
 from tests.dicomweb.gateway.serving import serving
@@ -45,7 +44,7 @@ async def test_a_study_comes_whole_and_as_it_is_there(archive: Any, tmp_path: Pa
     files = files_of(study, method)
     async with serving(archive) as served:
         with remote_archive(tmp_path, served.port, *files, compressed=method == "get") as peer:
-            await Peers(archive.pool).put(peer)
+            await archive.peers.put(peer)
             async with working(archive):
                 job = await until(jobs, await jobs.add("pull", pull(study, method)))
     assert (job.state, job.error, job.failures) == ("done", "", [])
@@ -64,7 +63,7 @@ async def test_only_what_is_missing_is_asked_for(archive: Any, tmp_path: Path, m
         await archive.store(file)
     async with serving(archive) as served:
         with remote_archive(tmp_path, served.port, *files, compressed=method == "get") as peer:
-            await Peers(archive.pool).put(peer)
+            await archive.peers.put(peer)
             async with working(archive):
                 job = await until(jobs, await jobs.add("pull", pull(study, method)))
                 before = len(await archive.changes())
@@ -79,7 +78,7 @@ async def test_single_series_and_instances_can_be_pulled(archive: Any, tmp_path:
     files = files_of(study)
     one = sop_instance_uid(files[1])
     with remote_archive(tmp_path, 1, *files) as peer:
-        await Peers(archive.pool).put(peer)
+        await archive.peers.put(peer)
         entities = [
             {"study_instance_uid": study, "series_instance_uid": f"{study}.1", "sop_instance_uid": one},
             {"study_instance_uid": study, "series_instance_uid": f"{study}.2"},
@@ -95,7 +94,7 @@ async def test_a_study_the_peer_has_not_is_told(archive: Any, tmp_path: Path) ->
     """A UID the peer knows nothing of is a failure of its own; what it has comes."""
     study, jobs = new_uid(), Jobs(archive.pool)
     with remote_archive(tmp_path, 1, ct_slice(study)) as peer:
-        await Peers(archive.pool).put(peer)
+        await archive.peers.put(peer)
         entities = [{"study_instance_uid": "1.2.3"}, {"study_instance_uid": study}]
         async with working(archive):
             given = {"peer": "REMOTE", "entities": entities, "method": "get"}
@@ -108,7 +107,7 @@ async def test_a_peer_that_does_not_know_us_is_told_apart(archive: Any, tmp_path
     """C-MOVE to an AE the peer has no address of fails at once and says what to do (PS3.4 Table C.4-2, A801)."""
     study, jobs = new_uid(), Jobs(archive.pool)
     with remote_archive(tmp_path, 1, ct_slice(study)) as peer:
-        await Peers(archive.pool).put(peer)
+        await archive.peers.put(peer)
         async with working(archive, settings=Settings(aet="STRANGER")):
             job = await until(jobs, await jobs.add("pull", pull(study, "move")))
     assert job.state == "failed"
@@ -128,7 +127,7 @@ async def test_what_failed_for_a_moment_is_asked_for_again(archive: Archive, met
     study, jobs = new_uid(), Jobs(archive.pool)
     full = Archive(archive.pool, archive.blobs, Policy(min_free_bytes=1 << 62))
     with retrieve_peer(*slices(study)) as remote:
-        await Peers(archive.pool).put(remote.peer)
+        await archive.peers.put(remote.peer)
         number = await jobs.add("pull", pull(study, method))
         async with serving(full) as served, working(full):
             remote.our_port = served.port
@@ -148,7 +147,7 @@ async def test_what_never_comes_is_given_up(archive: Archive) -> None:
         lost = remote.files[1].SOPInstanceUID
         asked: list[str] = []
         remote.sends = lambda uid: asked.append(uid) is None and uid != lost
-        await Peers(archive.pool).put(remote.peer)
+        await archive.peers.put(remote.peer)
         async with working(archive):
             job = await until(jobs, await jobs.add("pull", pull(study, "get")))
     assert (job.state, job.done, job.failures) == ("failed", 2, [{"item": lost, "error": "The peer did not send it."}])
@@ -164,7 +163,7 @@ async def test_a_peer_that_lists_no_instances_sends_whole_studies(
     """Without C-FIND, or without its IMAGE level, the study is asked for as such; what it has not is told."""
     study, jobs = new_uid(), Jobs(archive.pool)
     with retrieve_peer(*slices(study), levels=levels) as remote:
-        await Peers(archive.pool).put(remote.peer)
+        await archive.peers.put(remote.peer)
         async with serving(archive) as served, working(archive):
             remote.our_port = served.port
             job = await until(jobs, await jobs.add("pull", pull(study, method)))
@@ -194,7 +193,7 @@ async def test_a_pull_goes_on_after_its_worker_was_killed(archive: Archive, data
     study, jobs, killed = new_uid(), Jobs(archive.pool), threading.Event()
     with retrieve_peer(*slices(study, 6)) as remote:
         remote.about_to_send = lambda uid: len(remote.sent) < 5 or killed.wait(60)
-        await Peers(archive.pool).put(remote.peer)
+        await archive.peers.put(remote.peer)
         number = await jobs.add("pull", pull(study, "get"))
         arguments = ("-c", WORKER, database_url, str(tmp_path / "data"))
         worker = await asyncio.create_subprocess_exec(sys.executable, *arguments, cwd=REPOSITORY)

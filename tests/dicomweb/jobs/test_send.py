@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from storage.jobs import JobQueue, Jobs
-from storage.peers import Peers
 from tests.builders import ct_slice, new_uid
 from tests.dicomweb.jobs.storage_peer import storage_peer
 from tests.dicomweb.jobs.working import until, working
@@ -35,7 +34,7 @@ async def test_a_study_is_sent_with_its_progress_shown(archive: Any, study: tupl
     """Every instance arrives once, in order; total and done are known at the end."""
     jobs = Jobs(archive.pool)
     with storage_peer() as remote:
-        await Peers(archive.pool).put(remote.peer)
+        await archive.peers.put(remote.peer)
         async with working(archive):
             job = await until(jobs, await jobs.add("send", send(study[0])))
     assert (job.state, job.total, job.done, job.failed, job.error) == ("done", 10, 10, 0, "")
@@ -47,7 +46,7 @@ async def test_what_was_done_is_not_sent_again(archive: Any, study: tuple[str, l
     """When the association breaks the job waits and goes on behind what was acknowledged."""
     jobs = Jobs(archive.pool)
     with storage_peer() as remote:
-        await Peers(archive.pool).put(remote.peer)
+        await archive.peers.put(remote.peer)
         broken: list[str] = []
 
         def answer(uid: str) -> int:
@@ -67,7 +66,7 @@ async def test_a_stopped_worker_gives_its_jobs_back(archive: Any, study: tuple[s
     """The next worker takes up at once what the last one was at, where it stopped."""
     jobs = Jobs(archive.pool)
     with storage_peer() as remote:
-        await Peers(archive.pool).put(remote.peer)
+        await archive.peers.put(remote.peer)
         number = 0
         async with working(archive):
             number = await jobs.add("send", send(study[0]))
@@ -87,7 +86,7 @@ async def test_a_worker_stopped_while_it_writes_forgets_nothing(archive: Any, st
     """What was acknowledged and is being written when the worker has to end is not sent again by the next one."""
     jobs, going_on = Jobs(archive.pool), threading.Event()
     with storage_peer() as remote:
-        await Peers(archive.pool).put(remote.peer)
+        await archive.peers.put(remote.peer)
         remote.answer = lambda uid: 0 if uid != study[1][3] or going_on.wait(10) else 0xA900
         async with archive.pool.acquire() as other:
             async with working(archive, poll_every=5):  # so that it writes when there is something to be written only
@@ -115,7 +114,7 @@ async def test_a_job_of_a_worker_that_was_killed_is_taken_up(archive: Any, study
     assert dead is not None
     await dead.keep(total=10, items=dict.fromkeys(study[1][:4]))
     with storage_peer() as remote:
-        await Peers(archive.pool).put(remote.peer)
+        await archive.peers.put(remote.peer)
         async with working(archive):
             job = await until(jobs, number)
     assert (job.state, job.done) == ("done", 10)
@@ -126,7 +125,7 @@ async def test_one_refused_instance_does_not_keep_the_others(archive: Any, study
     """The job has failed in the end, says which instance and why, and can be tried again for that one alone."""
     jobs = Jobs(archive.pool)
     with storage_peer() as remote:
-        await Peers(archive.pool).put(remote.peer)
+        await archive.peers.put(remote.peer)
         remote.answer = lambda uid: 0xA900 if uid == study[1][2] else 0
         async with working(archive) as worker:
             number = await jobs.add("send", send(study[0]))
@@ -146,7 +145,7 @@ async def test_a_peer_that_is_away_is_waited_for(archive: Any, study: tuple[str,
     """While nobody is there the job waits with growing pauses and says why; when somebody is, it is done."""
     jobs, port = Jobs(archive.pool), free_port()
     with storage_peer(port=port) as remote:
-        await Peers(archive.pool).put(remote.peer)
+        await archive.peers.put(remote.peer)
     async with working(archive):
         number = await jobs.add("send", send(study[0]))
         job = await until(jobs, number, lambda job: job.state == "waiting" and job.attempts >= 2)
@@ -160,7 +159,7 @@ async def test_a_peer_without_room_is_asked_again(archive: Any, study: tuple[str
     """A700, out of resources, passes: the instance is sent again later (PS3.4 Table B.2-1)."""
     jobs = Jobs(archive.pool)
     with storage_peer() as remote:
-        await Peers(archive.pool).put(remote.peer)
+        await archive.peers.put(remote.peer)
         remote.answer = lambda uid: 0xA700 if len(remote.received) == 5 else 0
         async with working(archive):
             job = await until(jobs, await jobs.add("send", send(study[0])))
@@ -172,7 +171,7 @@ async def test_a_job_that_gets_nowhere_is_parked(archive: Any, study: tuple[str,
     """After the last attempt a job is parked with its reason, until somebody tries it again."""
     jobs = Jobs(archive.pool)
     with storage_peer() as remote:
-        await Peers(archive.pool).put(remote.peer)
+        await archive.peers.put(remote.peer)
     async with working(archive, most_attempts=2, first_pause=0.01):
         number = await jobs.add("send", send(study[0]))
         job = await until(jobs, number)
@@ -184,7 +183,7 @@ async def test_an_instance_that_kills_the_association_is_given_up(archive: Any, 
     """What loses the association again and again is failed, and the rest arrives."""
     jobs = Jobs(archive.pool)
     with storage_peer() as remote:
-        await Peers(archive.pool).put(remote.peer)
+        await archive.peers.put(remote.peer)
         remote.answer = lambda uid: -1 if uid == study[1][4] else 0
         async with working(archive, first_pause=0.01):
             job = await until(jobs, await jobs.add("send", send(study[0])))
@@ -196,7 +195,7 @@ async def test_a_cancelled_job_stops(archive: Any, study: tuple[str, list[str]])
     """After a cancel nothing more is sent than what is under way."""
     jobs = Jobs(archive.pool)
     with storage_peer() as remote:
-        await Peers(archive.pool).put(remote.peer)
+        await archive.peers.put(remote.peer)
         async with working(archive) as worker:
             number = await jobs.add("send", send(study[0]))
 
@@ -235,7 +234,7 @@ async def test_a_study_of_a_thousand_instances_is_sent(archive: Any) -> None:
             await ingest.add(chunks(number))
         assert {outcome.status for outcome in await ingest.finish()} == {"stored"}
     with storage_peer() as remote:
-        await Peers(archive.pool).put(remote.peer)
+        await archive.peers.put(remote.peer)
         async with working(archive):
             job = await until(jobs, await jobs.add("send", send(study)))
     assert (job.state, job.total, job.done) == ("done", 1000, 1000)
@@ -248,7 +247,7 @@ async def test_jobs_are_done_side_by_side(archive: Any, study: tuple[str, list[s
     with storage_peer() as quick, storage_peer("SLOW") as slow:
         slow.answer = lambda uid: 0 if going_on.wait(10) else 0xA900
         for remote in (quick, slow):
-            await Peers(archive.pool).put(remote.peer)
+            await archive.peers.put(remote.peer)
         async with working(archive):
             waiting = [await jobs.add("send", send(study[0], "SLOW")) for _ in range(2)]
             ready = [await jobs.add("send", send(study[0])) for _ in range(6)]
@@ -268,7 +267,7 @@ async def test_what_cannot_be_done_fails_at_once(
     """An unknown peer, or a study that is not here: trying again would not help."""
     jobs = Jobs(archive.pool)
     with storage_peer() as remote:
-        await Peers(archive.pool).put(remote.peer)
+        await archive.peers.put(remote.peer)
         async with working(archive):
             job = await until(jobs, await jobs.add("send", send(uid or study[0], peer)))
     assert job.state == "failed"
