@@ -195,10 +195,10 @@ async def answer_instance(
         item = await documents.video_item(archive, instance, location)
         return _one(request, item, offer, Pictures([(instance, ())], location), [documents.EMBEDDABLE])
     attributes = await renderer_of(request).attributes(instance)
-    mime = document_type(attributes)
-    if mime is not None:
-        offer = _chosen(ranges, (Offer(mime), Offer(mime, multipart=True)), "This document")
+    if document_type(attributes) is not None:
         item, headers = await documents.document_item(archive, instance, attributes, location)
+        kind = item.content_type
+        offer = _chosen(ranges, (Offer(kind), Offer(kind, multipart=True)), "This document")
         return _one(request, item, offer, Pictures([(instance, ())], location), headers)
     if is_waveform(attributes):
         parameters = read_parameters() if read_parameters else _parameters(request)

@@ -52,7 +52,7 @@ def base_url(request: Request) -> str:
     for name, value in scope["headers"]:
         if name == b"host":
             host = value.decode("latin-1")
-        elif name in _PROXY_SIGNS or name.startswith(b"x-forwarded-"):
+        elif is_sign_of_proxy(name):
             proxied = True
             text = value.decode("latin-1")
             if name == b"forwarded" and not forwarded:
@@ -67,7 +67,7 @@ def base_url(request: Request) -> str:
                 forwarded_prefix = text
     scheme = "https" if scope["scheme"] == "https" else "http"
     server = scope.get("server") or ("localhost", None)
-    if proxied and _is_trusted((scope.get("client") or ("",))[0], tuple(settings.trusted_proxies)):
+    if proxied and is_trusted((scope.get("client") or ("",))[0], tuple(settings.trusted_proxies)):
         return _from_proxy(
             scheme, host, forwarded, forwarded_host, forwarded_proto, forwarded_port, forwarded_prefix, server
         )
@@ -96,8 +96,19 @@ def _configured(public_base_url: str) -> str:
     return url if "/" in url.partition("://")[2] else url + MOUNT
 
 
+def split_host(authority: str) -> tuple[str, str | None] | None:
+    """Return name and port of an authority, None when it is not spelt as one (RFC 3986 3.2.2)."""
+    match = _HOST.match(authority)
+    return (match["name"], match["port"]) if match else None
+
+
+def is_sign_of_proxy(header: bytes) -> bool:
+    """Whether a header of this name, in lower case, is what a proxy adds."""
+    return header in _PROXY_SIGNS or header.startswith(b"x-forwarded-")
+
+
 @lru_cache(maxsize=1024)
-def _is_trusted(peer: str, trusted: tuple[str, ...]) -> bool:
+def is_trusted(peer: str, trusted: tuple[str, ...]) -> bool:
     """Whether `peer` is named by `trusted`: addresses, networks ("10.0.0.0/8") or "*"."""
     if "*" in trusted or peer in trusted:
         return True
