@@ -29,8 +29,8 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dicomweb.masked_path import masked_path
+from dicomweb.proxies import is_trusted
 from dicomweb.settings import Settings
-from dicomweb.urls import is_trusted
 from storage.errors import ArchiveError
 
 logger = logging.getLogger(__name__)

@@ -10,11 +10,12 @@ Facts this module keeps:
   no proxy spoke, and the host names the very address of the socket (or is localhost on a loopback socket).
 """
 
-import ipaddress
 import re
 from functools import lru_cache
 
 from starlette.requests import Request
+
+from dicomweb.proxies import is_sign_of_proxy, is_trusted
 
 MOUNT = "/dicom-web"
 """Where the DICOMweb resources hang below the public root."""
@@ -23,7 +24,6 @@ _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~-]{1,253})(?:
 _PORT = re.compile(r"[0-9]{1,5}\Z")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)*/?\Z")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_PROXY_SIGNS = frozenset((b"forwarded", b"via", b"x-real-ip"))
 
 
 def base_url(request: Request) -> str:
@@ -100,29 +100,6 @@ def split_host(authority: str) -> tuple[str, str | None] | None:
     """Return name and port of an authority, None when it is not spelt as one (RFC 3986 3.2.2)."""
     match = _HOST.match(authority)
     return (match["name"], match["port"]) if match else None
-
-
-def is_sign_of_proxy(header: bytes) -> bool:
-    """Whether a header of this name, in lower case, is what a proxy adds."""
-    return header in _PROXY_SIGNS or header.startswith(b"x-forwarded-")
-
-
-@lru_cache(maxsize=1024)
-def is_trusted(peer: str, trusted: tuple[str, ...]) -> bool:
-    """Whether `peer` is named by `trusted`: addresses, networks ("10.0.0.0/8") or "*"."""
-    if "*" in trusted or peer in trusted:
-        return True
-    try:
-        address = ipaddress.ip_address(peer)
-    except ValueError:
-        return False
-    for entry in trusted:
-        try:
-            if address in ipaddress.ip_network(entry, strict=False):
-                return True
-        except ValueError:
-            continue
-    return False
 
 
 @lru_cache(maxsize=1024)

@@ -20,7 +20,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from dicomweb.failures import RequestRefused
 from dicomweb.listener import is_loopback
 from dicomweb.media_types import named_type
-from dicomweb.urls import base_url, is_sign_of_proxy
+from dicomweb.proxies import is_sign_of_proxy
+from dicomweb.urls import base_url
 
 MEDIA_TYPES: Final = ("application/json", "application/dicom+json")
 
