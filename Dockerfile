@@ -4,6 +4,8 @@
 #     serve --host 0.0.0.0 --insecure-no-auth --dimse-any-calling-ae
 # --insecure-no-auth and --dimse-any-calling-ae are right as long as the ports are published on 127.0.0.1 only, as here
 # and in compose.yaml; without the second one only the peers of /api/peers may call.
+# It answers to http://localhost:8080 and to addresses; for a name say --allowed-hosts pacs.hospital.example, too (or set
+# DICOMWEB_ALLOWED_HOSTS), such as that of a service by which other containers call it.
 # The viewer is fetched with npm while the image is built, and lies in it outside the volume.
 FROM node:22-slim AS node
 

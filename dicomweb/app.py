@@ -29,7 +29,9 @@ from dicomweb import (
 from dicomweb.api import routes as api
 from dicomweb.api.body import MOUNT_OF_API
 from dicomweb.api.changes import ChangeFeed
+from dicomweb.entrance import Entrance
 from dicomweb.failures import answer_archive_error, answer_http_exception
+from dicomweb.host_names import HostNames
 from dicomweb.middleware import ProtocolMiddleware
 from dicomweb.renderer import Renderer
 from dicomweb.request_limit import RequestLimit
@@ -90,6 +92,7 @@ def assemble(
             Middleware(
                 ProtocolMiddleware, cors_origins=tuple(settings.cors_origins), mount=MOUNT, same_site=MOUNT_OF_API
             ),
+            Middleware(Entrance, host_names=HostNames.of(settings)),
             Middleware(RequestLimit, most=settings.max_requests_in_flight),
         ],
         exception_handlers={

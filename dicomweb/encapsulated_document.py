@@ -4,7 +4,8 @@ Facts kept here:
 
 - The value may have a pad byte. Encapsulated Document Length tells, where it is given and can be true; without it a PDF
   that ends in NUL has one.
-- A document was written by a stranger and is served from the archive's own origin: all but PDFs go into a sandbox.
+- A document was written by a stranger and is served from the archive's own origin: all but PDFs go into a sandbox, and
+  what browsers could run is bytes to be saved (`dicomweb/active_content.py`).
 """
 
 import base64
@@ -12,6 +13,7 @@ import binascii
 import re
 from typing import TYPE_CHECKING, Final
 
+from dicomweb.media_types import OCTET_STREAM
 from dicomweb.rendering.attribute_values import Attributes, integer, key_of, text
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 ENCAPSULATED_DOCUMENT: Final = key_of("EncapsulatedDocument")
 PDF: Final = "application/pdf"
 SANDBOX: Final = (b"content-security-policy", b"sandbox; default-src 'none'; style-src 'unsafe-inline'")
+TO_BE_SAVED: Final = (b"content-disposition", b"attachment")
 
 _MIME = re.compile(r"[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}\Z")
 
@@ -28,6 +31,13 @@ def document_type(attributes: Attributes) -> str | None:
     """Return the media type of an Encapsulated Document, None when there is none or it says nothing of its type."""
     mime = text(attributes, "MIMETypeOfEncapsulatedDocument").strip().lower()
     return mime if ENCAPSULATED_DOCUMENT in attributes and _MIME.match(mime) else None
+
+
+def protection(media_type: str) -> list[tuple[bytes, bytes]]:
+    """Return the headers that keep a document that goes out under a media type from doing anything."""
+    if media_type == PDF:
+        return []
+    return [SANDBOX, TO_BE_SAVED] if media_type == OCTET_STREAM else [SANDBOX]
 
 
 def inline_document(attributes: Attributes) -> bytes | None:

@@ -6,7 +6,8 @@ Facts this module keeps:
   what `dicomweb/masked_path.py` lets through. Messages of errors
   hold values that were read: they are shown only for the kinds of errors that cannot. Tracebacks show code, never
   the values of variables.
-- Every line of a request carries its identifier, which the response tells as `X-Request-ID`.
+- Every line of a request carries its identifier, which the response tells as `X-Request-ID`. It is ours, or that of a
+  trusted proxy; what a stranger sends as one could be that of another's request: it is logged beside ours, as theirs.
 - Lines go to standard error in one write each, so that those of several processes do not mix.
 """
 
@@ -17,7 +18,7 @@ import secrets
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,11 +29,13 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dicomweb.masked_path import masked_path
+from dicomweb.proxies import is_trusted
 from dicomweb.settings import Settings
 from storage.errors import ArchiveError
 
 logger = logging.getLogger(__name__)
 request_id: ContextVar[str] = ContextVar("request_id", default="")
+client_request_id: ContextVar[str] = ContextVar("client_request_id", default="")
 
 SHOWN = (ArchiveError, OSError, TypeError, AttributeError, NameError, ImportError, MemoryError)
 """Errors whose messages speak of code or of the machine, never of the values in a data set."""
@@ -88,6 +91,8 @@ class RequestLog:
         The application inside. It may leave the outcomes of a store in `scope["outcomes"]`.
     begun, ended
         Called at the start and at the end of each request.
+    trusted_proxies
+        Addresses and networks whose identifiers of requests become ours.
     """
 
     def __init__(
@@ -96,8 +101,10 @@ class RequestLog:
         *,
         begun: Callable[[], None] = lambda: None,
         ended: Callable[[Exchange], None] = lambda _: None,
+        trusted_proxies: Iterable[str] = (),
     ) -> None:
         self.app = app
+        self.trusted_proxies = tuple(trusted_proxies)
         self.begun = begun
         self.ended = ended
 
@@ -105,8 +112,13 @@ class RequestLog:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        identifier = _identifier(scope)
+        given = _given_identifier(scope)
+        if given and is_trusted((scope.get("client") or ("",))[0], self.trusted_proxies):
+            identifier, given = given, ""
+        else:
+            identifier = secrets.token_hex(8)
         request_id.set(identifier)
+        client_request_id.set(given)
         header = (b"x-request-id", identifier.encode())
         exchange = Exchange(scope["method"], scope["path"])
         start = time.perf_counter()
@@ -136,11 +148,11 @@ class RequestLog:
             _log(exchange, scope.get("app"))
 
 
-def _identifier(scope: Scope) -> str:
+def _given_identifier(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _SANE_ID.match(value):
             return bytes(value).decode("ascii")
-    return secrets.token_hex(8)
+    return ""
 
 
 def _route(scope: Scope) -> str:
@@ -199,6 +211,8 @@ class JsonFormatter(logging.Formatter):
         }
         if identifier := request_id.get():
             line["request_id"] = identifier
+        if theirs := client_request_id.get():
+            line["client_request_id"] = theirs
         line |= getattr(record, FIELDS, {})
         if record.exc_info and record.exc_info[1]:
             line["error"] = "\n".join(describe(record.exc_info[1]))
@@ -219,7 +233,8 @@ class TextFormatter(logging.Formatter):
         moment = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
         line = f"{moment} {record.levelname[:4].lower()} {self.process}: {text}"
         if (identifier := request_id.get()) and record.levelno >= logging.WARNING:
-            line += f" [{identifier}]"
+            theirs = client_request_id.get()
+            line += f" [{identifier}, to the client {theirs}]" if theirs else f" [{identifier}]"
         if record.exc_info and record.exc_info[1]:
             line = "\n".join([line, *describe(record.exc_info[1])])
         return line

@@ -4,6 +4,8 @@ One ASGI class, since each layer of wrapping costs on the frames path. Facts it 
 
 - The CORS headers are on every response, errors and 304 included, or every error looks like a CORS error in a browser.
   Below `/api` they are on none: pages of other sites have no business there.
+- Without `cors_origins` pages of other origins get nothing: no CORS headers, and `Cross-Origin-Resource-Policy` keeps
+  pictures and files out of their pages.
 - `OPTIONS` with `Origin` and `Access-Control-Request-Method` is a preflight and is answered here, before any
   authentication; any other OPTIONS belongs to Retrieve Capabilities (PS3.18 8.9).
 - JSON, XML and text are compressed when the client takes gzip, never pixels, DICOM files or events as they happen. A

@@ -28,6 +28,7 @@ from dicomweb.query_parameters import parse_search
 from dicomweb.urls import base_url, instance_url, series_url, study_url
 from dicomweb.wado_body import WholeBody
 from dicomweb.wado_request import accept_key, accepted
+from dicomweb.warning_header import warning_headers
 from storage import dicomxml
 from storage.attributes import RETRIEVE_URL, Level, tag_of
 from storage.errors import InvalidQuery
@@ -45,7 +46,6 @@ _STUDY = tag_of("StudyInstanceUID")
 _SERIES = tag_of("SeriesInstanceUID")
 _INSTANCE = tag_of("SOPInstanceUID")
 _MODALITIES = tag_of("ModalitiesInStudy")
-_MOST_WARNINGS = 16
 _AT_ONCE = 500
 """Rows that are written down without leaving the event loop, about 2 ms."""
 
@@ -117,24 +117,16 @@ def _uid_in_path(request: Request, name: str) -> str | None:
 
 def _headers(request: Request, base: str, page: "Page", warnings: Iterable[str]) -> list[tuple[bytes, bytes]]:
     headers = [(b"cache-control", b"private, no-cache")]
-    texts = [*warnings, *page.warnings]
-    if len(texts) > _MOST_WARNINGS:
-        texts = [*texts[:_MOST_WARNINGS], "Further parameters were ignored"]
+    texts = [*page.warnings, *warnings]
     if page.remaining:
         more = "; there may be more" if page.remaining_is_minimum else ""
-        texts.append(f"There are {page.remaining} additional results that can be requested{more}")
-    headers += [(b"warning", _warning(base, text)) for text in texts]
+        texts.insert(0, f"There are {page.remaining} additional results that can be requested{more}")
+    headers += warning_headers(base, texts)
     if page.next_cursor is not None:
         headers.append((b"link", f'<{_next_url(request, base, page.next_cursor)}>; rel="next"'.encode("ascii")))
     if page.total is not None:
         headers.append((b"x-total-count", b"%d" % page.total))
     return headers
-
-
-def _warning(base: str, text: str) -> bytes:
-    """Return a Warning header; quotes and what is not ASCII cannot occur in it (A-112)."""
-    plain = re.sub(r"[^ !#-\[\]-~]", "?", text)
-    return f'299 {base} "{plain}"'.encode("ascii", "replace")
 
 
 def _next_url(request: Request, base: str, cursor: str) -> str:

@@ -41,10 +41,11 @@ from dicomweb.rendering.sheet_svg import SVG
 from dicomweb.rendering.waveform import is_waveform
 from dicomweb.text_charset import charsets
 from dicomweb.urls import base_url, instance_url
-from dicomweb.wado_body import Headers, InMemory, Item, multipart, not_modified, one_item, single_part, warning_headers
+from dicomweb.wado_body import Headers, InMemory, Item, multipart, not_modified, one_item, single_part
 from dicomweb.wado_forms import VIDEO
 from dicomweb.wado_frames import frame_numbers
 from dicomweb.wado_request import accept_key, accepted, cache_control, target_uids
+from dicomweb.warning_header import warning_headers
 from storage.errors import NotFound
 from storage.transfer_syntax import decodable
 
@@ -195,10 +196,10 @@ async def answer_instance(
         item = await documents.video_item(archive, instance, location)
         return _one(request, item, offer, Pictures([(instance, ())], location), [documents.EMBEDDABLE])
     attributes = await renderer_of(request).attributes(instance)
-    mime = document_type(attributes)
-    if mime is not None:
-        offer = _chosen(ranges, (Offer(mime), Offer(mime, multipart=True)), "This document")
+    if document_type(attributes) is not None:
         item, headers = await documents.document_item(archive, instance, attributes, location)
+        kind = item.content_type
+        offer = _chosen(ranges, (Offer(kind), Offer(kind, multipart=True)), "This document")
         return _one(request, item, offer, Pictures([(instance, ())], location), headers)
     if is_waveform(attributes):
         parameters = read_parameters() if read_parameters else _parameters(request)
@@ -282,7 +283,7 @@ async def _one_picture(
     if not offer.multipart:
         return single_part(request, item, etag, cache, documents.SVG_HEADERS if offer.media_type == SVG else [])
     answer = multipart(offer.media_type, one_item(item), etag, cache)
-    answer.raw_headers += warning_headers(request, warnings)
+    answer.raw_headers += warning_headers(base_url(request), warnings)
     return answer
 
 
@@ -296,7 +297,7 @@ async def presented(request: Request, instance: "InstanceFile", location: str) -
     """
     stored = await renderer_of(request).state(instance)
     rows: list[tuple[InstanceFile, Sequence[int]]] = []
-    for reference in stored.state.references():
+    for reference in dict.fromkeys(stored.state.references()):
         try:
             (image,) = await archive_of(request).instances(
                 instance.study_instance_uid, reference.series_instance_uid or None, reference.sop_instance_uid
@@ -304,7 +305,7 @@ async def presented(request: Request, instance: "InstanceFile", location: str) -
         except NotFound:
             continue
         there = all_frames(image) if is_image(image) else range(0)
-        numbers = [number for number in reference.frame_numbers if number in there] or there
+        numbers = [number for number in dict.fromkeys(reference.frame_numbers) if number in there] or there
         if numbers:
             rows.append((image, numbers))
     if not rows:
@@ -405,7 +406,7 @@ def _many(request: Request, pictures: Pictures, offer: Offer, parameters: Render
         return unchanged
     look = Look(offer.media_type, parameters, pictures.state)
     answer = multipart(offer.media_type, _items(request, pictures, look), etag, cache)
-    answer.raw_headers += warning_headers(request, parameters.warnings)
+    answer.raw_headers += warning_headers(base_url(request), parameters.warnings)
     return answer
 
 

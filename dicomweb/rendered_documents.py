@@ -2,7 +2,8 @@
 
 Facts this module keeps:
 
-- An Encapsulated Document and a video are given out as stored, by range too (D-095).
+- An Encapsulated Document and a video are given out as stored, by range too (D-095); what browsers could run of a
+  document is octet-stream to be saved.
 - A page that is isolated from other origins embeds only what asks for it too: Cross-Origin-Embedder-Policy.
 - A report is HTML, plain text, or the Native DICOM Model in XML; HTML forbids scripts twice, in the page and in a
   header (D-116).
@@ -10,19 +11,20 @@ Facts this module keeps:
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import orjson
 from starlette.requests import Request
 
+from dicomweb.active_content import harmless_type
 from dicomweb.encapsulated_document import (
     ENCAPSULATED_DOCUMENT,
-    PDF,
     SANDBOX,
     document_length,
     document_type,
     inline_document,
+    protection,
 )
 from dicomweb.failures import NotAcceptable
 from dicomweb.media_types import Offer, media_type_of
@@ -59,15 +61,16 @@ async def document_item(
     archive: "Archive", instance: "InstanceFile", attributes: Attributes, location: str
 ) -> tuple[Item, Headers]:
     """Return an Encapsulated Document without its pad byte, and headers to go with it."""
-    mime = document_type(attributes) or ""
-    headers: Headers = [EMBEDDABLE] if mime == PDF else [EMBEDDABLE, SANDBOX]
     body = inline_document(attributes)
+    stream: Callable[[int, int | None], AsyncIterator[bytes]]
     if body is not None:
-        return Item(mime, location, len(body), InMemory(body)), headers
-    value = await archive.bulk_data(
-        instance.study_instance_uid, instance.series_instance_uid, instance.sop_instance_uid, ENCAPSULATED_DOCUMENT
-    )
-    return Item(mime, location, await document_length(attributes, value), value.stream), headers
+        length, stream = len(body), InMemory(body)
+    else:
+        uids = instance.study_instance_uid, instance.series_instance_uid, instance.sop_instance_uid
+        value = await archive.bulk_data(*uids, ENCAPSULATED_DOCUMENT)
+        length, stream = await document_length(attributes, value), value.stream
+    media_type = await harmless_type(document_type(attributes) or "", length, stream)
+    return Item(media_type, location, length, stream), [EMBEDDABLE, *protection(media_type)]
 
 
 def video_offers(instance: "InstanceFile") -> tuple[Offer, ...]:

@@ -6,6 +6,7 @@ the environment; `Settings()` alone is the defaults, whatever the environment sa
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +30,8 @@ GIB = 1 << 30
 
 # A list is repeated flags, a TOML array, or one string separated by commas (environment).
 TextList = Annotated[list[str], NoDecode]
+
+_HOST_PATTERN = re.compile(r"(?:\*|(?:\*\.)?[A-Za-z0-9_~-]+(?:\.[A-Za-z0-9_~-]+)*\.?)\Z")
 
 AETitle = Annotated[str, AfterValidator(lambda title: ae_title(title))]
 
@@ -72,10 +75,16 @@ class Settings(BaseSettings):
         ["127.0.0.1", "::1"],
         description="Addresses or networks of reverse proxies whose forwarding headers are believed.",
     )
+    allowed_hosts: TextList = Field(
+        [],
+        description="Names by which the archive may be called, such as pacs.hospital.example or *.hospital.example, "
+        "* for any; localhost, addresses, this machine's own names and those of host and public_base_url always are.",
+    )
     cors_origins: TextList = Field(
-        ["localhost"],
-        description="Web origins whose scripts may use the archive, such as https://viewer.example.org; localhost "
-        "means whatever this machine serves, on any port, * every origin there is.",
+        [],
+        description="Web origins besides the archive's own whose scripts may use it, such as "
+        "https://viewer.example.org; localhost means whatever this machine serves, on any port, * every origin "
+        "there is.",
     )
     shutdown_grace_seconds: float = Field(
         30, ge=0, le=3600, description="How long requests in flight may go on after a stop was asked for."
@@ -242,6 +251,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "trusted_proxies",
+        "allowed_hosts",
         "cors_origins",
         "refused_sop_classes",
         "refused_transfer_syntaxes",
@@ -252,6 +262,17 @@ class Settings(BaseSettings):
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):
             return [item.strip() for item in value.split(",") if item.strip()]
+        return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _names_of_hosts(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if not _HOST_PATTERN.match(name):
+                raise ValueError(
+                    f"{name!r} is no name of a host; give names without scheme and port, such as "
+                    "pacs.hospital.example, *.hospital.example for all below it, or * for any"
+                )
         return value
 
     @field_validator("empty_search_status", mode="before")

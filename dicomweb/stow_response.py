@@ -24,6 +24,7 @@ from dicomweb.failures import RETRY_AFTER_SECONDS, RequestRefused, failure_of
 from dicomweb.media_types import DICOM_JSON, DICOM_XML, Offer, available, parse_accept, select
 from dicomweb.stow_body import BodyError
 from dicomweb.urls import base_url, instance_url, study_url
+from dicomweb.warning_header import warning_headers
 from storage import dicomxml
 from storage.dicomjson import dumps
 from storage.errors import ArchiveError
@@ -108,8 +109,7 @@ def store_response(
         response.headers["Location"] = response.headers["Content-Location"] = location
     if status == 503:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    for text in _warning_texts(outcomes, interruption):
-        response.headers.append("Warning", f'299 {base} "{text}"')
+    response.raw_headers += warning_headers(base, _warning_texts(outcomes, interruption))
     return response
 
 
@@ -245,14 +245,9 @@ def _warning_texts(outcomes: Iterable["Outcome"], interruption: BodyError | None
             break
     if interruption:
         texts[interruption.detail] = None
-    return [_header_text(text) for text in texts]
+    return list(texts)
 
 
 def _joined(texts: Sequence[str]) -> str:
     """Put texts together: sentences follow each other, phrases are parted by semicolons."""
     return "".join(text + (" " if text.endswith(".") else "; ") for text in texts[:-1]) + "".join(texts[-1:])
-
-
-def _header_text(text: str) -> str:
-    plain = "".join(character if " " <= character <= "~" else "?" for character in text[:300])
-    return plain.replace("\\", "\\\\").replace('"', '\\"').rstrip()

@@ -10,11 +10,12 @@ Facts this module keeps:
   no proxy spoke, and the host names the very address of the socket (or is localhost on a loopback socket).
 """
 
-import ipaddress
 import re
 from functools import lru_cache
 
 from starlette.requests import Request
+
+from dicomweb.proxies import is_sign_of_proxy, is_trusted
 
 MOUNT = "/dicom-web"
 """Where the DICOMweb resources hang below the public root."""
@@ -23,7 +24,6 @@ _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~-]{1,253})(?:
 _PORT = re.compile(r"[0-9]{1,5}\Z")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)*/?\Z")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_PROXY_SIGNS = frozenset((b"forwarded", b"via", b"x-real-ip"))
 
 
 def base_url(request: Request) -> str:
@@ -52,7 +52,7 @@ def base_url(request: Request) -> str:
     for name, value in scope["headers"]:
         if name == b"host":
             host = value.decode("latin-1")
-        elif name in _PROXY_SIGNS or name.startswith(b"x-forwarded-"):
+        elif is_sign_of_proxy(name):
             proxied = True
             text = value.decode("latin-1")
             if name == b"forwarded" and not forwarded:
@@ -67,7 +67,7 @@ def base_url(request: Request) -> str:
                 forwarded_prefix = text
     scheme = "https" if scope["scheme"] == "https" else "http"
     server = scope.get("server") or ("localhost", None)
-    if proxied and _is_trusted((scope.get("client") or ("",))[0], tuple(settings.trusted_proxies)):
+    if proxied and is_trusted((scope.get("client") or ("",))[0], tuple(settings.trusted_proxies)):
         return _from_proxy(
             scheme, host, forwarded, forwarded_host, forwarded_proto, forwarded_port, forwarded_prefix, server
         )
@@ -96,22 +96,10 @@ def _configured(public_base_url: str) -> str:
     return url if "/" in url.partition("://")[2] else url + MOUNT
 
 
-@lru_cache(maxsize=1024)
-def _is_trusted(peer: str, trusted: tuple[str, ...]) -> bool:
-    """Whether `peer` is named by `trusted`: addresses, networks ("10.0.0.0/8") or "*"."""
-    if "*" in trusted or peer in trusted:
-        return True
-    try:
-        address = ipaddress.ip_address(peer)
-    except ValueError:
-        return False
-    for entry in trusted:
-        try:
-            if address in ipaddress.ip_network(entry, strict=False):
-                return True
-        except ValueError:
-            continue
-    return False
+def split_host(authority: str) -> tuple[str, str | None] | None:
+    """Return name and port of an authority, None when it is not spelt as one (RFC 3986 3.2.2)."""
+    match = _HOST.match(authority)
+    return (match["name"], match["port"]) if match else None
 
 
 @lru_cache(maxsize=1024)

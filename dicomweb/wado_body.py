@@ -11,7 +11,6 @@ Facts this module keeps:
 """
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from dicomweb.conditional import RangeBeyondEndError, is_unchanged, requested_ra
 from dicomweb.failures import RequestRefused
 from dicomweb.multipart import PART_END, closing, part_head
 from dicomweb.urls import base_url
+from dicomweb.warning_header import warning_headers
 
 CHUNK = 512 * 1024
 """Bytes that are gathered before they are sent."""
@@ -32,8 +32,6 @@ FIRST_CHUNK = 32 * 1024
 """Bytes that are gathered before the first are sent."""
 
 Headers = list[tuple[bytes, bytes]]
-
-_UNQUOTABLE = re.compile(r"[^ !#-\[\]-~]")
 
 
 class WholeBody(Response):
@@ -164,12 +162,6 @@ def not_modified(request: Request, etag: str, cache: str) -> Response | None:
     return None
 
 
-def warning_headers(request: Request, texts: Iterable[str]) -> Headers:
-    """Return a Warning header for each text (PS3.18 8.3.4, 8.3.5; A-112)."""
-    base = base_url(request) if texts else ""
-    return [(b"warning", f'299 {base} "{_UNQUOTABLE.sub("?", text)}"'.encode()) for text in texts]
-
-
 def single_part(request: Request, item: Item, etag: str, cache: str, extra: Headers | None = None) -> Response:
     """Answer with one item, or the range of it that was asked for.
 
@@ -188,7 +180,7 @@ def single_part(request: Request, item: Item, etag: str, cache: str, extra: Head
         (b"etag", etag.encode()),
         (b"cache-control", cache.encode()),
         *(extra or []),
-        *warning_headers(request, item.warnings),
+        *(warning_headers(base_url(request), item.warnings) if item.warnings else ()),
     ]
     if item.length is None:
         return StreamedBody(200, headers, item.stream(0, None))

@@ -6,7 +6,8 @@ Facts this module keeps:
   opaque. `*/*` gets it in a single part, which browsers and OHIF's `singlepart` can use; `multipart/related` gets one.
 - Values are little endian, texts UTF-8. Compressed pixel data is one part per frame, uncompressed one value
   (8.7.3.3), a video one stream that can be read by range.
-- An Encapsulated Document comes under its own media type, without its pad byte, so that browsers show it.
+- An Encapsulated Document comes under its own media type, without its pad byte, so that browsers show it; what they
+  could run is octet-stream to be saved.
 - `/bulkdata` is every value the metadata names, `/pixeldata` the top-level pixel data elements only.
 """
 
@@ -18,8 +19,9 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.responses import Response
 
+from dicomweb.active_content import harmless_type
 from dicomweb.conditional import entity_tag
-from dicomweb.encapsulated_document import ENCAPSULATED_DOCUMENT, PDF, SANDBOX, document_length, document_type
+from dicomweb.encapsulated_document import ENCAPSULATED_DOCUMENT, document_length, document_type, protection
 from dicomweb.failures import NotAcceptable
 from dicomweb.media_types import EXPLICIT_VR_LITTLE_ENDIAN, OCTET_STREAM, MediaRange, Offer, available
 from dicomweb.read_ahead import read_ahead
@@ -74,13 +76,14 @@ async def retrieve_bulkdata_value(request: Request) -> Response:
         return await _pixels(request, archive, value, location)
     mime, length = await _document(archive, value) if path == ENCAPSULATED_DOCUMENT else ("", value.length)
     offers = [Offer(OCTET_STREAM, multipart, EXPLICIT_VR_LITTLE_ENDIAN) for multipart in (False, True)]
-    if mime:
+    if mime not in ("", OCTET_STREAM):
         offers = [Offer(mime), Offer(mime, multipart=True), *offers]
     offer = choose(accepted(*accept_key(request)), offers)
     if offer is None:
         raise NotAcceptable("This bulk data value cannot be had in an accepted form.", available(offers))
-    content_type = mime if mime and offer.media_type == mime else _OPAQUE
-    extra: Headers = [] if content_type in (_OPAQUE, PDF) else [SANDBOX]
+    is_document = mime != "" and offer.media_type == mime
+    content_type = mime if is_document and mime != OCTET_STREAM else _OPAQUE
+    extra: Headers = protection(mime) if is_document else []
     item = Item(content_type, location, length, value.stream)
     return _answer(request, value, item, offer, extra, as_stored=value.as_stored and not mime)
 
@@ -183,9 +186,11 @@ async def _frames(archive: "Archive", instance: "InstanceFile", offer: Offer, *,
 
 
 async def _document(archive: "Archive", value: "BulkValue") -> tuple[str, int]:
-    """Return the media type of an Encapsulated Document, "" when it does not tell, and its true length in bytes."""
+    """Return what an Encapsulated Document goes out as, "" when it does not tell, and its true length in bytes."""
     attributes = await attributes_in(archive, value.instance)
-    return document_type(attributes) or "", await document_length(attributes, value)
+    length = await document_length(attributes, value)
+    mime = document_type(attributes)
+    return await harmless_type(mime, length, value.stream) if mime else "", length
 
 
 async def _retrieve_all(request: Request, *, pixels_only: bool) -> Response:

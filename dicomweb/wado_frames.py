@@ -41,7 +41,6 @@ from dicomweb.wado_body import (
     not_modified,
     one_item,
     single_part,
-    warning_headers,
 )
 from dicomweb.wado_forms import Stored, as_stored, pixel_offers, stored_form
 from dicomweb.wado_request import (
@@ -56,6 +55,7 @@ from dicomweb.wado_request import (
     target_uids,
 )
 from dicomweb.wado_video import VideoStream
+from dicomweb.warning_header import warning_headers
 
 if TYPE_CHECKING:
     from storage.archive import Archive
@@ -63,6 +63,8 @@ if TYPE_CHECKING:
 
 MOST_FRAMES = 200_000
 """Frames one request may name; more is a 400."""
+MOST_REPEATS = 100
+"""Frames among them that were named before: each is sent again, so that a short URL could ask for gigabytes of one."""
 
 AHEAD = 4
 """Frames of a list that are read, and transcoded if need be, before they are wanted."""
@@ -132,9 +134,10 @@ async def retrieve_instance_frames(request: Request) -> Response:
         return multipart(offer.media_type, items, etag, cache)
     offer, body = await read(numbers[0])
     content_type = pixel_content_type(offer)
+    warned = warning_headers(base_url(request), frames.warnings) if frames.warnings else []
     if offer.multipart:
-        return _one_part(content_type, location + named, etag, cache, body, warning_headers(request, frames.warnings))
-    return _bare(request, content_type, location + named, etag, cache, body, warning_headers(request, frames.warnings))
+        return _one_part(content_type, location + named, etag, cache, body, warned)
+    return _bare(request, content_type, location + named, etag, cache, body, warned)
 
 
 def reader_of(frames: "FrameSet", form: Stored, offer: Offer, *, single: bool) -> ReadFrame:
@@ -176,7 +179,7 @@ def frame_numbers(text: str) -> tuple[int, ...]:
     Raises
     ------
     RequestRefused
-        400: something in it is no number from 1, a range runs backwards, or it names too many.
+        400: something in it is no number from 1, a range runs backwards, or it names too many, or the same too often.
 
     Standard
     --------
@@ -193,6 +196,8 @@ def frame_numbers(text: str) -> tuple[int, ...]:
         if len(numbers) + last - first >= MOST_FRAMES:
             raise RequestRefused(400, f"One request may name {MOST_FRAMES} frames at most.")
         numbers.extend(range(first, last + 1))
+    if len(numbers) - len(set(numbers)) > MOST_REPEATS:
+        raise RequestRefused(400, f"One request may name frames again {MOST_REPEATS} times at most.")
     return tuple(numbers)
 
 

@@ -35,7 +35,6 @@ from dicomweb.wado_body import (
     not_modified,
     one_item,
     single_part,
-    warning_headers,
 )
 from dicomweb.wado_bulkdata import retrieve_bulkdata
 from dicomweb.wado_forms import Stored, choose_form, file_offers, sent_in, stored_form, transcoded_to
@@ -50,6 +49,7 @@ from dicomweb.wado_request import (
     while_waited_for,
 )
 from dicomweb.wado_zip import prefers_zip, retrieve_zip, zip_forms, zip_offers
+from dicomweb.warning_header import warning_headers
 
 if TYPE_CHECKING:
     from storage.archive import Archive
@@ -100,7 +100,7 @@ async def retrieve_instances(request: Request) -> Response:
         item = await while_waited_for(request, wanted.item(archive, files[0], base))
     if as_multipart:
         answer = multipart(DICOM, one_item(item), etag, cache, multipart_length(boundary_of(etag), [item]))
-        answer.raw_headers += warning_headers(request, item.warnings)
+        answer.raw_headers += warning_headers(base_url(request), item.warnings)
         return answer
     disposition = f'attachment; filename="{files[0].sop_instance_uid}.dcm"'
     return single_part(request, item, etag, cache, [(b"content-disposition", disposition.encode())])

@@ -35,7 +35,9 @@ def build(archive: Archive, settings: Settings) -> tuple[ASGIApp, Callable[[], N
     metrics = app.state.metrics = Metrics(settings.data_dir / "run")
     if settings.dimse:
         app.state.gateway_probe = GatewayProbe(settings)
-    return logs.RequestLog(app, begun=metrics.begun, ended=metrics.ended), app.state.change_feed.close
+    proxies = settings.trusted_proxies
+    log = logs.RequestLog(app, begun=metrics.begun, ended=metrics.ended, trusted_proxies=proxies)
+    return log, app.state.change_feed.close
 
 
 class Server(uvicorn.Server):

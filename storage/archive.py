@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from storage import database, search, selection
+from storage import database, selection
 from storage.blobs import LocalBlobs
 from storage.bulk_text import BulkText
 from storage.bulk_value import BulkValue
@@ -27,6 +27,7 @@ from storage.peers import Peers
 from storage.pixel_threads import PixelThreads
 from storage.policy import Policy
 from storage.search import Page
+from storage.search_places import SearchPlaces
 from storage.selection import Chosen, UniqueKeys
 from storage.source import FileSource
 from storage.transcoded_file import DecodedPixelData, TranscodedFile
@@ -67,6 +68,7 @@ class Archive:
         self.pixel_threads = pixel_threads or PixelThreads()
         self.peers = Peers(pool, PasscodeKey(passcode_key or blobs.root.parent / PasscodeKey.NAME))
         self._index = Index(pool, blobs, self.policy)
+        self._searches = SearchPlaces(pool)
         self._reading_slots = asyncio.Semaphore(4)
 
     @classmethod
@@ -151,9 +153,8 @@ class Archive:
     # Finding
 
     async def find(self, query: Query) -> Page:
-        """Search (PS3.4 C.2.2.2); raises InvalidQuery and QueryTooBroad."""
-        async with database.searching(self.pool) as connection:
-            return await search.find(connection, query)
+        """Search (PS3.4 C.2.2.2); raises InvalidQuery, QueryTooBroad and Busy."""
+        return await self._searches.find(query)
 
     async def changes(self, after: int = 0, limit: int = 1000) -> list[dict[str, Any]]:
         """Return the change feed after a sequence number, in order and without holes that could fill later."""

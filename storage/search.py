@@ -16,8 +16,9 @@ import asyncpg
 from storage.attributes import Level
 from storage.errors import QueryTooBroad
 from storage.matching import Conditions, Query, conditions
-from storage.search_order import after, decode_cursor, encode_cursor, order_of
-from storage.search_rows import plan_rows
+from storage.search_cost import estimated_cost, looks_at_rows
+from storage.search_order import OrderKey, after, decode_cursor, encode_cursor, order_of
+from storage.search_rows import RowPlan, plan_rows
 
 COUNT_LIMIT = 2_000
 """Remaining rows that are counted; beyond it is "at least"."""
@@ -95,27 +96,42 @@ async def find(connection: Any, query: Query) -> Page:
         raise QueryTooBroad("The search took too long; add a study date, patient or accession number.") from error
 
 
+async def cost(connection: Any, query: Query) -> float:
+    """Return what the planner thinks that a search costs, see `storage.search_cost`; raises InvalidQuery."""
+    search = _Statement(query)
+    return await estimated_cost(connection, search.sql, search.values, all_rows=looks_at_rows(query))
+
+
+class _Statement:
+    """The statement of a search, and what else is asked about the same rows."""
+
+    def __init__(self, query: Query) -> None:
+        filters = conditions(query)
+        bindings = filters.bindings
+        self.plan: RowPlan = plan_rows(query, filters.keys)
+        self.order: tuple[OrderKey, ...] = order_of(query)
+        self.warnings = filters.warnings
+        self.limit, self.offset = min(query.limit, _LARGEST), min(query.offset, _LARGEST)
+        source = _source(query, filters)
+        where = [] if query.level is Level.PATIENT else list(filters.sql)
+        self.unpaged = f"FROM {source}{_where(where)}", list(bindings.values)
+        if query.cursor is not None:
+            where.append(after(self.order, decode_cursor(query.cursor, self.order), bindings))
+        self.filtered = f"FROM {source}{_where(where)}", list(bindings.values)
+        columns = [f"{expression} AS {name}" for name, expression in self.plan.columns.items()]
+        columns += [f"{key.expression} AS order{place}" for place, key in enumerate(self.order)]
+        self.sql = (
+            f"SELECT {', '.join(columns)} {self.filtered[0]} ORDER BY {', '.join(key.sql for key in self.order)} "
+            f"LIMIT {bindings.add(self.limit + 1, 'bigint')} OFFSET {bindings.add(self.offset, 'bigint')}"
+        )
+        self.values = bindings.values
+
+
 async def _find(connection: Any, query: Query) -> Page:
-    filters = conditions(query)
-    plan = plan_rows(query, filters.keys)
-    order = order_of(query)
-    bindings = filters.bindings
-    unpaged_sql, unpaged_values = list(filters.sql), list(bindings.values)
-    source = _source(query, filters)
-    where = [] if query.level is Level.PATIENT else list(filters.sql)
-    if query.cursor is not None:
-        where.append(after(order, decode_cursor(query.cursor, order), bindings))
-    filtered = f"FROM {source}{_where(where)}"
-    filter_values = list(bindings.values)
-    limit, offset = min(query.limit, _LARGEST), min(query.offset, _LARGEST)
-    columns = [f"{expression} AS {name}" for name, expression in plan.columns.items()]
-    columns += [f"{key.expression} AS order{place}" for place, key in enumerate(order)]
-    statement = (
-        f"SELECT {', '.join(columns)} {filtered} ORDER BY {', '.join(key.sql for key in order)} "
-        f"LIMIT {bindings.add(limit + 1, 'bigint')} OFFSET {bindings.add(offset, 'bigint')}"
-    )
-    records = await connection.fetch(statement, *bindings.values)
-    page = Page([], warnings=filters.warnings)
+    search = _Statement(query)
+    limit, offset, order = search.limit, search.offset, search.order
+    records = await connection.fetch(search.sql, *search.values)
+    page = Page([], warnings=search.warnings)
     if len(records) > limit:
         records = records[:limit]
         if records:
@@ -123,11 +139,12 @@ async def _find(connection: Any, query: Query) -> Page:
         page.remaining = None
         if query.count_remaining:
             passed = offset + len(records)
-            counted = await _count(connection, filtered, filter_values, passed + COUNT_LIMIT + 1)
+            counted = await _count(connection, *search.filtered, passed + COUNT_LIMIT + 1)
             page.remaining = min(max(0, counted - passed), COUNT_LIMIT)
             page.remaining_is_minimum = counted - passed > COUNT_LIMIT
     if query.count_total:
-        page.total = await _total(connection, query, source, unpaged_sql, unpaged_values)
+        page.total = await _count(connection, *search.unpaged, _LARGEST)
+    plan = search.plan
     whole = "metadata" in plan.columns or len(records) > 1000
     page.rows = await asyncio.to_thread(plan.rows, records) if whole else plan.rows(records)
     return page
@@ -145,12 +162,6 @@ def _source(query: Query, filters: Conditions) -> str:
 
 def _where(found: list[str]) -> str:
     return f" WHERE {' AND '.join(found)}" if found else ""
-
-
-async def _total(connection: Any, query: Query, source: str, found: list[str], values: list[Any]) -> int:
-    """Count all matches, whatever the page."""
-    filtered = f"FROM {source}" + ("" if query.level is Level.PATIENT else _where(found))
-    return await _count(connection, filtered, values, _LARGEST)
 
 
 async def _count(connection: Any, filtered: str, values: list[Any], at_most: int) -> int:

@@ -82,7 +82,7 @@ def app(archive: Any, tmp_path: Path) -> Any:
     from dicomweb.app import create_app
     from dicomweb.settings import Settings
 
-    return create_app(archive, Settings(data_dir=tmp_path / "data"))
+    return create_app(archive, Settings(data_dir=tmp_path / "data", allowed_hosts=["archive.test"]))
 
 
 @pytest.fixture

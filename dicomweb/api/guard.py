@@ -8,11 +8,7 @@ keep such a page from changing anything here:
 - A form cannot send JSON, so a POST or PUT must carry it, even where there is nothing to say (an empty body will do).
   Nor can it send DELETE or PATCH, with whatever body.
 - What says by `Origin` that it comes from another site is refused in any case.
-- A page can have its own name point to 127.0.0.1 once it is loaded (DNS rebinding): to the browser its requests are
-  then no other site's. They still name it in `Host`, which no script can set. So an archive that listens on the
-  loopback interface answers here only to names of that, and to the host of `public_base_url`. Forwarding headers do
-  not help: a script can send them, and it comes from a loopback address as a proxy does. A proxy on the same machine
-  that passes `Host` on therefore needs that setting; one that does not (nginx, unless told otherwise) needs nothing.
+- A page whose own name was made to point here (DNS rebinding) gets no answer at any door (`dicomweb/entrance.py`).
 """
 
 from typing import Final
@@ -22,8 +18,9 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dicomweb.failures import RequestRefused
-from dicomweb.listener import is_loopback, reachable
+from dicomweb.listener import is_loopback
 from dicomweb.media_types import named_type
+from dicomweb.proxies import is_sign_of_proxy
 from dicomweb.urls import base_url
 
 MEDIA_TYPES: Final = ("application/json", "application/dicom+json")
@@ -53,12 +50,8 @@ def check(request: Request) -> None:
     Raises
     ------
     RequestRefused
-        403 for a page of another site or a name that is not ours, 415 for something a form could have sent.
+        403 for a page of another site, 415 for something a form could have sent.
     """
-    if not _names_us(request):
-        raise RequestRefused(
-            403, "This is not the archive's own name; use localhost, or set public_base_url to the URL of the proxy."
-        )
     origin = request.headers.get("origin")
     if origin is not None and not _is_own(origin, request):
         raise RequestRefused(403, "Web pages of other sites have no business here; use the archive's own address.")
@@ -71,33 +64,13 @@ def check(request: Request) -> None:
         )
 
 
-def _names_us(request: Request) -> bool:
-    """Whether `Host` is a name by which an archive on the loopback interface is called; True for any other archive."""
-    settings = request.app.state.settings
-    address, _ = request.scope.get("server") or ("", None)
-    listens_everywhere = reachable(settings.host) != settings.host
-    host = request.headers.get("host", "")
-    if listens_everywhere or not _is_loopback_address(address) or not host:
-        return True
-    name = _name_of(host)
-    if name == "localhost" or name.endswith(".localhost") or _is_loopback_address(name):
-        return True
-    return bool(settings.public_base_url) and name == _name_of(urlsplit(settings.public_base_url).netloc)
-
-
-def _name_of(authority: str) -> str:
-    """Return the host without its port; empty when it is none."""
+def is_from_here(request: Request) -> bool:
+    """Whether a request comes from this machine itself, through no proxy: from somebody who may know more of it."""
     try:
-        return (urlsplit(f"//{authority}").hostname or "").rstrip(".")
-    except ValueError:
-        return ""
-
-
-def _is_loopback_address(text: str) -> bool:
-    try:
-        return is_loopback(text)
+        loopback = is_loopback(request.client.host if request.client else "")
     except ValueError:
         return False
+    return loopback and not any(is_sign_of_proxy(name) for name, _ in request.scope["headers"])
 
 
 def _is_own(origin: str, request: Request) -> bool:

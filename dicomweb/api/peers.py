@@ -6,8 +6,11 @@ Facts this module keeps:
   nobody can read them to send them again.
 - Members that are not known are refused: a misspelt one would silently be the default.
 - That a peer does not answer is no fault of ours: 502 when it cannot be reached or refuses, 504 when it is silent.
+- Whoever may put a peer could look through our network with these answers, port by port. So only who asks on this
+  machine is told more than that there was no answer; the log tells the rest.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -20,6 +23,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from dicomweb.api.body import Members, answer, api_url, read_members
+from dicomweb.api.guard import is_from_here
 from dicomweb.api.openapi import operation, path_parameter, reference, schema_of
 from dicomweb.dimse.errors import AssociationError, PeerTimeout
 from dicomweb.failures import RequestRefused
@@ -28,6 +32,8 @@ from dicomweb.scu.calling import Caller, OperationFailed
 from dicomweb.scu.identifier import identifier
 from dicomweb.settings import SettingsError
 from storage.peers import DELIVERIES, InvalidPeer, Peer, Peers
+
+logger = logging.getLogger(__name__)
 
 MOST_MATCHES = 5000
 
@@ -114,7 +120,7 @@ async def delete_peer(request: Request) -> Response:
 async def echo_peer(request: Request) -> Response:
     """Ask a peer by C-ECHO whether it is there (G-031)."""
     peer = await _peer(request)
-    with answering():
+    with answering(request):
         found = await echo.echo(Caller(request.app.state.settings), peer)
     return answer({"status": f"{found.status:04X}", "seconds": round(found.seconds, 6)})
 
@@ -124,7 +130,7 @@ async def find_on_peer(request: Request) -> Response:
     peer = await _peer(request)
     members = await read_members(request, FindMembers)
     keys = identifier(members.level, members.keys)
-    with answering():
+    with answering(request):
         matches = find.find(Caller(request.app.state.settings), peer, keys, limit=members.limit)
         found = [match async for match in matches]
     return Response(orjson.dumps(found), 200, {"Cache-Control": "no-store"}, "application/dicom+json")
@@ -145,18 +151,26 @@ def peer_of(ae_title: str, members: PeerMembers) -> Peer:
 
 
 @contextmanager
-def answering() -> Iterator[None]:
-    """Make of what a peer does not do a 502 or 504 that says so."""
+def answering(request: Request) -> Iterator[None]:
+    """Make of what a peer does not do a 502 or 504 that says so, as far as who asks may know."""
     try:
         yield
-    except PeerTimeout as error:
-        raise RequestRefused(504, f"The peer did not answer in time: {error}.") from None
-    except AssociationError as error:
-        raise RequestRefused(502, f"No answer from the peer: {str(error).rstrip('.')}.") from None
-    except OperationFailed as error:
-        raise RequestRefused(502, f"The peer refused: {error}.", dimse_status=f"{error.status:04X}") from None
+    except (AssociationError, OperationFailed) as error:
+        told = _told(error)
+        if is_from_here(request):
+            raise told from None
+        logger.warning("a peer was asked by another machine: %s", told.detail)
+        raise RequestRefused(502, "The peer gave no answer that can be used; the archive's log says why.") from None
     except SettingsError as error:
         raise RequestRefused(500, str(error)) from None
+
+
+def _told(error: AssociationError | OperationFailed) -> RequestRefused:
+    if isinstance(error, OperationFailed):
+        return RequestRefused(502, f"The peer refused: {error}.", dimse_status=f"{error.status:04X}")
+    if isinstance(error, PeerTimeout):
+        return RequestRefused(504, f"The peer did not answer in time: {error}.")
+    return RequestRefused(502, f"No answer from the peer: {str(error).rstrip('.')}.")
 
 
 def _peers(request: Request) -> Peers:
@@ -194,7 +208,10 @@ SCHEMAS = {"Peer": schema_of(PeerMembers), "Find": schema_of(FindMembers)}
 
 _AE_TITLE = path_parameter("ae_title", "AE title; case matters.", minLength=1, maxLength=16)
 _UNKNOWN = {404: "There is no such peer."}
-_SILENT = {502: "The peer cannot be reached or refused.", 504: "The peer did not answer in time."}
+_SILENT = {
+    502: "The peer cannot be reached or refused; other machines are not told more.",
+    504: "The peer did not answer in time.",
+}
 
 PATHS: dict[str, Any] = {
     "/peers": {

@@ -183,7 +183,8 @@ def _annotation(given: Mapping[str, str], name: str) -> tuple[tuple[str, ...], t
         if not _KEYWORD.fullmatch(keyword):
             raise InvalidQuery(f"{name} must be patient, technique or both, with a comma between")
     known = tuple(dict.fromkeys(keyword for keyword in keywords if keyword in KEYWORDS))
-    ignored = tuple(f"The {name} {word} is not supported and was ignored" for word in keywords if word not in KEYWORDS)
+    others = dict.fromkeys(word for word in keywords if word not in KEYWORDS)
+    ignored = tuple(f"The {name} {word} is not supported and was ignored" for word in others)
     return known, ignored
 
 

@@ -231,13 +231,19 @@ def test_a_browser_without_pdfs_says_so(open_page: Callable[..., Any], archive: 
 
 
 def test_other_documents(page: Any, archive: LiveServer) -> None:
-    """A CDA is shown in a sandbox and runs nothing; what browsers do not show is opened or fetched."""
-    study, other = new_uid(), new_uid()
-    body = b"<html xmlns='http://www.w3.org/1999/xhtml'><body><p>Discharge</p><script>alert(1)</script></body></html>"
-    page.watched.excused = ("sandboxed", "Content Security Policy")
-    store(archive, document(study, ENCAPSULATED_CDA, "text/xml", body))
+    """A CDA is shown in a sandbox; what could run scripts is saved; what browsers do not show is opened or fetched."""
+    study, active, other = new_uid(), new_uid(), new_uid()
+    cda = b"<ClinicalDocument xmlns='urn:hl7-org:v3'><title>Discharge</title></ClinicalDocument>"
+    store(archive, document(study, ENCAPSULATED_CDA, "text/xml", cda))
     look_at(page, archive, study)
     page.frame_locator("iframe[title='Document']").get_by_text("Discharge").wait_for()
+    body = b"<html xmlns='http://www.w3.org/1999/xhtml'><body><p>Discharge</p><script>alert(1)</script></body></html>"
+    store(archive, document(active, ENCAPSULATED_CDA, "text/xml", body))
+    look_at(page, archive, active)
+    page.get_by_text("This document could run scripts, so it is not shown.").wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Open").click()
+    assert Path(download.value.path()).read_bytes() == body
     store(archive, document(other, ENCAPSULATED_STL, "model/stl", b"solid nothing"))
     look_at(page, archive, other)
     page.get_by_text("This browser shows no model/stl in a page.").wait_for()

@@ -24,7 +24,7 @@ def client() -> httpx2.AsyncClient:
         *capabilities.ROUTES,
     ]
     app = assemble(None, Settings(), routes, [Route("/health", store_instances)])  # type: ignore[arg-type]
-    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://archive.test")
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://localhost")
 
 
 async def test_an_unknown_path_is_a_404_that_says_where_to_look(client: httpx2.AsyncClient) -> None:
@@ -67,5 +67,5 @@ async def test_a_malformed_uid_is_a_400(client: httpx2.AsyncClient, uid: str) ->
 async def test_strict_uids_follow_the_standard() -> None:
     """With `strict_uids` a leading zero is refused as well (A-003)."""
     app = assemble(None, Settings(strict_uids=True), wado.ROUTES)  # type: ignore[arg-type]
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://a.test") as client:
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://localhost") as client:
         assert (await client.get("/dicom-web/studies/1.02")).status_code == 400

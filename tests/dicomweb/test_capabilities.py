@@ -17,7 +17,7 @@ NAMESPACE = "{http://wadl.dev.java.net/2009/02}"
 def client() -> httpx2.AsyncClient:
     routes = [*wado.ROUTES, *capabilities.ROUTES]
     app = assemble(None, Settings(public_base_url="https://pacs.example"), routes)  # type: ignore[arg-type]
-    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://archive.test")
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://localhost")
 
 
 def paths(element: ElementTree.Element, above: str = "") -> dict[str, list[str]]:

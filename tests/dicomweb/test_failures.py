@@ -75,7 +75,7 @@ async def answer_to(error: Exception) -> httpx2.Response:
         raise error
 
     app = assemble(None, Settings(), [Route("/studies/{study}", fails)])  # type: ignore[arg-type]
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://a.test") as client:
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://localhost") as client:
         return await client.get("/dicom-web/studies/SMITH^JOHN")
 
 

@@ -4,7 +4,7 @@ import asyncio
 import io
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import httpx2
@@ -68,7 +68,7 @@ async def answer_if_first(request: Request) -> Response:
     return Response(status_code=200 if request.path_params["frame"] == "1" else 404)
 
 
-def client(ended: Any = lambda _: None) -> httpx2.AsyncClient:
+def client(ended: Any = lambda _: None, trusted_proxies: Sequence[str] = ()) -> httpx2.AsyncClient:
     """A client of a small application inside the middleware."""
     routes = [
         Mount(
@@ -83,7 +83,7 @@ def client(ended: Any = lambda _: None) -> httpx2.AsyncClient:
         Route("/store", store),
         Route("/health/live", answer),
     ]
-    app = logs.RequestLog(Starlette(routes=routes), ended=ended)
+    app = logs.RequestLog(Starlette(routes=routes), ended=ended, trusted_proxies=trusted_proxies)
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     return httpx2.AsyncClient(transport=transport, base_url="http://archive.test")
 
@@ -115,11 +115,26 @@ async def test_frames_and_pictures_are_no_lines_unless_refused(lines: io.StringI
 
 
 @pytest.mark.parametrize("given", ["abc-1.2:3_4", "x" * 64])
-async def test_a_sane_request_identifier_is_kept(given: str, lines: io.StringIO) -> None:
+async def test_the_request_identifier_of_a_trusted_proxy_is_kept(given: str, lines: io.StringIO) -> None:
     """X-Request-ID of a proxy goes through log and response."""
-    async with client() as opened:
+    async with client(trusted_proxies=["127.0.0.1"]) as opened:
         answer = await opened.get("/dicom-web/studies/1", headers={"X-Request-ID": given})
-    assert answer.headers["X-Request-ID"] == given == parsed(lines)[0]["request_id"]
+    (line,) = parsed(lines)
+    assert answer.headers["X-Request-ID"] == given == line["request_id"]
+    assert "client_request_id" not in line
+
+
+async def test_the_request_identifier_of_a_stranger_is_marked_as_theirs(lines: io.StringIO) -> None:
+    """It may be that of another's request: the log has it beside one of ours, which the response tells."""
+    async with client(trusted_proxies=["192.0.2.7"]) as opened:
+        answers = [await opened.get("/dicom-web/studies/1", headers={"X-Request-ID": "theirs"}) for _ in "12"]
+        await opened.get("/dicom-web/studies/1")
+    ours = [answer.headers["X-Request-ID"] for answer in answers]
+    assert len({*ours, "theirs"}) == 3
+    first, second, without = parsed(lines)
+    assert [first["request_id"], second["request_id"]] == ours
+    assert first["client_request_id"] == second["client_request_id"] == "theirs"
+    assert "client_request_id" not in without
 
 
 @pytest.mark.parametrize("given", ["", "x" * 65, "two words", '"}{', "ümlaut".encode().decode("latin-1")])
@@ -128,6 +143,7 @@ async def test_a_strange_request_identifier_is_replaced(given: str, lines: io.St
     async with client() as opened:
         answer = await opened.get("/dicom-web/studies/1", headers={"X-Request-ID": given.encode("latin-1")})
     assert answer.headers["X-Request-ID"] not in ("", given)
+    assert "client_request_id" not in parsed(lines)[0]
 
 
 async def test_a_path_cannot_forge_a_line(lines: io.StringIO) -> None:

@@ -68,7 +68,7 @@ ROUTES = [
 def client_of(**settings: Any) -> httpx2.AsyncClient:
     app = assemble(None, Settings(**settings), ROUTES)  # type: ignore[arg-type]
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
-    return httpx2.AsyncClient(transport=transport, base_url="http://archive.test/dicom-web")
+    return httpx2.AsyncClient(transport=transport, base_url="http://localhost/dicom-web")
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ async def test_every_response_has_the_cors_headers(path: str, status: int) -> No
         ("null", False),
     ],
 )
-async def test_pages_from_elsewhere_read_nothing_unless_they_are_told(origin: str, may: bool) -> None:
-    """There is no login yet: of what a browser may have open, only what its own machine serves gets at images."""
-    async with client_of() as client:
+async def test_localhost_stands_for_what_this_machine_serves(origin: str, may: bool) -> None:
+    """As an entry of `cors_origins`: every port of it; no other site gets at images."""
+    async with client_of(cors_origins=["localhost"]) as client:
         answer = await client.get("/small", headers={"Origin": origin})
     assert answer.headers.get("access-control-allow-origin") == (origin if may else None)
 
@@ -121,11 +121,12 @@ async def test_only_listed_origins_may_read() -> None:
 
 
 async def test_without_origins_other_sites_are_kept_out() -> None:
-    """An empty list means same origin only."""
-    async with client_of(cors_origins=[]) as client:
-        answer = await client.get("/small", headers={"Origin": "https://evil.example"})
-    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
-    assert "access-control-allow-origin" not in answer.headers
+    """By default nobody but our own pages: not even what this machine serves on other ports."""
+    async with client_of() as client:
+        for origin in ("https://evil.example", "http://localhost:3000", "null"):
+            answer = await client.get("/small", headers={"Origin": origin})
+            assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+            assert "access-control-allow-origin" not in answer.headers
 
 
 async def test_a_preflight_is_answered_for_any_resource() -> None:

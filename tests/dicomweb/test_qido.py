@@ -234,7 +234,7 @@ async def test_nothing_found_is_200_with_an_empty_array_or_204_by_setting(archiv
     """CP-2473 made it 200; a setting keeps 204 for clients that wait for it (C-112, C-113, user pain 31)."""
     for status in (200, 204):
         app = create_app(archive, Settings(data_dir=tmp_path, empty_search_status=status))
-        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://a") as client:
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://localhost") as client:
             response = await client.get(f"{ROOT}/studies")
             assert response.status_code == status
             assert response.content == (b"[]" if status == 200 else b"")
@@ -243,7 +243,7 @@ async def test_nothing_found_is_200_with_an_empty_array_or_204_by_setting(archiv
 async def test_the_archive_caps_results(filled: httpx2.AsyncClient, archive: Any, tmp_path: Any) -> None:
     """However many are asked for, max_results rule, and the rest is announced (C-111, C-118, C-119)."""
     app = create_app(archive, Settings(data_dir=tmp_path, max_results=3, default_results=2))
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://a") as client:
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://localhost") as client:
         assert len(studies(await client.get(f"{ROOT}/studies?limit=4"))) == 3
         response = await client.get(f"{ROOT}/studies")
         assert len(studies(response)) == 2
@@ -340,7 +340,7 @@ async def test_a_strict_archive_refuses_uids_with_leading_zeros(archive: Any, tm
     """With strict_uids PS3.5 9.1 rules; else real files with such UIDs stay findable (A-003)."""
     for strict, status in ((True, 400), (False, 200)):
         app = create_app(archive, Settings(data_dir=tmp_path, strict_uids=strict))
-        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://a") as client:
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://localhost") as client:
             assert (await client.get(f"{ROOT}/studies/1.02.3/series")).status_code == status
 
 

@@ -32,9 +32,9 @@ async def test_more_requests_than_allowed_are_told_to_come_again() -> None:
 
     routes = [Route("/wait", wait), Route("/stream", stream), Route("/quick", answer)]
     outside = [Route(path, answer) for path in ("/health", "/health/live", "/metrics")]
-    app = assemble(None, Settings(max_requests_in_flight=2), routes, outside)  # type: ignore[arg-type]
+    app = assemble(None, Settings(max_requests_in_flight=2, cors_origins=["localhost"]), routes, outside)  # type: ignore[arg-type]
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
-    async with httpx2.AsyncClient(transport=transport, base_url="http://archive.test") as client:
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
         waiting = [asyncio.create_task(client.get(f"/dicom-web/{path}")) for path in ("wait", "stream")]
         await asyncio.sleep(0.05)
         refused = await client.get("/dicom-web/quick", headers={"Origin": "http://localhost:3000"})

@@ -26,7 +26,7 @@ from tests.dicomweb.stowing import CT, MESSAGE, failed, message, others, post, r
 @pytest.fixture
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     """Default settings, with those a test names in `parametrize("settings", [...], indirect=True)`."""
-    return Settings(data_dir=tmp_path / "data", **getattr(request, "param", {}))
+    return Settings(data_dir=tmp_path / "data", allowed_hosts=["archive.test"], **getattr(request, "param", {}))
 
 
 @pytest.fixture
@@ -448,7 +448,8 @@ async def test_a_client_that_goes_away_leaves_no_half(app: Starlette, archive: A
     async with listening(app) as url:
         host, port = url.removeprefix("http://").split(":")
         _, writer = await asyncio.open_connection(host, int(port))
-        head = f"POST /dicom-web/studies HTTP/1.1\r\nHost: h\r\nContent-Type: {MESSAGE}\r\nContent-Length: {len(body)}"
+        head = f"POST /dicom-web/studies HTTP/1.1\r\nHost: {host}\r\nContent-Type: {MESSAGE}\r\n"
+        head += f"Content-Length: {len(body)}"
         writer.write(head.encode() + b"\r\n\r\n" + body[:2000])
         await writer.drain()
         await asyncio.sleep(0.1)

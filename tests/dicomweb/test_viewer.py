@@ -113,7 +113,7 @@ async def test_files_are_sent_compressed_and_kept(opened: httpx2.AsyncClient) ->
     assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
     assert answer.headers["cache-control"] == FOREVER and "Accept-Encoding" in answer.headers["vary"]
     assert answer.headers["x-content-type-options"] == "nosniff"
-    assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
+    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
 
 
 @pytest.mark.parametrize("coding", ["identity", "gzip;q=0", "br"])
@@ -204,7 +204,6 @@ async def test_isolation_is_asked_for_only_when_wanted(folder: Path) -> None:
         ({}, {}, "http://127.0.0.1:8080/dicom-web"),
         ({"public_base_url": "https://pacs.example/a/dicom-web"}, {}, "https://pacs.example/a/dicom-web"),
         ({}, {"X-Forwarded-Host": "pacs.example", "X-Forwarded-Proto": "https"}, "https://pacs.example/dicom-web"),
-        ({}, {"Host": "bad host<script>"}, "http://127.0.0.1:8080/dicom-web"),
     ],
 )
 async def test_the_configuration_names_the_archive_as_browsers_see_it(

@@ -106,13 +106,16 @@ async def test_a_pdf_comes_as_ohif_asks_for_it(archive: Any, client: httpx2.Asyn
 
 
 async def test_a_document_cannot_attack_the_page(archive: Any, client: httpx2.AsyncClient) -> None:
-    """Active content is sandboxed; a media type with a line break is no media type (security)."""
+    """Active content is bytes to be saved; a media type with a line break is no media type (security)."""
     html, forged = await stored(
         archive, document("text/html", b"<script>" * 1000), document("text/html\tX-Evil: 1", b"y" * 5000)
     )
     answer = await client.get(f"{html}/bulkdata/00420011")
-    assert answer.headers["content-type"] == "text/html"
+    assert answer.headers["content-type"] == OCTETS and answer.content == b"<script>" * 1000
+    assert answer.headers["content-disposition"] == "attachment"
     assert answer.headers["content-security-policy"].startswith("sandbox")
+    refused = await client.get(f"{html}/bulkdata/00420011", headers={"Accept": "text/html"})
+    assert refused.status_code == 406
     assert (await client.get(f"{forged}/bulkdata/00420011")).headers["content-type"] == OCTETS
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from dicomweb.failures import RequestRefused
 from dicomweb.version import build
-from dicomweb.wado_frames import MOST_FRAMES, frame_numbers
+from dicomweb.wado_frames import MOST_FRAMES, MOST_REPEATS, frame_numbers
 from tests.builders import (
     BIG_ENDIAN,
     DEFLATED,
@@ -44,7 +44,11 @@ def test_a_frame_list_is_numbers_and_ranges(text: str, numbers: tuple[int, ...])
 
 
 @pytest.mark.parametrize(
-    "text", ["0", "", "a", "-1", "1,,2", "1-", "4-2", "1.0", "0-3", "1;2", "٣", f"1-{MOST_FRAMES + 1}", "9" * 30]
+    "text",
+    [
+        *("0", "", "a", "-1", "1,,2", "1-", "4-2", "1.0", "0-3", "1;2", "٣", f"1-{MOST_FRAMES + 1}", "9" * 30),
+        *("1," * MOST_REPEATS + "1,1", "1-90,1-90,1-90"),  # the same ones again and again
+    ],
 )
 def test_what_is_no_frame_number_is_a_400(text: str) -> None:
     """Frame 0, words and floods are refused before anything is read (D-042)."""

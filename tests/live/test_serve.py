@@ -147,7 +147,7 @@ def test_a_second_signal_cuts_off(serve: Serve, database_url: str) -> None:
     server = serve("--workers", "1", "--database-url", database_url)
     with socket.create_connection(("127.0.0.1", server.port)) as upload:
         upload.sendall(
-            b"POST /dicom-web/studies HTTP/1.1\r\nHost: x\r\nContent-Type: application/dicom\r\n"
+            b"POST /dicom-web/studies HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/dicom\r\n"
             b"Content-Length: 1000\r\n\r\nhalf"
         )
         time.sleep(0.3)
@@ -163,7 +163,7 @@ def test_the_grace_time_ends_a_stop(serve: Serve, database_url: str) -> None:
     server = serve("--workers", "1", "--database-url", database_url, "--shutdown-grace-seconds", "1")
     with socket.create_connection(("127.0.0.1", server.port)) as upload:
         upload.sendall(
-            b"POST /dicom-web/studies HTTP/1.1\r\nHost: x\r\nContent-Type: application/dicom\r\n"
+            b"POST /dicom-web/studies HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/dicom\r\n"
             b"Content-Length: 1000\r\n\r\nhalf"
         )
         time.sleep(0.3)

@@ -5,6 +5,8 @@ import { isAbort, request } from "./http.js";
 
 const TITLES = { report: "Report", document: "Document", waveform: "Waveform", video: "Video" };
 const PDF = "application/pdf";
+// What the archive makes of what browsers could run.
+const SAVED = "application/octet-stream";
 // What browsers show in a frame without help.
 const READABLE = new Set(["text/html", "text/plain", "text/xml", "application/xml"]);
 const OWN = ["pointerdown", "wheel", "dblclick"]; // what the stage would take for its own
@@ -53,6 +55,7 @@ function content(type, url, title, element) {
   if (type.startsWith("image/")) return paper(url, title, element);
   if (type.startsWith("video/")) return video(url, type, element);
   if (READABLE.has(type)) return h("iframe", { src: url, title, sandbox: "", referrerpolicy: "no-referrer" });
+  if (type === SAVED) return h("p", {}, "This document could run scripts, so it is not shown. Open saves it as a file.");
   // In a sandbox browsers show no PDF; on phones few show one in a frame at all.
   if (type === PDF && navigator.pdfViewerEnabled) return h("iframe", { src: url, title });
   return h("p", {}, `This browser shows no ${type === PDF ? "PDF" : type} in a page. Open it in a tab of its own.`);

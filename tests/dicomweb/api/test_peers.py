@@ -1,5 +1,7 @@
 """`/api/peers`: put, shown, forgotten, and asked."""
 
+import socket
+import threading
 from typing import Any
 
 import httpx2
@@ -73,3 +75,43 @@ async def test_what_cannot_be_is_refused_and_named(
     assert says in answer.json()["detail"]
     assert "sesame" not in answer.text
     assert (await client.get("/api/peers")).json() == []
+
+
+@pytest.mark.parametrize(
+    ("client_address", "headers", "may_know"),
+    [
+        ("127.0.0.1", {}, True),
+        ("::1", {}, True),
+        ("192.0.2.9", {}, False),
+        ("127.0.0.1", {"X-Forwarded-For": "192.0.2.9"}, False),
+        ("127.0.0.1", {"Via": "1.1 proxy"}, False),
+        ("", {}, False),
+    ],
+)
+async def test_other_machines_learn_nothing_of_our_network(
+    app: Any, client_address: str, headers: dict[str, str], may_know: bool, unused_tcp_port: int
+) -> None:
+    """A closed port, a port that speaks something else and a name without address: one text, one status."""
+    transport = httpx2.ASGITransport(app=app, client=(client_address, 1))
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        places = [("127.0.0.1", unused_tcp_port), ("127.0.0.1", other.getsockname()[1]), ("no-such.invalid", 104)]
+        answering = threading.Thread(target=_speak_http, args=(other,), daemon=True)
+        answering.start()
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as client:
+            told = []
+            for host, port in places:
+                await client.put("/api/peers/P", json={"host": host, "port": port})
+                for asked in ("echo", "find"):
+                    answer = await client.post(f"/api/peers/P/{asked}", json={})
+                    told.append((answer.status_code, answer.json()["detail"]))
+    assert {status for status, _ in told} == {502}
+    assert (len(set(told)) > 1) is may_know
+    assert any(str(unused_tcp_port) in detail for _, detail in told) is may_know
+
+
+def _speak_http(listener: socket.socket) -> None:
+    for _ in "12":
+        connection, _ = listener.accept()
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        connection.close()

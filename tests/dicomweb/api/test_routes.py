@@ -64,46 +64,20 @@ async def test_no_answer_lets_other_sites_in(client: httpx2.AsyncClient, path: s
     assert own.status_code == answer.status_code
 
 
-LOOPBACK = ("127.0.0.1", 8080)
-
-
-@pytest.mark.parametrize(
-    ("server", "host", "settings", "status"),
-    [
-        (LOOPBACK, "evil.example:8080", {}, 403),
-        (LOOPBACK, "127.0.0.1.evil.example", {}, 403),
-        (LOOPBACK, "evil.example:x[", {}, 403),
-        (LOOPBACK, "192.0.2.7:8080", {}, 403),
-        (("::1", 8080), "evil.example:8080", {"host": "::1"}, 403),
-        (LOOPBACK, "localhost:8080", {}, 200),
-        (LOOPBACK, "archive.localhost", {}, 200),
-        (LOOPBACK, "127.0.0.1", {}, 200),
-        (("::1", 8080), "[::1]:8080", {"host": "localhost"}, 200),
-        (LOOPBACK, "PACS.example.org", {"public_base_url": "https://pacs.example.org/dicom-web"}, 200),
-        (LOOPBACK, "evil.example", {"public_base_url": "https://pacs.example.org"}, 403),
-        (LOOPBACK, "pacs", {"host": "0.0.0.0"}, 200),
-        (("192.0.2.7", 8080), "pacs", {"host": "192.0.2.7"}, 200),
-    ],
-)
-async def test_a_name_that_points_here_for_a_while_is_not_answered(
-    archive: Any, server: tuple[str, int], host: str, settings: dict[str, str], status: int
-) -> None:
+async def test_a_name_that_points_here_for_a_while_is_not_answered(client: httpx2.AsyncClient) -> None:
     """A page whose own name was made to point to this machine (DNS rebinding) gets nothing, whatever else it sends."""
-    app = create_app(archive, Settings(**settings))
-
-    async def listening(scope: Any, receive: Any, send: Any) -> None:
-        await app({**scope, "server": server}, receive, send)
-
-    forged = {"Host": host, "Origin": f"http://{host}", "X-Forwarded-Host": "localhost", "Forwarded": "host=localhost"}
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=listening), base_url="http://any") as client:
-        assert (await client.get("/api/peers", headers={"Host": host})).status_code == status
-        assert (await client.put("/api/peers/P", json=PEER, headers=forged)).status_code == (
-            403 if status == 403 else 201
-        )
+    forged = {"Origin": "http://evil.example", "X-Forwarded-Host": "localhost", "Forwarded": "host=localhost"}
+    for host, status in (("evil.example", 421), ("localhost", 403)):
+        answer = await client.put("/api/peers/P", json=PEER, headers=forged | {"Host": host})
+        assert answer.status_code == status
+    assert (await client.get("/api/peers", headers={"Host": "evil.example"})).status_code == 421
+    assert (await client.get("/api/peers", headers={"Host": "localhost"})).json() == []
 
 
-async def test_a_preflight_is_not_granted(client: httpx2.AsyncClient) -> None:
-    """A browser that asks whether another site may PUT gets no permission (CORS); DICOMweb goes on answering it."""
+async def test_a_preflight_is_not_granted(archive: Any) -> None:
+    """A browser that asks whether another site may PUT gets no permission, whatever `cors_origins` says of DICOMweb."""
+    transport = httpx2.ASGITransport(app=create_app(archive, Settings(cors_origins=["localhost"])))
+    client = httpx2.AsyncClient(transport=transport, base_url="http://localhost:8080")
     headers = {"Origin": "http://localhost:3000", "Access-Control-Request-Method": "PUT"}
     answer = await client.options("/api/peers/PACS", headers=headers)
     assert answer.status_code == 403
