@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _CHUNK = 1024 * 1024
 _ZIP64_RECORD = b"PK\x06\x06"
 _LONGEST_END_RECORD = 22 + 65535 + 20
-_LARGEST_DIRECTORY = 256 * 2**20
+_LARGEST_DIRECTORY = 64 * 2**20
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".dic")
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 _MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10"
