@@ -111,10 +111,14 @@ async def store_metadata(
     --------
     PS3.18 10.5.1.4, 10.5.2.
     """
-    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=folder, ignore_cleanup_errors=True) as spool:
-        message = _Message(ingest, Path(spool), limits)
+    # Making and removing are done in threads: there may be as many files as parts.
+    spool = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix=PREFIX, dir=folder, ignore_cleanup_errors=True)
+    try:
+        message = _Message(ingest, Path(spool.name), limits)
         await message.receive(parts, message_type)
         await message.store()
+    finally:
+        await asyncio.to_thread(spool.cleanup)
 
 
 class _Message:
