@@ -22,6 +22,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from dicomweb.failures import RequestRefused
+from dicomweb.garbage import give_back_soon
 from dicomweb.media_types import DICOM, DICOM_JSON, DICOM_XML, OCTET_STREAM, MediaType, named_type, parse_content_type
 from dicomweb.multipart import MultipartError, Part, TooManyPartsError, parts
 from dicomweb.render_pool import until_disconnected
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 _ZIP_TYPES = ("application/zip", "application/x-zip-compressed", "application/x-zip")
 _METADATA_TYPES = (DICOM_JSON, DICOM_XML)
+_MANY = 1000
+"""Outcomes of one request from which on they are worth to be given back to the system."""
 _FILE_TYPES = (DICOM, OCTET_STREAM)  # many senders do not know better than octet-stream for a part
 _SUPPORTED = [
     'multipart/related; type="application/dicom"',
@@ -84,6 +87,8 @@ async def store_instances(request: Request) -> Response:
             outcomes = request.scope["outcomes"] = await ingest.finish()
     except ClientDisconnect:
         return Response(status_code=400)  # nobody reads it
+    if len(outcomes) > _MANY:
+        give_back_soon()
     if not outcomes:
         interruption = interruption or BodyError(400, _nothing_to_store(media_type))
         raise _refused(request, interruption.status, interruption.detail)
