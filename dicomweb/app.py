@@ -4,6 +4,7 @@
 metrics hang at the root.
 """
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,9 @@ from storage.statistics import StatisticsReader
 if TYPE_CHECKING:
     from dicomweb.settings import Settings
     from storage.archive import Archive
+
+METADATA_TURNS = 2
+"""Data sets of JSON metadata one worker has in memory at once: a large one takes hundreds of megabytes."""
 
 
 def create_app(archive: "Archive", settings: "Settings", *, lifespan: Lifespan[Starlette] | None = None) -> Starlette:
@@ -108,6 +112,7 @@ def assemble(
     app.state.change_feed = ChangeFeed(archive)
     app.state.statistics = StatisticsReader(archive)
     app.state.viewer = ViewerFolder(settings.folder_of_viewer())
+    app.state.metadata_turns = asyncio.Semaphore(METADATA_TURNS)
     app.state.renderer = Renderer(
         archive,
         threads=settings.render_threads,

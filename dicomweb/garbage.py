@@ -1,6 +1,10 @@
-"""How the garbage collector of a serving process is set."""
+"""How a serving process deals with memory that is used no more."""
 
+import asyncio
+import ctypes
 import gc
+
+_SECONDS_UNTIL_FREE = 1.0
 
 
 def tune_garbage_collector() -> None:
@@ -14,3 +18,17 @@ def tune_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+
+
+def give_back_soon() -> None:
+    """Return memory to the system when the request at hand is over: to be called after one that took much.
+
+    What is free in the middle of the heap stays with the process otherwise, for as long as it lives.
+    """
+    asyncio.get_running_loop().call_later(_SECONDS_UNTIL_FREE, _give_back)
+
+
+def _give_back() -> None:
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of the GNU library only
+    if trim is not None:
+        trim(0)

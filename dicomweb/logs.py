@@ -164,7 +164,8 @@ def _route(scope: Scope) -> str:
 
 
 def _count(scope: Scope) -> dict[str, int] | None:
-    if (outcomes := scope.get("outcomes")) is None:
+    # The server keeps the scope until the next request of the connection.
+    if (outcomes := scope.pop("outcomes", None)) is None:
         return None
     counts: dict[str, int] = {}
     for outcome in outcomes:

@@ -17,6 +17,9 @@ from storage.layout import PixelLayout
 MOST_ANIMATED_PIXELS: Final = 1 << 27
 """The most pixels all frames of an animation may have together."""
 
+MOST_ANIMATED_FRAMES: Final = 4096
+"""The most frames of an animation: each takes some half a millisecond, however small it is."""
+
 Key = tuple[Hashable, ...]
 
 
@@ -97,7 +100,7 @@ def animated(
 
 
 def check_animation(pixel: PixelLayout, frames: int, viewport: Viewport | None) -> None:
-    """Refuse an animation of too many pixels; raises RequestRefused."""
+    """Refuse an animation of too many frames or pixels; raises RequestRefused."""
     size = pixel.rows * pixel.columns
     if viewport is not None:
         size = (
@@ -105,9 +108,15 @@ def check_animation(pixel: PixelLayout, frames: int, viewport: Viewport | None) 
             if viewport.region_width is None
             else (viewport.width * viewport.height)
         )
+    if frames > MOST_ANIMATED_FRAMES:
+        raise RequestRefused(
+            406,
+            f"An animation has at most {MOST_ANIMATED_FRAMES} frames, and these are {frames}; ask for fewer frames by "
+            f"their numbers, or for multipart/related instead of {GIF}.",
+        )
     if size * frames > MOST_ANIMATED_PIXELS:
         raise RequestRefused(
             406,
-            f"An animation of {frames} frames of this size is too large; ask for fewer frames, a smaller viewport, "
-            f"or for multipart/related instead of {GIF}.",
+            f"An animation has at most {MOST_ANIMATED_PIXELS} pixels, and {frames} frames of this size have more; ask "
+            f"for fewer frames by their numbers, a smaller viewport, or for multipart/related instead of {GIF}.",
         )

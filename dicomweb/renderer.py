@@ -9,11 +9,13 @@ Facts this module keeps:
   both are bounded, and what is done without is said on the picture or the page.
 - A frame that would take more than `MOST_FRAME_BYTES` when decoded is refused before it is decoded.
 - Of a waveform only the samples that are drawn are read.
-- An animation is made one frame at a time, and not at all when it would have more than `MOST_ANIMATED_PIXELS`.
+- An animation or a slide is made one frame at a time, and given up after `_MOST_SECONDS`, so that it keeps no thread
+  from others for longer; an animation not at all when it would have too many frames or pixels (`check_animation`).
 """
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -68,6 +70,11 @@ _MOST_LONG_BYTES: Final = 1 << 23  # of texts and numbers together; made to list
 _MOST_BULK_BYTES: Final = 1 << 26
 _PARSED_AT_ONCE: Final = 1 << 18
 _READING_SECONDS: Final = 60
+_MOST_SECONDS: Final = 120
+_TOO_LATE = (
+    f"A picture of these frames takes more than the {_MOST_SECONDS} seconds it may; ask for fewer frames by their "
+    "numbers, or for multipart/related, which has a part a frame."
+)
 
 _Result = TypeVar("_Result")
 
@@ -435,9 +442,12 @@ class Renderer:
             for number in numbers:
                 if gone.done():
                     raise RequestRefused(CLIENT_CLOSED_REQUEST, "The client went away.")
+                if time.monotonic() > latest:
+                    raise RequestRefused(406, _TOO_LATE)
                 data = asyncio.run_coroutine_threadsafe(frames.read(number), loop).result(_READING_SECONDS)
                 yield EncodedFrame(data, pixel, syntax, attributes, number, bulk, absent).decoded()
 
+        latest = time.monotonic() + _MOST_SECONDS
         try:
             return await self.pool.run(lambda: work(decoded))
         finally:

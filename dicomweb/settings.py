@@ -138,7 +138,7 @@ class Settings(BaseSettings):
         ge=1,
         description="Largest size a deflated data set may grow to.",
     )
-    max_parts: int = Field(100_000, ge=1, description="Most parts in one multipart request.")
+    max_parts: int = Field(100_000, ge=1, description="Most parts, data sets or files in one request.")
     bulk_threshold: ByteSize = Field(
         ByteSize(4096),
         ge=0,

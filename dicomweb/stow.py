@@ -13,19 +13,22 @@ Facts and clauses this module keeps:
   upload.
 """
 
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from dicomweb.failures import RequestRefused
+from dicomweb.garbage import give_back_soon
 from dicomweb.media_types import DICOM, DICOM_JSON, DICOM_XML, OCTET_STREAM, MediaType, named_type, parse_content_type
 from dicomweb.multipart import MultipartError, Part, TooManyPartsError, parts
+from dicomweb.render_pool import until_disconnected
 from dicomweb.spool import spool_folder
 from dicomweb.stow_body import BodyError, read_body
-from dicomweb.stow_metadata import store_metadata
+from dicomweb.stow_metadata import MetadataLimits, store_metadata
 from dicomweb.stow_response import response_media_type, store_response
 from dicomweb.urls import base_url
 from dicomweb.wado_request import target_uids
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 
 _ZIP_TYPES = ("application/zip", "application/x-zip-compressed", "application/x-zip")
 _METADATA_TYPES = (DICOM_JSON, DICOM_XML)
+_MANY = 1000
+"""Outcomes of one request from which on they are worth to be given back to the system."""
 _FILE_TYPES = (DICOM, OCTET_STREAM)  # many senders do not know better than octet-stream for a part
 _SUPPORTED = [
     'multipart/related; type="application/dicom"',
@@ -67,12 +72,14 @@ async def store_instances(request: Request) -> Response:
     limit, setting = settings.max_request_bytes, "max_request_bytes"
     if one_file and settings.max_instance_bytes < limit:
         limit, setting = settings.max_instance_bytes, "max_instance_bytes"
-    body = read_body(request, limit, setting)
+    arrived = asyncio.Event()
+    body = _told_of(read_body(request, limit, setting), arrived)
+    turns: asyncio.Semaphore = request.app.state.metadata_turns
     interruption = None
     try:
         async with archive.ingest(study_instance_uid=study) as ingest:
             try:
-                await _take_in(ingest, media_type, body, settings)
+                await _unless_gone(request, arrived, _take_in(ingest, media_type, body, settings, turns))
             except MultipartError as error:
                 interruption = BodyError(413 if isinstance(error, TooManyPartsError) else 400, str(error))
             except BodyError as error:
@@ -80,13 +87,54 @@ async def store_instances(request: Request) -> Response:
             outcomes = request.scope["outcomes"] = await ingest.finish()
     except ClientDisconnect:
         return Response(status_code=400)  # nobody reads it
+    if len(outcomes) > _MANY:
+        give_back_soon()
     if not outcomes:
         interruption = interruption or BodyError(400, _nothing_to_store(media_type))
         raise _refused(request, interruption.status, interruption.detail)
-    return store_response(request, answer_type, outcomes, interruption)
+    return await store_response(request, answer_type, outcomes, interruption)
 
 
-async def _take_in(ingest: "Ingest", media_type: MediaType, body: AsyncIterator[bytes], settings: "Settings") -> None:
+async def _told_of(body: AsyncIterator[bytes], arrived: asyncio.Event) -> AsyncIterator[bytes]:
+    """Give the body, then set the event."""
+    async for chunk in body:
+        yield chunk
+    arrived.set()
+
+
+async def _unless_gone(request: Request, arrived: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work; it is cancelled when the client goes away, which can be seen only once its body has arrived.
+
+    Raises
+    ------
+    ClientDisconnect
+        Before or after that.
+    """
+
+    async def left() -> None:
+        await arrived.wait()
+        await until_disconnected(request)
+
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(left())
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        task.result()
+    finally:
+        gone.cancel()
+        task.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _take_in(
+    ingest: "Ingest",
+    media_type: MediaType,
+    body: AsyncIterator[bytes],
+    settings: "Settings",
+    turns: asyncio.Semaphore,
+) -> None:
     """Hand the body to the reader of its kind."""
     if media_type.essence == DICOM:
         await ingest.add(body)
@@ -95,9 +143,10 @@ async def _take_in(ingest: "Ingest", media_type: MediaType, body: AsyncIterator[
         limits = ZipLimits(settings.max_parts, settings.max_request_bytes)
         await store_zip(ingest, body, spool_folder(settings.data_dir), limits)
         return
+    metadata = MetadataLimits(settings.max_parts, turns)
     if media_type.essence in _METADATA_TYPES:
         part = Part({"content-type": media_type.essence}, body)
-        await store_metadata(ingest, _one(part), spool_folder(settings.data_dir))
+        await store_metadata(ingest, _one(part), spool_folder(settings.data_dir), metadata)
         return
     message = parts(body, media_type.parameters.get("boundary", ""), max_parts=settings.max_parts)
     kind = media_type.content
@@ -109,7 +158,7 @@ async def _take_in(ingest: "Ingest", media_type: MediaType, body: AsyncIterator[
         kind = told.essence if told else DICOM
         message = _with_first(first, message)
     if kind in _METADATA_TYPES:
-        await store_metadata(ingest, message, spool_folder(settings.data_dir), kind)
+        await store_metadata(ingest, message, spool_folder(settings.data_dir), metadata, kind)
     else:
         await _store_files(ingest, message)
 

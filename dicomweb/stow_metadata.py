@@ -12,7 +12,9 @@ Facts and clauses this module keeps:
 * A part is for one spelling of a reference, and is shared by all that are spelt so. When different references
   mean one location, it is found by the one that is equal to it only; so no instance gets another's pixels.
 * Several parts of one location are the frames of one image, in their order, and so for one reference only.
-* All metadata is read before any of it is stored, so that the order of instances is of no matter.
+* All metadata is read before any of it is stored, so that the order of instances is of no matter. It is read twice,
+  then, from files: what is held in memory is one data set (`stow_datasets`).
+* What waits on the way to be composed is bounded: a few data sets in one process, whoever sent them.
 * A part nobody refers to, and a reference to no part, are failures. So is a value under a name that the model does not
   know; what can be left out without loss is a warning (`compose`).
 """
@@ -20,27 +22,34 @@ Facts and clauses this module keeps:
 import asyncio
 import re
 import tempfile
-from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from bisect import bisect_left
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
-
-import orjson
 
 from dicomweb.media_types import DICOM_JSON, DICOM_XML, OCTET_STREAM, MediaType, parse_content_type
 from dicomweb.multipart import Part
 from dicomweb.spool import PREFIX, receive
 from dicomweb.stow_body import BodyError
-from storage import dicomxml
+from dicomweb.stow_datasets import as_json, datasets
 from storage.compose import BulkPart, Composed, compose
-from storage.errors import ArchiveError, InvalidDicom
+from storage.errors import ArchiveError, InvalidDicom, without_frames
 
 if TYPE_CHECKING:
     from storage.ingest import Ingest
 
-MAX_METADATA_BYTES = 256 * 2**20
-"""Most bytes of all metadata parts of one request together: they are held in memory."""
+MAX_METADATA_BYTES: Final = 256 * 2**20
+"""Most bytes of all metadata parts of one request together: one of them may be one data set."""
+
+MAX_LOCATION_BYTES: Final = 32 * 2**20
+"""Most bytes of the headers of all bulk data parts of one request together: they are held in memory."""
+
+_AT_ONCE: Final = 256
+"""Data sets after which it is time to see whether the client is still there."""
+_LONGEST_RESEMBLING: Final = 2048
 
 _RESEMBLING = (
     "More than one BulkDataURI resembles the Content-Location of a part; "
@@ -53,8 +62,28 @@ _SHARED_FRAMES = (
 _METADATA_TYPES = {DICOM_JSON: DICOM_JSON, "application/json": DICOM_JSON, DICOM_XML: DICOM_XML}
 
 
+@dataclass(frozen=True, slots=True)
+class MetadataLimits:
+    """What a message of metadata may not exceed.
+
+    Attributes
+    ----------
+    items : int
+        Most bulk data parts, and most data sets, in one message.
+    turns : asyncio.Semaphore
+        How many data sets may be in memory at once, over all requests.
+    """
+
+    items: int
+    turns: asyncio.Semaphore
+
+
 async def store_metadata(
-    ingest: "Ingest", parts: AsyncIterable[Part], folder: Path, message_type: str = DICOM_JSON
+    ingest: "Ingest",
+    parts: AsyncIterable[Part],
+    folder: Path,
+    limits: MetadataLimits,
+    message_type: str = DICOM_JSON,
 ) -> None:
     """Take in every instance of a message of metadata and bulk data parts.
 
@@ -65,7 +94,9 @@ async def store_metadata(
     parts : asynchronous iterable of Part
         The message.
     folder : Path
-        On the file system that may hold the bulk data while it is read.
+        On the file system that may hold the message while it is read.
+    limits : MetadataLimits
+        What is refused as a whole.
     message_type : str
         What a first part without Content-Type is.
 
@@ -80,38 +111,165 @@ async def store_metadata(
     --------
     PS3.18 10.5.1.4, 10.5.2.
     """
-    metadata: list[tuple[str, bytes]] = []
-    bulk = BulkParts()
-    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=folder, ignore_cleanup_errors=True) as spool:
-        room = MAX_METADATA_BYTES
+    # Making and removing are done in threads: there may be as many files as parts.
+    spool = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix=PREFIX, dir=folder, ignore_cleanup_errors=True)
+    try:
+        message = _Message(ingest, Path(spool.name), limits)
+        await message.receive(parts, message_type)
+        await message.store()
+    finally:
+        await asyncio.to_thread(spool.cleanup)
+
+
+class _Message:
+    """A message in files: what is metadata as JSON documents, all other parts by their location."""
+
+    def __init__(self, ingest: "Ingest", folder: Path, limits: MetadataLimits) -> None:
+        self._ingest = ingest
+        self._folder = folder
+        self._limits = limits
+        self._documents: list[Path] = []
+        self._bulk = BulkParts()
+        self._room = MAX_METADATA_BYTES
+        self._room_for_locations = MAX_LOCATION_BYTES
+
+    async def receive(self, parts: AsyncIterable[Part], message_type: str) -> None:
+        """Read the message to its end."""
+        found = False
         async for part in parts:
             media_type = parse_content_type(part.content_type)
             kind = _METADATA_TYPES.get(media_type.essence) if media_type else None
-            if kind is None and media_type is None and not metadata:
+            if kind is None and media_type is None and not found:
                 kind = message_type
             if kind is None:
-                await _spool(ingest, bulk, part, media_type, Path(spool))
+                await self._take_bulk(part, media_type)
                 continue
-            metadata.append((kind, await _collect(part, room)))
-            room -= len(metadata[-1][1])
-        if not metadata:
+            found = True
+            document, length = await self._spooled(_limited(part.body, self._room))
+            self._room -= length
+            if kind == DICOM_XML:
+                await self._to_json(document)
+            else:
+                self._documents.append(document)
+        if not found:
             raise BodyError(400, "The message has no metadata part (application/dicom+json or application/dicom+xml).")
-        datasets = [dataset for kind, document in metadata for dataset in await _datasets(ingest, kind, document)]
-        await asyncio.to_thread(bulk.refer, datasets)
-        await _store(ingest, datasets, bulk)
-        for _ in range(bulk.unused()):
-            ingest.fail(InvalidDicom("No metadata refers beyond doubt to a bulk data part, by its Content-Location."))
+
+    async def store(self) -> None:
+        """Store every data set; then report the parts that belong to none."""
+        for step in (self._refer_next, self._store_next):
+            read = datasets(self._documents, self._limits.items)
+            more = True
+            while more:
+                async with self._limits.turns:
+                    more = await step(read)
+        for _ in range(self._bulk.unused()):
+            self._ingest.fail(
+                InvalidDicom("No metadata refers beyond doubt to a bulk data part, by its Content-Location.")
+            )
+
+    async def _refer_next(self, read: Iterator[Any]) -> bool:
+        """Note what the next data sets refer to; whether there may be more."""
+
+        def refer() -> bool:
+            dataset = None
+            for dataset in islice(read, _AT_ONCE):
+                self._bulk.refer(dataset)
+            return dataset is not None
+
+        return await asyncio.to_thread(refer)
+
+    async def _store_next(self, read: Iterator[Any]) -> bool:
+        """Store the next instance, after the failures before it; whether there may be more."""
+        made = await asyncio.to_thread(_until_composed, read, self._bulk.find)
+        for item in made:
+            if isinstance(item, _Refused):
+                self._ingest.fail(item.error, sop_class_uid=item.sop_class, sop_instance_uid=item.sop_instance)
+                continue
+            try:
+                await self._ingest.add(_chunks(item), warnings=item.warnings)
+            finally:
+                item.close()
+        return bool(made)
+
+    async def _take_bulk(self, part: Part, media_type: MediaType | None) -> None:
+        location = part.content_location
+        if location is None:
+            self._ingest.fail(InvalidDicom("A bulk data part has no Content-Location, so nothing can refer to it."))
+            return
+        self._room_for_locations -= len(location) + len(part.content_type or "")
+        if self._room_for_locations < 0:
+            raise BodyError(413, f"The locations of the parts are limited to {MAX_LOCATION_BYTES} bytes together.")
+        path, length = await self._spooled(part.body)
+        self._bulk.add(
+            location,
+            BulkPart(
+                media_type.essence if media_type else OCTET_STREAM,
+                media_type.transfer_syntax if media_type else None,
+                path,
+                length,
+                media_type.parameters.get("charset") if media_type else None,
+            ),
+        )
+
+    async def _to_json(self, document: Path) -> None:
+        """Keep an XML document as JSON; one that cannot be read is a failure of its own."""
+        try:
+            async with self._limits.turns:
+                await asyncio.to_thread(lambda: document.write_bytes(as_json(document)))
+        except ArchiveError as error:
+            self._ingest.fail(error)
+        else:
+            self._documents.append(document)
+
+    async def _spooled(self, body: AsyncIterable[bytes]) -> tuple[Path, int]:
+        descriptor, path = await asyncio.to_thread(tempfile.mkstemp, dir=self._folder)
+        with open(descriptor, "wb", buffering=0) as file:  # noqa: ASYNC230, PTH123 - writing is done in a thread
+            return Path(path), await receive(body, file)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A data set that is no instance, by the UIDs that it tells."""
+
+    error: ArchiveError
+    sop_class: str | None
+    sop_instance: str | None
+
+
+def _until_composed(read: Iterator[Any], resolve: Callable[[str], list[BulkPart]]) -> list[_Refused | Composed]:
+    """Read on until there is a file, which then is the last of the list, or enough that is none; [] at the end."""
+    made: list[_Refused | Composed] = []
+    for dataset in islice(read, _AT_ONCE):
+        try:
+            made.append(compose(dataset, resolve))
+            break
+        except ArchiveError as error:
+            made.append(_Refused(without_frames(error), _uid(dataset, "00080016"), _uid(dataset, "00080018")))
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """How a location is referred to: by which spelling first, whether by others too, how often in all."""
+
+    spelling: str
+    others: bool = False
+    times: int = 1
 
 
 class BulkParts:
-    """The bulk data parts of a message, found by reference: first all are added, then all references noted."""
+    """The bulk data parts of a message, found by reference: first all are added, then all references noted.
+
+    A message may refer to what is not there as often as it likes: only what is found is kept, and finding takes no
+    longer for many parts than for few.
+    """
 
     def __init__(self) -> None:
         self._parts: dict[str, list[BulkPart]] = {}
         self._by_path: dict[str, list[str]] = {}
+        self._backwards: list[str] = []
         self._used: set[str] = set()
-        self._meant: dict[str, str | None] = {}
-        self._references: dict[str, Counter[str]] = {}
+        self._uses: dict[str, _Use] = {}
 
     def add(self, location: str, part: BulkPart) -> None:
         """Add a part; parts of the same location keep their order."""
@@ -123,8 +281,13 @@ class BulkParts:
         """Note every BulkDataURI in the metadata, at any depth; what `find` answers depends on all of them."""
         for uri in _references(metadata):
             location = self._location(uri)
-            if location is not None:
-                self._references.setdefault(location, Counter())[uri] += 1
+            if location is None:
+                continue
+            use = self._uses.get(location)
+            if use is None:
+                self._uses[location] = _Use(uri)
+            else:
+                self._uses[location] = replace(use, others=use.others or use.spelling != uri, times=use.times + 1)
 
     def find(self, uri: str) -> list[BulkPart]:
         """Return the parts a BulkDataURI refers to, none when there is none or more than one location fits.
@@ -137,10 +300,10 @@ class BulkParts:
         location = self._location(uri)
         if location is None:
             return []
-        references = self._references.get(location, Counter())
-        if location != uri and references.keys() - {uri}:
+        use = self._uses.get(location)
+        if use is not None and location != uri and (use.others or use.spelling != uri):
             raise InvalidDicom(_RESEMBLING)
-        if len(self._parts[location]) > 1 and references.total() > 1:
+        if use is not None and len(self._parts[location]) > 1 and use.times > 1:
             raise InvalidDicom(_SHARED_FRAMES)
         self._used.add(location)
         return self._parts[location]
@@ -150,30 +313,38 @@ class BulkParts:
         return sum(len(parts) for location, parts in self._parts.items() if location not in self._used)
 
     def _location(self, uri: str) -> str | None:
-        if uri not in self._meant:
-            self._meant[uri] = uri if uri in self._parts else self._equivalent(_normal(uri))
-        return self._meant[uri]
+        return uri if uri in self._parts else self._equivalent(_normal(uri))
 
     def _equivalent(self, path: str) -> str | None:
         candidates = self._by_path.get(path)
         if candidates is None:
-            candidates = [
-                location
-                for other, locations in self._by_path.items()
-                if other and path and (other.endswith("/" + path) or path.endswith("/" + other))
-                for location in locations
-            ]
+            candidates = [location for other in self._resembling(path) for location in self._by_path[other]]
         return candidates[0] if len(candidates) == 1 else None
+
+    def _resembling(self, path: str) -> Iterator[str]:
+        """Yield the paths that this one is the end of, two at most, and those that are the end of this one."""
+        if not path or len(path) > _LONGEST_RESEMBLING:
+            return
+        if len(self._backwards) < len(self._by_path):
+            self._backwards = sorted(other[::-1] for other in self._by_path)
+        end = f"/{path}"[::-1]
+        place = bisect_left(self._backwards, end)
+        for other in self._backwards[place : place + 2]:
+            if other.startswith(end):
+                yield other[::-1]
+        for place, character in enumerate(path):
+            if character == "/" and (shorter := path[place + 1 :]) and shorter in self._by_path:
+                yield shorter
 
 
 def _references(metadata: Any) -> Iterator[str]:
-    """Yield every BulkDataURI in data sets, which may be anything that JSON can be."""
+    """Yield every BulkDataURI in a data set, which may be anything that JSON can be."""
     pending = [metadata]
     while pending:
         node = pending.pop()
         if isinstance(node, dict) and isinstance(uri := node.get("BulkDataURI"), str):
             yield uri
-        children = node.values() if isinstance(node, dict) else node
+        children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
         pending += [child for child in children if isinstance(child, dict | list)]
 
 
@@ -192,70 +363,12 @@ def _normal(uri: str) -> str:
     return ("/".join(segments) + query).lower()
 
 
-async def _collect(part: Part, room: int) -> bytes:
-    chunks: list[bytes] = []
-    async for chunk in part.body:
-        chunks.append(chunk)
+async def _limited(body: AsyncIterable[bytes], room: int) -> AsyncIterator[bytes]:
+    async for chunk in body:
         room -= len(chunk)
         if room < 0:
             raise BodyError(413, f"The metadata of one request is limited to {MAX_METADATA_BYTES} bytes.")
-    return b"".join(chunks)
-
-
-async def _spool(ingest: "Ingest", bulk: BulkParts, part: Part, media_type: MediaType | None, folder: Path) -> None:
-    location = part.content_location
-    if location is None:
-        ingest.fail(InvalidDicom("A bulk data part has no Content-Location, so nothing can refer to it."))
-        return
-    descriptor, path = await asyncio.to_thread(tempfile.mkstemp, dir=folder)
-    with open(descriptor, "wb", buffering=0) as file:  # noqa: ASYNC230, PTH123 - writing is done in a thread
-        length = await receive(part.body, file)
-    bulk.add(
-        location,
-        BulkPart(
-            media_type.essence if media_type else OCTET_STREAM,
-            media_type.transfer_syntax if media_type else None,
-            Path(path),
-            length,
-            media_type.parameters.get("charset") if media_type else None,
-        ),
-    )
-
-
-async def _datasets(ingest: "Ingest", kind: str, document: bytes) -> list[Any]:
-    """Return the data sets of a metadata part; XML that cannot be read is a failure of its own."""
-    if kind == DICOM_JSON:
-        return _json_datasets(document)
-    try:
-        return [await asyncio.to_thread(dicomxml.decode, document)]
-    except ArchiveError as error:
-        ingest.fail(error)
-        return []
-
-
-async def _store(ingest: "Ingest", datasets: list[Any], bulk: BulkParts) -> None:
-    for dataset in datasets:
-        try:
-            composed = await asyncio.to_thread(compose, dataset, bulk.find)
-        except ArchiveError as error:
-            sop_class, sop_instance = (_uid(dataset, tag) for tag in ("00080016", "00080018"))
-            ingest.fail(error, sop_class_uid=sop_class, sop_instance_uid=sop_instance)
-            continue
-        try:
-            await ingest.add(_chunks(composed), warnings=composed.warnings)
-        finally:
-            composed.close()
-
-
-def _json_datasets(document: bytes) -> list[Any]:
-    try:
-        read = orjson.loads(document.removeprefix(b"\xef\xbb\xbf"))
-    except orjson.JSONDecodeError as error:
-        raise BodyError(400, f"The metadata is no JSON: {error.msg} at line {error.lineno}.") from None
-    datasets = read if isinstance(read, list) else [read]
-    if not datasets:
-        raise BodyError(400, "The metadata is an empty array.")
-    return datasets
+        yield chunk
 
 
 async def _chunks(composed: Composed) -> AsyncIterator[bytes]:

@@ -13,6 +13,7 @@ Facts and clauses this module keeps:
   characters, and Text Value (0040,A160) when that is not all.
 """
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,8 @@ _UNREADABLE = 0xC000
 _OUT_OF_RESOURCES = 0xA700
 _LONGEST_LO = 64
 _MOST_WARNING_HEADERS = 4
+_MOST_AT_ONCE = 100
+"""Outcomes that are written in less time than a thread would take to begin."""
 _SAID_OF_ALL = frozenset((400, 413, 503, 507))
 
 _OFFERS = (
@@ -75,7 +78,7 @@ def response_media_type(request: Request) -> str:
     return chosen.media_type if chosen else DICOM_JSON
 
 
-def store_response(
+async def store_response(
     request: Request, media_type: str, outcomes: Sequence["Outcome"], interruption: BodyError | None = None
 ) -> Response:
     """Make the response to a store request.
@@ -101,8 +104,13 @@ def store_response(
     PS3.18 10.5.3, Table I.1-1.
     """
     base = base_url(request)
-    dataset = response_dataset(base, outcomes, interruption)
-    body = dicomxml.encode(dataset) if media_type == DICOM_XML else dumps(dataset)
+
+    def written() -> bytes:
+        dataset = response_dataset(base, outcomes, interruption)
+        return dicomxml.encode(dataset) if media_type == DICOM_XML else dumps(dataset)
+
+    # A request may have as many parts as the settings allow, and nobody else is to wait for the list of them.
+    body = written() if len(outcomes) <= _MOST_AT_ONCE else await asyncio.to_thread(written)
     status = interruption.status if interruption else status_of(outcomes)
     response = Response(body, status, {"Cache-Control": "no-store"}, media_type)
     if status < 300 and (location := _location(base, outcomes)):
@@ -147,6 +155,7 @@ def response_dataset(base: str, outcomes: Iterable["Outcome"], interruption: Bod
     stored: list[Dataset] = []
     failed: list[Dataset] = []
     others: list[Dataset] = []
+    failures: dict[tuple[int, str], Dataset] = {}  # many parts fail for one reason
     studies = set()
     for outcome in outcomes:
         if outcome.status != "failed":
@@ -154,7 +163,10 @@ def response_dataset(base: str, outcomes: Iterable["Outcome"], interruption: Bod
             studies.add(outcome.study_instance_uid)
             continue
         error = _error(outcome)
-        failure = _failure(failure_of(error).stow_reason, str(error))
+        why = failure_of(error).stow_reason, str(error)
+        if why not in failures:
+            failures[why] = _failure(*why)
+        failure = failures[why]
         if outcome.sop_instance_uid:
             failed.append(dict(sorted((_identified(outcome) | failure).items())))
         else:

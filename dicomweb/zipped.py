@@ -6,15 +6,18 @@ What is kept here:
 * Nothing is ever written under a name of the archive's choosing: the names only tell what may be left out.
 * A small archive can claim to grow without end: the number of entries, the size of the directory that lists
   them, the sum of the sizes and their ratio to the archive are limited before anything is inflated.
-  Archives inside are not opened.
+  Archives inside are not opened. An entry gives no more than it claims, and is inflated in steps: `zipfile` undoes
+  bzip2 without any, and 4 KiB of it become gigabytes.
 * What is no DICOM file (pictures, texts, viewers on a disc, DICOMDIR) is left out without a word; an entry
   that calls itself DICOM, or is damaged, is reported and costs only itself.
 """
 
 import asyncio
+import bz2
 import tempfile
 import zipfile
 from collections.abc import AsyncIterable, AsyncIterator
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 _CHUNK = 1024 * 1024
 _ZIP64_RECORD = b"PK\x06\x06"
 _LONGEST_END_RECORD = 22 + 65535 + 20
-_LARGEST_DIRECTORY = 256 * 2**20
+_LARGEST_DIRECTORY = 64 * 2**20
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".dic")
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 _MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10"
@@ -146,14 +149,14 @@ async def _store_entry(ingest: "Ingest", archive: zipfile.ZipFile, entry: zipfil
         ingest.fail(InvalidDicom("A file in the ZIP archive is encrypted."))
         return
     try:
-        file = await asyncio.to_thread(archive.open, entry)
+        file = await asyncio.to_thread(_opened, archive, entry)
         first = await asyncio.to_thread(file.read, _CHUNK)
     except Exception:  # as above
         ingest.fail(InvalidDicom("A file in the ZIP archive is damaged, or is compressed in an unusual way."))
         return
     with file:
         if _is_dicom(first):
-            await ingest.add(_chunks(file, first))
+            await ingest.add(_chunks(file, first, entry.file_size))
         elif name.endswith(_DICOM_SUFFIXES):
             ingest.fail(InvalidDicom("A file in the ZIP archive is named as DICOM but is not."))
         elif name.endswith(_ARCHIVE_SUFFIXES):
@@ -174,9 +177,23 @@ def _is_dicom(first: bytes) -> bool:
     )
 
 
-async def _chunks(file: IO[bytes], first: bytes) -> AsyncIterator[bytes]:
+def _opened(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> IO[bytes]:
+    """Open an entry so that reading a chunk takes no more memory than a few chunks."""
+    if entry.compress_type != zipfile.ZIP_BZIP2:
+        return archive.open(entry)
+    compressed = copy(entry)
+    compressed.compress_type = zipfile.ZIP_STORED
+    compressed.file_size = entry.compress_size
+    del compressed.CRC  # it is of what comes out; bzip2 has checksums of its own
+    return bz2.BZ2File(archive.open(compressed))
+
+
+async def _chunks(file: IO[bytes], first: bytes, length: int) -> AsyncIterator[bytes]:
     chunk = first
     while chunk:
+        length -= len(chunk)
+        if length < 0:
+            raise InvalidDicom("A file in the ZIP archive is larger than the archive says.")
         yield chunk
         try:
             chunk = await asyncio.to_thread(file.read, _CHUNK)

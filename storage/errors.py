@@ -3,9 +3,23 @@
 `dicomweb/failures.py` holds the one table that translates these into HTTP, STOW-RS and DIMSE statuses.
 """
 
+from typing import TypeVar
+
 
 class ArchiveError(Exception):
     """Base of every error the archive raises on purpose; `str(error)` is safe to show (no patient data, no paths)."""
+
+
+_Error = TypeVar("_Error", bound=ArchiveError)
+
+
+def without_frames(error: _Error) -> _Error:
+    """Return an error that is kept for long, without what it came from.
+
+    The frames it was raised in hold what was being read when it went wrong, which can be all of it.
+    """
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error
 
 
 class InvalidDicom(ArchiveError):

@@ -12,7 +12,15 @@ from types import TracebackType
 from typing import Literal
 
 from storage.blobs import LocalBlobs, StagedBlob
-from storage.errors import ArchiveError, InstanceMismatch, InvalidDicom, LimitExceeded, OutOfSpace, StudyMismatch
+from storage.errors import (
+    ArchiveError,
+    InstanceMismatch,
+    InvalidDicom,
+    LimitExceeded,
+    OutOfSpace,
+    StudyMismatch,
+    without_frames,
+)
 from storage.index import Arrival, Index
 from storage.part10 import BytesSource, FileSource
 from storage.policy import Policy
@@ -102,7 +110,7 @@ class Ingest:
             tail = await self._receive(blob, chunks)
             await self._slots.acquire()
         except ArchiveError as error:
-            outcome.error = error
+            outcome.error = without_frames(error)
             await self._blobs.run(blob.discard)
             async for _ in chunks:  # the neighbours come after it
                 pass
@@ -119,7 +127,7 @@ class Ingest:
         self, error: ArchiveError, *, sop_class_uid: str | None = None, sop_instance_uid: str | None = None
     ) -> None:
         """Record a part of the request that never became a file, by its UIDs when it told them."""
-        self._outcomes.append(Outcome(sop_class_uid, sop_instance_uid, error=error))
+        self._outcomes.append(Outcome(sop_class_uid, sop_instance_uid, error=without_frames(error)))
 
     async def finish(self) -> list[Outcome]:
         """Wait until every file is durable and committed, or refused; outcomes are in the order of `add`."""
@@ -165,7 +173,7 @@ class Ingest:
             if named not in (None, (record.sop_class_uid, record.sop_instance_uid)):
                 raise InstanceMismatch("The data set is not the instance, or not of the class, that was named.")
         except ArchiveError as error:
-            outcome.error = error
+            outcome.error = without_frames(error)
             await self._blobs.run(blob.discard)
         except Exception:  # a mistake of ours costs this file, not its neighbours
             logger.exception("an instance could not be read")

@@ -127,6 +127,10 @@ def decode_frame(
     return DecodedFrame(pixels, photometric, syntax.uid, samples.bits, lossy, warning)
 
 
+_CELLS = (1, 2, 4, 8)
+"""Bytes a sample may take in memory."""
+
+
 def _decoded(frame: bytes, pixel: PixelLayout, syntax: TransferSyntax) -> tuple[Samples, str]:
     """Return the samples of a frame, and what had to be mended for them after its codec had refused it."""
     decoder = syntax.decode or ""
@@ -150,6 +154,10 @@ def _check_size(pixel: PixelLayout, max_bytes: int) -> None:
     rows, columns, samples = shape_of(pixel)
     if not (rows and columns and samples and pixel.bits_allocated):
         raise UndecodablePixelData("Rows, Columns or Bits Allocated are missing.")
+    if pixel.bits_allocated > 8 * _CELLS[-1]:
+        raise UndecodablePixelData(
+            f"Bits Allocated are {pixel.bits_allocated}, and {8 * _CELLS[-1]} at most (PS3.5 8.1.1)."
+        )
     if rows * columns * samples * max(pixel.bits_allocated // 8, 1) > max_bytes:
         raise LimitExceeded(f"A frame takes more than {max_bytes} bytes when it is decoded.")
 
@@ -185,7 +193,7 @@ def _understood(samples: Samples, pixel: PixelLayout) -> NDArray[Any]:
 def _in_cells(pixels: NDArray[Any], bits: int, pixel: PixelLayout) -> NDArray[Any]:
     if pixel.bits_allocated == 1 and bits == 1:
         return pixels
-    size = max(pixels.dtype.itemsize, pixel.bits_allocated // 8)
+    size = next(cell for cell in _CELLS if cell >= max(pixels.dtype.itemsize, pixel.bits_allocated // 8))
     came_signed, signed = pixels.dtype.kind == "i", pixel.pixel_representation == 1
     pixels = pixels.astype(f"{pixels.dtype.kind}{size}", copy=False).view(f"{'i' if signed else 'u'}{size}")
     room = size * 8 - pixel.bits_stored

@@ -5,6 +5,7 @@ Facts and clauses this module keeps:
 - `quality` rules lossy types only (8.3.5.1.2): JPEG, and JPEG 2000, which is lossless without it; HTJ2K always is.
 - A profile is in APP2 of JPEG (ICC.1 B.4) and in iCCP of PNG; in a `colr` box of JP2 and JPH.
 - ISO/IEC 15444-15: a JPH file has the boxes of JP2 around an HTJ2K codestream.
+- JPEG (T.81 B.2.2) and GIF write a side in 16 bits; PNG libraries read sides up to a million pixels.
 - GIF counts in hundredths of a second; viewers take less than two of them as ten. Pillow leaves out a frame that is
   like the one before, and its files of several frames with it: the images are put together here (GIF89a 18 to 23).
 - Pure: no I/O.
@@ -22,6 +23,7 @@ import numpy as np
 from PIL import Image
 
 from dicomweb.rendering.grayscale import Levels
+from storage.pixel_data import UnencodablePixelData
 
 JPEG: Final = "image/jpeg"
 PNG: Final = "image/png"
@@ -31,8 +33,11 @@ JPH: Final = "image/jph"
 
 DEFAULT_QUALITY: Final = 90
 
+LONGEST_SIDE: Final = {JPEG: 65_535, GIF: 65_535, PNG: 1_000_000}
+"""The most rows and the most columns of a picture, in pixels; JPEG 2000 has room for more than can be made."""
+
 _JPEG_SEGMENT = 65519
-_SHORTEST_FRAME = 20.0
+_SHORTEST_FRAME, _LONGEST_FRAME = 20.0, 655_350.0
 _REPEATED_FOR_EVER = b"\x21\xff\x0bNETSCAPE2.0\x03\x01\0\0\0"
 
 
@@ -68,9 +73,22 @@ def encode(picture: Picture, media_type: str, quality: int | None = None) -> byt
     ------
     KeyError
         There is no encoder for the media type.
+    UnencodablePixelData
+        The media type has no room for that many rows or columns.
     """
     pixels = np.ascontiguousarray(picture.pixels)
+    check_sides(pixels.shape[0], pixels.shape[1], media_type)
     return _ENCODERS[media_type](pixels, picture.profile, quality)
+
+
+def check_sides(rows: int, columns: int, media_type: str) -> None:
+    """Refuse a picture that is longer or wider than its media type can say; raises UnencodablePixelData."""
+    longest = LONGEST_SIDE.get(media_type)
+    if longest is not None and max(rows, columns) > longest:
+        raise UnencodablePixelData(
+            f"A picture of {columns} x {rows} pixels is too large for {media_type}, which has at most {longest} "
+            f"each way; ask for a smaller viewport or for {JP2}."
+        )
 
 
 def animated_gif(pictures: Iterable[Picture], durations: Sequence[float]) -> bytes:
@@ -81,14 +99,19 @@ def animated_gif(pictures: Iterable[Picture], durations: Sequence[float]) -> byt
     pictures : iterable of Picture
         At least one; taken one by one.
     durations : sequence of float
-        How long each is shown, in ms; as many as there are pictures.
+        How long each is shown, in ms, 20 to 655 350; as many as there are pictures.
+
+    Raises
+    ------
+    UnencodablePixelData
+        A picture is too large.
     """
     pieces = [b"GIF89a"]
     for picture, duration in zip(pictures, durations, strict=True):
-        screen, table, image = _gif_blocks(_gif(np.ascontiguousarray(picture.pixels), None, None))
+        screen, table, image = _gif_blocks(encode(picture, GIF))
         if len(pieces) == 1:
             pieces += screen, table, _REPEATED_FOR_EVER
-        hundredths = min(round(max(duration, _SHORTEST_FRAME) / 10), 0xFFFF)
+        hundredths = round(min(max(duration, _SHORTEST_FRAME), _LONGEST_FRAME) / 10)
         flags = image[9] | 0x80 | screen[4] & 7  # the table of the file, as the image's own
         descriptor = image[:9] + bytes((flags,))
         pieces += struct.pack("<4sHBB", b"\x21\xf9\4\0", hundredths, 0, 0), descriptor, table, image[10:]

@@ -39,6 +39,7 @@ from dicomweb.rendering.grayscale import (
 from dicomweb.rendering.lookup_tables import LookupTable, table_of_item
 from storage.transfer_syntax import TRANSFER_SYNTAXES
 
+_WIDEST = 64
 _PROJECTIONS = frozenset(f"1.2.840.10008.5.1.4.1.1.12.{kind}" for kind in ("1", "1.1", "2", "2.1"))
 _PADDING = (
     ("PixelPaddingValue", "PixelPaddingRangeLimit"),
@@ -76,7 +77,7 @@ def grayscale_of(
 
 def stored_values_of(attributes: Attributes) -> Grayscale:
     """Return only how samples hold their values."""
-    bits = integer(attributes, "BitsStored")
+    bits = bits_stored_of(attributes)
     return Grayscale(
         bits_stored=bits,
         high_bit=integer(attributes, "HighBit", bits - 1),
@@ -84,6 +85,15 @@ def stored_values_of(attributes: Attributes) -> Grayscale:
         signed=integer(attributes, "PixelRepresentation") == 1,
         lossy=_is_lossy(attributes),
     )
+
+
+def bits_stored_of(attributes: Attributes) -> int:
+    """Return Bits Stored: what is allocated when there cannot be so many, 0 when neither is known (PS3.5 8.1.1)."""
+    stored, allocated = integer(attributes, "BitsStored"), integer(attributes, "BitsAllocated")
+    most = allocated if 0 < allocated <= _WIDEST else _WIDEST
+    if 0 < stored <= most:
+        return stored
+    return allocated if stored and most == allocated else 0
 
 
 def _is_lossy(attributes: Attributes) -> bool:
@@ -161,7 +171,7 @@ def _greatest_label(attributes: Attributes) -> int:
     """Return the greatest value that stands for a segment, so that each looks the same in all frames (C.8.20.2)."""
     segments = items(attributes, "SegmentSequence")
     numbers = [integer(segment, "SegmentNumber") for segment in segments]
-    return max(numbers, default=0) or (1 << integer(attributes, "BitsStored", 16)) - 1
+    return max(numbers, default=0) or (1 << (bits_stored_of(attributes) or 16)) - 1
 
 
 def _padding(attributes: Attributes, stored: Grayscale) -> Padding | None:

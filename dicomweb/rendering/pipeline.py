@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from dicomweb.rendering.annotation import ABSENT, PATIENT, absent_lines, annotate, patient_lines, technique_lines
-from dicomweb.rendering.attribute_values import Attributes, bulk_data_path, integer, key_of, number, numbers
+from dicomweb.rendering.attribute_values import Attributes, bulk_data_path, key_of, number, numbers
 from dicomweb.rendering.colour import (
     colour_range,
     is_colour_range,
@@ -27,7 +27,7 @@ from dicomweb.rendering.colour import (
 from dicomweb.rendering.encoders import Picture
 from dicomweb.rendering.functional_groups import frame_attributes, functional_groups, number_of_frames
 from dicomweb.rendering.grayscale import Levels, Samples, Window, grey_levels, value_range, window_of_range
-from dicomweb.rendering.grayscale_attributes import grayscale_of, stored_values_of
+from dicomweb.rendering.grayscale_attributes import bits_stored_of, grayscale_of, stored_values_of
 from dicomweb.rendering.icc_profile import NO, apply_profile, source_profile
 from dicomweb.rendering.overlays import draw, overlay_data_keys, overlays_of
 from dicomweb.rendering.rendering_parameters import RenderingParameters
@@ -35,6 +35,7 @@ from dicomweb.rendering.viewport import pixel_aspect, shown
 from storage.pixel_data import UndecodablePixelData
 
 _DEFAULT_DURATION = 100.0
+_SLOWEST_RATE = 1e-6  # frames a second
 _PER_FRAME = key_of("PerFrameFunctionalGroupsSequence")
 _TABLES = frozenset(
     key_of(keyword)
@@ -186,7 +187,7 @@ def pixels_of(frame: Frame, window: Window | None = None, limits: tuple[float, f
     if samples.ndim == 3:
         if samples.shape[2] not in (3, 4):
             raise UndecodablePixelData(f"Pixels of {samples.shape[2]} samples cannot be made a picture of.")
-        return rgb_of(samples, frame.photometric_interpretation, integer(attributes, "BitsStored"))
+        return rgb_of(samples, frame.photometric_interpretation, bits_stored_of(attributes))
     is_palette = frame.photometric_interpretation == "PALETTE COLOR"
     palette = palette_of(attributes, frame.bulk) if is_palette or "00281101" in attributes else None
     if is_palette and palette:
@@ -258,7 +259,7 @@ def frame_durations(attributes: Attributes, frame_numbers: Sequence[int]) -> lis
     duration = number(attributes, "FrameTime")
     if not duration or duration <= 0:
         rate = number(attributes, "RecommendedDisplayFrameRate") or number(attributes, "CineRate") or 0
-        duration = 1000 / rate if rate > 0 else _DEFAULT_DURATION
+        duration = 1000 / rate if rate >= _SLOWEST_RATE else _DEFAULT_DURATION
     # The frame at index n is followed by that at n + 1 after the increment at n + 1.
     return [vector[frame] if frame < len(vector) and vector[frame] > 0 else duration for frame in frame_numbers]
 

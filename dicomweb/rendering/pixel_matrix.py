@@ -19,6 +19,7 @@ from pydicom.uid import VLWholeSlideMicroscopyImageStorage
 
 from dicomweb.rendering.attribute_values import Attributes, integer, item, text, values
 from dicomweb.rendering.functional_groups import functional_groups, number_of_frames
+from dicomweb.rendering.grayscale_attributes import bits_stored_of
 from dicomweb.rendering.pipeline import Frame
 
 WHOLE_SLIDE: Final = str(VLWholeSlideMicroscopyImageStorage)
@@ -175,6 +176,6 @@ def _background(frame: Frame) -> Sequence[int] | int:
     """White in the samples of a colour image, which is light through glass; 0 where light is what was found."""
     if frame.plane.ndim != 3:
         return 0
-    most = (1 << min(integer(frame.attributes, "BitsStored", 8), 16)) - 1
+    most = (1 << min(bits_stored_of(frame.attributes) or 8, 16)) - 1
     neutral = (most + 1) // 2
     return (most, neutral, neutral) if frame.photometric_interpretation.startswith("YBR") else most

@@ -422,6 +422,46 @@ async def test_an_animation_that_would_fill_the_memory_is_refused(
     assert len(parts_of(await client.get(f"{path}/rendered", headers=MANY_JPEG))) == 4
 
 
+async def test_an_animation_has_an_end(
+    archive: Any, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames are bounded however small they are, and time is; the answer says the bound and what would work."""
+    (path,) = await stored(archive, multi_frame(4097, rows=1, columns=1, bits=8))
+    gif = {"Accept": "image/gif"}
+    refused = await client.get(f"{path}/rendered", headers=gif)
+    assert refused.status_code == 406 and "at most 4096 frames" in refused.json()["detail"]
+    assert "by their numbers" in refused.json()["detail"]
+    assert (await client.get(f"{path}/frames/1,2,4097/rendered", headers=gif)).status_code == 200
+    monkeypatch.setattr("dicomweb.renderer._MOST_SECONDS", -1)
+    late = await client.get(f"{path}/frames/1,2/rendered", headers=gif)
+    assert late.status_code == 406 and "seconds" in late.json()["detail"]
+
+
+@pytest.mark.parametrize("accept", ["image/jpeg", "image/gif"])
+async def test_a_picture_longer_than_its_media_type_is_refused(
+    archive: Any, client: httpx2.AsyncClient, accept: str
+) -> None:
+    """A viewport that makes a picture of 70 000 columns has no JPEG and no GIF, and is told so (PS3.18 8.7.8.1)."""
+    (path,) = await stored(archive, multi_frame(1, rows=1, columns=35_000, bits=8))
+    refused = await client.get(f"{path}/rendered?viewport=70000,2", headers={"Accept": accept})
+    assert refused.status_code == 406 and "65535" in refused.json()["detail"]
+    answer = await client.get(f"{path}/rendered?viewport=70000,2", headers={"Accept": "image/png"})
+    assert picture(answer).shape == (2, 70_000)
+
+
+async def test_bits_that_cannot_be_are_all_there_are(archive: Any, client: httpx2.AsyncClient) -> None:
+    """An image that states 65535 Bits Stored is shown as one of the 16 bits that are allocated (PS3.5 8.1.1)."""
+    sound, odd = [
+        multi_frame(1, BitsStored=bits, PresentationLUTShape="INVERSE", WindowCenter=None, WindowWidth=None)
+        for bits in (16, 65535)
+    ]
+    paths = await stored(archive, sound, odd)
+    for suffix in ("rendered?accept=image/png", "thumbnail?accept=image/png"):
+        shown = [await client.get(f"{path}/{suffix}") for path in paths]
+        assert [answer.status_code for answer in shown] == [200, 200]
+        assert (picture(shown[0]) == picture(shown[1])).all()
+
+
 async def test_corrected_attributes_make_another_picture(archive: Any, client: httpx2.AsyncClient) -> None:
     """A new version of an instance has a new tag, and is rendered with its own attributes."""
     (path,) = await stored(archive, ct_slice())

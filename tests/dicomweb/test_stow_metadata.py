@@ -1,5 +1,6 @@
 """Storing metadata with bulk data: finding the parts it refers to, the files they wait in, and all of it over HTTP."""
 
+import asyncio
 import base64
 import json
 import os
@@ -11,15 +12,22 @@ import httpx2
 import imagecodecs
 import numpy as np
 import pytest
+from starlette.applications import Starlette
 
+from dicomweb import stow
+from dicomweb.app import assemble
 from dicomweb.multipart import PART_END, closing, part_head
+from dicomweb.settings import Settings
 from dicomweb.spool import PREFIX, spool_folder, sweep_spool
+from dicomweb.stow_body import BodyError
+from dicomweb.stow_datasets import datasets
 from dicomweb.stow_metadata import BulkParts
 from storage import dicomxml
 from storage.archive import Archive
 from storage.compose import BulkPart
 from storage.errors import InvalidDicom
 from tests.builders import new_uid
+from tests.dicomweb.loopback import listening
 from tests.dicomweb.stowing import CT, failed, others, post, read_back, sequence, stored
 
 
@@ -289,6 +297,100 @@ async def test_a_cut_off_message_of_metadata_stores_nothing(client: httpx2.Async
     answer = await post(client, body[:-12], content_type)
     assert answer.status_code == 400
     assert await read_back(archive, dataset["0020000D"]["Value"][0]) == []
+
+
+DATASETS = [
+    {"a": '[{"'}, {}, [1, [2, ","]], "x,]", {"b": "\\"}, {"c": '\\"]}'}, 7, None, {"d": [{"e": "}"}, []]}, "é\\",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("chunk", [2, 3, 5, 1 << 18])
+@pytest.mark.parametrize("blank", [("", ""), (" \r\n", "\t \n")])
+def test_data_sets_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, blank: tuple[str, str]
+) -> None:
+    """What is read one by one is what the parser makes of all, wherever the text is cut (PS3.18 F.2.1, RFC 8259)."""
+    before, after = blank
+    document = tmp_path / "document"
+    text = f"{before}[" + f"{after},{before}".join(map(json.dumps, DATASETS)) + f"{after}]{before}"
+    document.write_text(text)
+    monkeypatch.setattr("dicomweb.stow_datasets._CHUNK", max(chunk, len(before) + 1))
+    assert list(datasets([document], len(DATASETS))) == json.loads(text) == DATASETS
+    document.write_bytes(b"\xef\xbb\xbf" + json.dumps(DATASETS[0]).encode())
+    monkeypatch.setattr("dicomweb.stow_datasets._CHUNK", 8)
+    assert list(datasets([document, document], 2)) == [DATASETS[0]] * 2
+
+
+@pytest.mark.parametrize(
+    "text", ["[{},]", "[,{}]", "[{}", "[{}}", "[{}]]", "[{}] {}", "[{} {}]", "[}", " ", '["]', "[{}],"]
+)
+def test_what_is_no_array_is_no_json(tmp_path: Path, text: str) -> None:
+    """A document that the parser would refuse as a whole is refused (B-061)."""
+    document = tmp_path / "document"
+    document.write_text(text)
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(text)
+    with pytest.raises(BodyError, match="is no JSON"):
+        list(datasets([document], 9))
+
+
+async def test_data_sets_are_counted(archive: Archive, tmp_path: Path) -> None:
+    """More data sets than parts are allowed, in all documents, are a 413 that says so; nothing is stored (A-106)."""
+    app = assemble(archive, Settings(data_dir=tmp_path / "data", max_parts=3), stow.ROUTES)
+    sets = [metadata() for _ in range(4)]
+    documents = [json.dumps(sets[:2]).encode(), json.dumps(sets[2:]).encode()]
+    transport = httpx2.ASGITransport(app=app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://archive.test") as client:
+        answer = await post(client, *with_bulk(documents, []))
+        assert answer.status_code == 413 and "more than 3 data sets" in answer.json()["detail"]
+        assert await read_back(archive, sets[0]["0020000D"]["Value"][0]) == []
+        answer = await post(client, *with_bulk([json.dumps(sets[:3]).encode()], []))
+        assert (answer.status_code, len(stored(answer))) == (200, 3)
+
+
+@pytest.mark.parametrize("kind", ["application/dicom+json", "application/dicom+xml"])
+async def test_the_values_of_a_data_set_are_counted(
+    client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A data set of more values than memory is meant for is a 413; what is in strings is no value (A-125)."""
+    monkeypatch.setattr("dicomweb.stow_datasets.MOST_VALUES", 200)
+    encode = dicomxml.encode if kind.endswith("xml") else lambda dataset: json.dumps(dataset).encode()
+    many = metadata(**{"00081140": {"vr": "SQ", "Value": [{}] * 300}})
+    answer = await post(client, encode(many), kind)
+    assert (answer.status_code, stored(answer)) == (413, [])
+    texts = metadata(**{"00204000": {"vr": "LT", "Value": [",{[" * 300]}})
+    assert (await post(client, encode(texts), kind)).status_code == 200
+
+
+def test_references_to_nothing_are_not_kept() -> None:
+    """Only what is found is kept, and many parts are not looked through for every reference."""
+    bulk = BulkParts()
+    for number in range(50_000):
+        bulk.add(f"http://host/{number}/pixels", part(str(number)))
+    begin = time.monotonic()
+    for number in range(5_000):
+        bulk.refer(referring(f"x/{number}/other"))
+        assert bulk.find(f"{number}/pixels") == [part(str(number))]
+    assert time.monotonic() - begin < 30  # a minute and more when each looks at every part
+    assert bulk.unused() == 45_000
+    assert bulk.find("pixels") == []
+
+
+async def test_nothing_is_made_for_a_client_that_left(app: Starlette, archive: Archive) -> None:
+    """Data sets that are still to be read when the client goes away after its last byte are not stored (B-020)."""
+    study = new_uid()
+    sets = [metadata(**{"0020000D": {"vr": "UI", "Value": [study]}}) for _ in range(1500)]
+    body = json.dumps(sets).encode()
+    async with listening(app) as url:
+        host, port = url.removeprefix("http://").split(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        head = f"POST /dicom-web/studies HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\n"
+        writer.write(f"{head}Content-Type: application/dicom+json\r\n\r\n".encode() + body)
+        await writer.drain()
+        writer.close()
+    # The server has ended what it was doing.
+    assert len(await read_back(archive, study)) < len(sets)
+    assert not list((archive.blobs.root.parent / "incoming").glob("*"))
 
 
 async def test_frames_in_the_metadata_are_pixels(client: httpx2.AsyncClient) -> None:

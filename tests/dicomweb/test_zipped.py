@@ -1,7 +1,9 @@
 """ZIP archives as the body of a store request."""
 
+import bz2
 import io
 import struct
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -157,6 +159,26 @@ async def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(zipped, "FREE_INFLATION", 1_000_000)
     with pytest.raises(BodyError, match="200 times"):
         await take(zip_of({"a": black}), tmp_path)
+
+
+async def test_an_entry_gives_no_more_than_it_claims(tmp_path: Path) -> None:
+    """An entry of bzip2 is inflated in steps, and no further than the archive says that it goes (A-106)."""
+    claimed, real = 1 << 20, 64 << 20
+    packed = bz2.compress(b"\0" * 128 + b"DICM" + bytes(real))
+    archive = bytearray(zip_of({"a.dcm": packed}, zipfile.ZIP_STORED))
+    directory = archive.index(b"PK\x01\x02")
+    for method, size in ((8, 22), (directory + 10, directory + 24)):  # of the entry, of the directory (APPNOTE 4.3)
+        struct.pack_into("<H", archive, method, zipfile.ZIP_BZIP2)
+        struct.pack_into("<L", archive, size, claimed)
+    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+        tracemalloc.start()
+        with zipped._opened(opened, opened.infolist()[0]) as file:
+            assert len(file.read(claimed)) == claimed
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 16 * claimed
+    (failure,) = (await take(bytes(archive), tmp_path)).failures
+    assert "larger than the archive says" in str(failure)
 
 
 async def test_a_claimed_directory_is_not_read(tmp_path: Path) -> None:

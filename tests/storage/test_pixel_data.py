@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
@@ -174,3 +175,21 @@ def test_a_frame_is_transcoded() -> None:
     assert transcode_frame(data, pixel, JPEG_LS_LOSSLESS, JPEG_LS_LOSSLESS).data is data
     with pytest.raises(UnencodablePixelData):
         transcode_frame(data, pixel, JPEG_LS_LOSSLESS, "1.2.3")
+
+
+@pytest.mark.parametrize(("allocated", "cell"), [(8, 1), (12, 1), (24, 4), (40, 8), (63, 8), (64, 8)])
+def test_cells_of_any_number_of_bits_have_room(allocated: int, cell: int) -> None:
+    """A compressed frame whose Bits Allocated are no size of a number comes in the next larger one (PS3.5 8.1.1)."""
+    samples = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    described = replace(layout(), bits_allocated=allocated)
+    found = decode_frame(imagecodecs.jpegls_encode(samples), described, JPEG_LS_LOSSLESS)
+    assert found.pixels.itemsize == cell and (found.pixels == samples).all()
+
+
+@pytest.mark.parametrize("allocated", [65, 65535])
+def test_more_bits_than_a_number_has_are_refused(allocated: int) -> None:
+    """Such a frame is not decodable, and the reason is told (PS3.5 8.1.1)."""
+    samples = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    described = replace(layout(), bits_allocated=allocated)
+    with pytest.raises(UndecodablePixelData, match="Bits Allocated"):
+        decode_frame(imagecodecs.jpegls_encode(samples), described, JPEG_LS_LOSSLESS)
