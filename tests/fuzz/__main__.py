@@ -65,7 +65,7 @@ def _report(campaigns: list[Campaign], target: Target) -> int:
     serves = still_serves(target)
     failed = sum(len(campaign.failures) for campaign in campaigns)
     print(
-        f"{sum(campaign.counted.total() for campaign in campaigns)} inputs: {failed} failed, "
+        f"{sum(campaign.sent for campaign in campaigns)} inputs: {failed} failed, "
         f"{target.deaths} serving processes ended; "
         f"at most {target.peak // MIB} MiB of {PROCESS_BOUND // MIB} in one process, "
         f"{target.total // MIB} of {TOTAL_BOUND // MIB} in all; "

@@ -30,6 +30,8 @@ class Campaign:
     ----------
     counted : Counter
         How often which outcome was.
+    sent : int
+        How many inputs.
     seconds : float
         How long it took.
     """
@@ -42,6 +44,7 @@ class Campaign:
     seconds: float = 0.0
     slowest: float = 0.0
     counted: Counter[str] = field(default_factory=Counter)
+    sent: int = 0
     failures: list[Failure] = field(default_factory=list)
 
     def pinned(self) -> None:
@@ -60,6 +63,7 @@ class Campaign:
     def attack(self, name: str, data: bytes) -> None:
         """Send one input and see what became of the server."""
         began = time.monotonic()
+        self.sent += 1
         why = []
         try:
             self.counted[self.generator.send(self.target, data)] += 1
@@ -72,7 +76,6 @@ class Campaign:
         self.slowest = max(self.slowest, took)
         why += self.target.troubles()
         if why:
-            self.counted["failed"] += 1
             self.failures.append(Failure(f"{self.generator.name} {name}", why, self._keep(name, data)))
 
     def _keep(self, name: str, data: bytes) -> Path | None:
@@ -88,8 +91,8 @@ class Campaign:
         """Say what became of it."""
         outcomes = ", ".join(f"{count} {outcome}" for outcome, count in self.counted.most_common())
         yield (
-            f"{self.generator.name}: {self.counted.total()} inputs in {self.seconds:.0f} s, "
-            f"the slowest {self.slowest:.1f} s: {outcomes}"
+            f"{self.generator.name}: {self.sent} inputs in {self.seconds:.0f} s, "
+            f"the slowest {self.slowest:.1f} s, {len(self.failures)} failed: {outcomes}"
         )
         for failure in self.failures:
             yield f"  {failure.name} ({failure.kept}): " + "; ".join(failure.why)[:1500]

@@ -16,6 +16,8 @@ from functools import cache
 from multiprocessing.connection import Connection
 from typing import Any
 
+from pydicom.uid import UID
+
 from storage.errors import ArchiveError
 from storage.jpeg_2000_limits import UnfitCodestream
 from storage.pixel_data import decode_frame, encode_frame
@@ -46,6 +48,8 @@ ADDRESS_SPACE = 6144 * MIB
 SHARE = 8
 """One of so many inputs goes to the server whatever became of it here."""
 HEAD = 200
+STAND_INS = (JPEG_BASELINE, HTJ2K_LOSSLESS)
+"""Named to pydicom where it does not know a younger transfer syntax; of different lengths."""
 Stream = tuple[str, bytes, tuple[int, ...], int]
 """Transfer syntax UID, stream, shape and bits stored."""
 
@@ -84,7 +88,19 @@ def in_file(chance: random.Random, stream: Stream, **attributes: Any) -> bytes:
         "BitsStored": bits,
         "HighBit": bits - 1,
     } | ({"PlanarConfiguration": 0} if samples == 3 else {})
-    return encapsulated([data], transfer_syntax=syntax, **(described | uids(chance) | attributes))
+    field = _in_field(syntax)
+    named = (
+        syntax
+        if UID(syntax).is_transfer_syntax
+        else next(uid for uid in STAND_INS if len(_in_field(uid)) == len(field))
+    )
+    file = encapsulated([data], transfer_syntax=named, **(described | uids(chance) | attributes))
+    return file.replace(_in_field(named), field, 1)
+
+
+def _in_field(uid: str) -> bytes:
+    """Return a UID as it is written, of even length."""
+    return uid.encode() + b"\0" * (len(uid) % 2)
 
 
 def make(chance: random.Random) -> bytes:

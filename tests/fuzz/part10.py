@@ -59,5 +59,10 @@ PINNED: dict[str, Make] = {
     "a hundred thousand frames that are not there": lambda chance: multi_frame(
         2, NumberOfFrames=100_000, **uids(chance)
     ),
+    "a hundred thousand frames of a pixel": lambda chance: multi_frame(
+        100_000, rows=1, columns=1, bits=8, **uids(chance)
+    ),
+    "65535 bits stored": lambda chance: image(chance, BitsStored=65535, HighBit=65534),
+    "65535 bits allocated": lambda chance: image(chance, BitsStored=65535, BitsAllocated=65535),
     "an item of 4 GB in a fragment": lambda chance: encapsulated(**uids(chance))[:-300] + b"\xff" * 300,
 }

@@ -17,7 +17,7 @@ FORMS: Sequence[tuple[str, str]] = (
     ("/bulkdata", 'multipart/related; type="application/octet-stream"; transfer-syntax=*'),
     ("/rendered", "image/png"),
     ("/rendered?viewport=64,64", "image/jpeg"),
-    ("/rendered", "image/gif"),
+    ("/rendered?window=40,400,linear", "image/gif"),
     ("/rendered", "text/html, text/plain, application/pdf, image/svg+xml, video/mp4"),
     ("/thumbnail", "image/jpeg"),
 )

@@ -29,6 +29,8 @@ ALL_EVERY = 2.0
 """Seconds between two looks at the memory of all processes."""
 
 _CRASH = re.compile(r"Traceback|Fatal Python|Segmentation|free\(\)|malloc|corrupted|terminate called|Assertion")
+_DROPPED = re.compile(r"^Exception ignored in: 'imagecodecs.*\nTraceback.*\n(?: .*\n)*", re.MULTILINE)
+"""What Cython writes of an error of OpenJPH, of which `pixel_decoders` knows by what the samples are."""
 
 
 class Fault(Exception):
@@ -97,9 +99,7 @@ class Target:
             fresh = log.read()
         whole = fresh.rpartition(b"\n")[0]
         self._read += len(whole) + bool(whole)
-        for line in whole.decode(errors="replace").splitlines():
-            if is_trouble(line):
-                yield f"log: {line[:3000]}"
+        yield from (f"log: {line[:3000]}" for line in troubles_in(whole.decode(errors="replace")))
 
     def _children(self) -> dict[str, tuple[int, int]]:
         """Process id and number of restarts of each serving process."""
@@ -125,8 +125,12 @@ class Target:
                 yield f"all processes together take {total // MIB} MiB"
 
 
-def is_trouble(line: str) -> bool:
-    """Whether a line of the log tells of something that nobody foresaw."""
+def troubles_in(log: str) -> list[str]:
+    """Return the lines of a log that tell of something that nobody foresaw."""
+    return [line for line in _DROPPED.sub("", log).splitlines() if _is_trouble(line)]
+
+
+def _is_trouble(line: str) -> bool:
     try:
         told = json.loads(line)
     except ValueError:

@@ -68,6 +68,7 @@ class Rounds:
 
     def __post_init__(self) -> None:
         self.server = self._started()
+        self._is_fresh = True
 
     def run(self, victim: str) -> Round | None:
         """Do one round; None when there is nobody of this kind to kill."""
@@ -81,7 +82,8 @@ class Rounds:
                 return None
             if victim not in RESTARTED:
                 time.sleep(self.chance.uniform(0.2, 1.5))  # clients go on while it is missing
-        if victim in RESTARTED:
+        self._is_fresh = victim in RESTARTED
+        if self._is_fresh:
             self.server.process.wait()
             self.server = self._started()
         self._wait_until_all_run()
@@ -101,9 +103,10 @@ class Rounds:
         )
 
     def finish(self) -> str:
-        """Look at everything again, after an orderly restart; returns what `dicomweb check` said."""
-        self.server.stop()
-        self.server = self._started()
+        """Look at everything again, after a restart; returns what `dicomweb check` said."""
+        if not self._is_fresh:  # what nobody was told of is swept at a start: `check` is to find nothing after it
+            self.server.stop()
+            self.server = self._started()
         everything = self.ledger.known()
         self._look_at(everything)
         with httpx2.Client(base_url=self.server.root, timeout=60) as client:

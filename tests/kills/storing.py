@@ -28,6 +28,13 @@ class Association:
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=ANSWER_WITHIN)
         self._number = 0
+        try:
+            self._open()
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def _open(self) -> None:
         context = ProposedContext(1, CT_IMAGE_STORAGE, (EXPLICIT,))
         self._socket.sendall(request_pdu(called_ae_title="DICOMWEB", contexts=(context,)))
         if self._pdu()[0] != ACCEPTED:
