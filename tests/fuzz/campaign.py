@@ -42,7 +42,7 @@ class Campaign:
     keep_in: Path | None = None
     number: int = 0
     seconds: float = 0.0
-    slowest: float = 0.0
+    slowest: tuple[float, str] = (0.0, "none")
     counted: Counter[str] = field(default_factory=Counter)
     sent: int = 0
     failures: list[Failure] = field(default_factory=list)
@@ -73,7 +73,7 @@ class Campaign:
             why.append(f"cannot be reached: {type(error).__name__}")
         took = time.monotonic() - began
         self.seconds += took
-        self.slowest = max(self.slowest, took)
+        self.slowest = max(self.slowest, (took, name))
         why += self.target.troubles()
         if why:
             self.failures.append(Failure(f"{self.generator.name} {name}", why, self._keep(name, data)))
@@ -92,7 +92,7 @@ class Campaign:
         outcomes = ", ".join(f"{count} {outcome}" for outcome, count in self.counted.most_common())
         yield (
             f"{self.generator.name}: {self.sent} inputs in {self.seconds:.0f} s, "
-            f"the slowest {self.slowest:.1f} s, {len(self.failures)} failed: {outcomes}"
+            f"the slowest {self.slowest[0]:.1f} s ({self.slowest[1]}), {len(self.failures)} failed: {outcomes}"
         )
         for failure in self.failures:
             yield f"  {failure.name} ({failure.kept}): " + "; ".join(failure.why)[:1500]

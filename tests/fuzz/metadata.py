@@ -3,11 +3,13 @@
 import gzip
 import json
 import random
+import re
 from collections.abc import Callable
 from typing import Any
+from xml.sax.saxutils import escape
 
 from storage import dicomxml
-from tests.fuzz.mutation import changed_value, mutated
+from tests.fuzz.mutation import TEXTS, changed_value, mutated
 from tests.fuzz.reading import stored_and_read
 from tests.fuzz.target import Target
 from tests.fuzz.uids import uid
@@ -15,6 +17,8 @@ from tests.fuzz.wire import MESSAGE, message
 
 JSON, XML, BYTES = "application/dicom+json", "application/dicom+xml", "application/octet-stream"
 CT = "1.2.840.10008.5.1.4.1.1.2"
+_XML_VALUES = re.compile(rb'[">]([^"<>]*)["<]')
+"""What is between the quotes of an attribute, and what an element says."""
 ZIPPED = b"\x1f\x8b"
 
 
@@ -65,21 +69,19 @@ def make_xml(chance: random.Random) -> bytes:
 
 
 def _renamed(chance: random.Random, document: bytes) -> bytes:
-    """Exchange two of the names, values and tags of a document, or repeat, or nest, one."""
-    pieces = document.replace(b"<", b"\0<").replace(b'"', b'"\0').split(b"\0")
-    first, second = (chance.randrange(len(pieces)) for _ in range(2))
-    kind = chance.random()
-    if kind < 0.5:
-        pieces[first] = pieces[second]
-    elif kind < 0.8:
-        pieces[first], pieces[second] = pieces[second], pieces[first]
-    else:
-        pieces[first:first] = [pieces[first]] * chance.choice((1, 20, 2000))
-    return b"".join(pieces)
+    """Change a value, a name or a tag of a document to another one of it, or to an odd one; or repeat elements."""
+    places = list(_XML_VALUES.finditer(document))
+    place = chance.choice(places)
+    if chance.random() < 0.2:
+        piece = document[place.start() : chance.choice(places).end()]
+        return document[: place.start()] + piece * chance.choice((2, 20, 2000)) + document[place.end() :]
+    odd = escape(chance.choice(TEXTS), {'"': "&quot;"}).encode("utf-8", "replace")
+    value = chance.choice((chance.choice(places)[1], odd))
+    return document[: place.start(1)] + value + document[place.end(1) :]
 
 
 def _with_pixels(chance: random.Random, kind: str, written: bytes) -> bytes:
-    if chance.random() < 0.5:
+    if chance.random() < 0.3:
         written = mutated(chance, written, head=len(written))
     return message([(kind, "", written), (BYTES, "pixels", bytes(range(16)))])
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dicomweb.multipart import PART_END, closing, part_head
 from tests.fuzz.target import Fault, Target
 
-ANSWER_WITHIN = 60.0
+ANSWER_WITHIN = 120.0
 """Seconds of silence after which a request counts as not answered."""
 QUIET = 1.0
 """Seconds after which one who has sent less than it announced says that there is no more."""
