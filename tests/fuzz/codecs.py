@@ -126,8 +126,8 @@ class Sieve:
             The product raised what is none of its own errors.
         """
         pipe = self._pipe or self._start()
-        pipe.send_bytes(file)
         try:
+            pipe.send_bytes(file)
             if not pipe.poll(DECODED_WITHIN):
                 self.stop()
                 return "stalled"
