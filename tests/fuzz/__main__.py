@@ -10,6 +10,7 @@ failed is kept in the folder with its input, which `--repeat` sends again alone.
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -32,7 +33,11 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, default=Path("fuzz-failures"), help="a folder for what failed")
     parser.add_argument("--repeat", type=Path, nargs="+", help="kept inputs")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="dicomweb-fuzz-") as folder, under_attack(Path(folder)) as target:
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that the server is stopped
+    with (
+        tempfile.TemporaryDirectory(prefix="dicomweb-fuzz-", ignore_cleanup_errors=True) as folder,
+        under_attack(Path(folder)) as target,
+    ):
         prepare(target)
         names = options.only or list(GENERATORS)
         campaigns = [Campaign(GENERATORS[name], target, options.seed, options.keep) for name in names]

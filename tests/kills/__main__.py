@@ -11,6 +11,7 @@ lost or wrong.
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -26,8 +27,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--victim", choices=list(VICTIMS), nargs="+", default=list(VICTIMS))
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that the server is stopped
     chance = random.Random(options.seed)
-    with tempfile.TemporaryDirectory(prefix="dicomweb-kills-") as folder:
+    with tempfile.TemporaryDirectory(prefix="dicomweb-kills-", ignore_cleanup_errors=True) as folder:
         rounds = Rounds(Path(folder), chance)
         try:
             return _run(rounds, options.rounds, options.victim)

@@ -130,8 +130,10 @@ class Rounds:
             try:
                 wait_until_ready(server, within=READY_WITHIN)
                 return server
-            except AssertionError:
-                if server.process.poll() is None or time.monotonic() > deadline:
+            except BaseException as error:
+                has_ended = server.process.poll() is not None
+                server.stop()
+                if not (has_ended and isinstance(error, AssertionError)) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
 
