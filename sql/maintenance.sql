@@ -55,3 +55,14 @@ SELECT id FROM studies WHERE study_instance_uid = ANY($1) ORDER BY study_instanc
 
 -- name: forget_index
 TRUNCATE instances, series, studies, discarded_blobs RESTART IDENTITY;
+
+-- name: note_damage
+-- Nothing of a file that no row names any more; true when it is news.
+INSERT INTO damaged_files (blob, what) SELECT blob, $2 FROM instances WHERE blob = $1
+ON CONFLICT DO NOTHING RETURNING true;
+
+-- name: forget_damage
+DELETE FROM damaged_files WHERE blob = $1;
+
+-- name: damaged_files
+SELECT count(*) FROM damaged_files JOIN instances USING (blob);

@@ -23,9 +23,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from errno import EAGAIN, EDQUOT, EFBIG, ENOSPC, EOPNOTSUPP
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from storage.errors import NotFound, OutOfSpace, Unavailable
+from storage.checksums import BLOCK, BlockChecksums, Checks
+from storage.damage import DamageLog
+from storage.errors import Damaged, NotFound, OutOfSpace, Unavailable
+from storage.source import read_at
 from storage.system_errors import in_words
 
 logger = logging.getLogger(__name__)
@@ -66,6 +69,11 @@ class Blob(Protocol):
         """Digest of the blob, 32 bytes."""
         ...
 
+    @property
+    def checksums(self) -> bytes:
+        """Of its blocks, see `storage.checksums`."""
+        ...
+
     def publish(self) -> None:
         """Bring it to disk under its name."""
         ...
@@ -83,6 +91,14 @@ class Blob(Protocol):
         ...
 
 
+class Digest(NamedTuple):
+    """What a blob is: its bytes, their SHA-256, and the checksums of its blocks."""
+
+    size: int
+    sha256: bytes
+    checksums: bytes
+
+
 class StagedBlob:
     """A file on its way in: written and hashed, then published or discarded. Its methods block.
 
@@ -96,6 +112,7 @@ class StagedBlob:
         self.size = 0
         self._root = root
         self._hash = hashlib.sha256()
+        self._checksums = BlockChecksums()
         self._path = root / ".staging" / (self.identifier + _SUFFIX)
         self._file: int | None = None
         self._published = False
@@ -110,6 +127,11 @@ class StagedBlob:
         """Digest of what was written so far, 32 bytes."""
         return self._hash.digest()
 
+    @property
+    def checksums(self) -> bytes:
+        """Of the blocks of what was written so far."""
+        return self._checksums.table()
+
     def write(self, data: bytes | bytearray) -> None:
         """Append `data`."""
         with _disk_refusing():
@@ -119,6 +141,7 @@ class StagedBlob:
             while view:
                 view = view[os.write(self._file, view) :]
         self._hash.update(data)
+        self._checksums.update(data)
         self.size += len(data)
 
     def publish(self) -> None:
@@ -164,10 +187,9 @@ class StagedBlob:
 class FoundBlob:
     """A published blob that has no row yet, to be indexed (again); never removed, whatever is decided about it."""
 
-    def __init__(self, name: str, size: int, sha256: bytes) -> None:
+    def __init__(self, name: str, found: Digest) -> None:
         self.name = name
-        self.size = size
-        self.sha256 = sha256
+        self.size, self.sha256, self.checksums = found
 
     def publish(self) -> None:
         """Nothing to do: it is on disk."""
@@ -196,6 +218,7 @@ class LocalBlobs:
     def __init__(self, root: Path, threads: int = 8) -> None:
         self.root = root
         self.threads = ThreadPoolExecutor(threads, thread_name_prefix="blobs")
+        self.damage = DamageLog()
         self._known_folders: set[Path] = set()
         if not (root / ".staging").is_dir():
             (root / ".staging").mkdir(parents=True, exist_ok=True)
@@ -215,11 +238,15 @@ class LocalBlobs:
                 _fsync_folder(self.root)
                 self._known_folders = {folder, *list(self._known_folders)[:100]}
 
-    def digest(self, name: str) -> tuple[int, bytes]:
-        """Return the size in bytes and the SHA-256 of a blob as it is on disk now (blocks)."""
-        with (self.root / name).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").digest()
-            return file.tell(), digest
+    def digest(self, name: str) -> Digest:
+        """Return what a blob is as it is on disk now (blocks)."""
+        digest, checksums, size = hashlib.sha256(), BlockChecksums(), 0
+        with (self.root / name).open("rb", buffering=0) as file:
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+                checksums.update(chunk)
+                size += len(chunk)
+        return Digest(size, digest.digest(), checksums.table())
 
     def path(self, name: str) -> Path:
         """Return where a blob lies."""
@@ -228,6 +255,20 @@ class LocalBlobs:
     def lost(self, sizes: Mapping[str, int]) -> set[str]:
         """Return those of the named blobs that are gone or not of the size, in bytes, they should have (blocks)."""
         return {name for name, size in sizes.items() if _size_of(self.root / name) not in (size, None)}
+
+    def damaged(self, stored: Mapping[str, tuple[int, bytes]]) -> set[str]:
+        """Return those of the named blobs that are gone, cannot be read, or are not what they were when stored: of that
+        size, in bytes, and SHA-256 (blocks)."""
+        return {name for name, (size, sha256) in stored.items() if not self._is(name, size, sha256)}
+
+    def _is(self, name: str, size: int, sha256: bytes) -> bool:
+        try:
+            if self.path(name).stat().st_size != size:
+                return False
+            found = self.digest(name)
+        except OSError:
+            return False
+        return (found.size, found.sha256) == (size, sha256)
 
     def delete(self, name: str) -> None:
         """Remove a blob that no index row names (blocks)."""
@@ -263,9 +304,9 @@ class LocalBlobs:
         """Return how much room is left, in bytes."""
         return shutil.disk_usage(self.root).free
 
-    def reader(self, name: str) -> "LocalReader":
-        """Return a reader of one blob."""
-        return LocalReader(self, name)
+    def reader(self, name: str, checks: Checks | None = None) -> "LocalReader":
+        """Return a reader of one blob; what differs from `checks` is not given out."""
+        return LocalReader(self, name, checks)
 
     async def run(self, function: Callable[..., _T], *args: Any) -> _T:
         """Run blocking work in a thread; a cancelled caller still waits for it, so that no file is closed under it."""
@@ -282,10 +323,14 @@ class LocalBlobs:
 
 
 class LocalReader:
-    """Reads one local blob: at once when the bytes are in memory, in a thread when the disk must be asked."""
+    """Reads one local blob: at once when the bytes are in memory, in a thread when the disk must be asked.
 
-    def __init__(self, blobs: LocalBlobs, name: str) -> None:
+    With checks all it reads is compared, and raises Damaged where it differs.
+    """
+
+    def __init__(self, blobs: LocalBlobs, name: str, checks: Checks | None = None) -> None:
         self._blobs = blobs
+        self._checks = checks
         self._path = blobs.root / name
 
     async def read(self, offset: int, length: int) -> bytes:
@@ -302,7 +347,7 @@ class LocalReader:
         try:
             end = offset + length
             while offset < end:
-                data = await self._read(file, offset, min(CHUNK, end - offset))
+                data = await self._read(file, offset, min(CHUNK - offset % BLOCK, end - offset))
                 if not data:
                     return
                 yield data
@@ -312,16 +357,26 @@ class LocalReader:
 
     def _open(self) -> int:
         try:
-            return os.open(self._path, os.O_RDONLY)
+            file = os.open(self._path, os.O_RDONLY)
         except FileNotFoundError:
+            if self._checks is not None:
+                self._checks.damaged("it is gone")
             raise NotFound("The stored file is missing; `dicomweb check` tells more.") from None
+        try:
+            if self._checks is not None:
+                self._checks.require_size(file)
+        except Damaged:
+            os.close(file)
+            raise
+        return file
 
     async def _read(self, file: int, offset: int, length: int) -> bytes:
+        read = read_at if self._checks is None else self._checks.read
         if length <= 0:
             return b""
         if _in_memory(file, offset) and _in_memory(file, offset + length - 1):
-            return _read_fully(file, offset, length)
-        return await self._blobs.run(_read_fully, file, offset, length)
+            return read(file, offset, length)
+        return await self._blobs.run(read, file, offset, length)
 
 
 def blob_name(identifier: str) -> str:
@@ -345,16 +400,6 @@ def _in_memory(file: int, offset: int) -> bool:
         if error.errno in (EAGAIN, EOPNOTSUPP):
             return False
         raise
-
-
-def _read_fully(file: int, offset: int, length: int) -> bytes:
-    data = os.pread(file, length, offset)
-    while 0 < len(data) < length:
-        more = os.pread(file, length - len(data), offset + len(data))
-        if not more:
-            break
-        data += more
-    return data
 
 
 def _fsync_folder(folder: Path) -> None:

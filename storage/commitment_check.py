@@ -115,7 +115,7 @@ class CommitmentCheck:
 def _compare(blobs: LocalBlobs, row: Any) -> int:
     try:
         _forget_memory_copy(blobs.path(row["blob"]))
-        size, sha256 = blobs.digest(row["blob"])
+        size, sha256, _ = blobs.digest(row["blob"])
     except OSError as error:
         logger.error("instance %s cannot be read back: %s", row["sop_instance_uid"], in_words(error))
         return RESOURCE_LIMITATION if error.errno in (EMFILE, ENFILE, ENOMEM) else PROCESSING_FAILURE

@@ -62,7 +62,7 @@ async def verify(archive: Archive) -> AsyncIterator[Finding | int]:
 def _examine(archive: Archive, row: Any) -> Finding | None:
     uids = "/".join((row["study_instance_uid"], row["series_instance_uid"], row["sop_instance_uid"]))
     try:
-        size, sha256 = archive.blobs.digest(row["blob"])
+        size, sha256, _ = archive.blobs.digest(row["blob"])
     except FileNotFoundError:
         return Finding("missing", row["blob"], f"the file of instance {uids} is gone", row["id"])
     except OSError as error:
@@ -124,17 +124,19 @@ async def _index(archive: Archive, name: str) -> str:
     if not archive.blobs.path(name).exists():
         return "gone by itself"
     try:
-        size, sha256 = await archive.blobs.run(archive.blobs.digest, name)
+        found = await archive.blobs.run(archive.blobs.digest, name)
         source = FileSource(archive.blobs.path(name))
         record = await archive.blobs.run(read_record, source, archive.policy)
     except ArchiveError as error:
         kept = await archive.blobs.run(archive.blobs.quarantine, name)
         return f"kept as {kept}: {error}"
     rows = await archive.pool.fetch(sql("rows_of_instances"), [record.sop_instance_uid])
-    if any(row["sha256"] != sha256 and _is_of(row, record) for row in rows):  # never replaced, whatever the policy is
+    if any(
+        row["sha256"] != found.sha256 and _is_of(row, record) for row in rows
+    ):  # never replaced, whatever the policy is
         kept = await archive.blobs.run(archive.blobs.quarantine, name)
         return f"kept as {kept}: a different file is stored under these UIDs"
-    verdict = (await archive.adopt([Arrival(record, FoundBlob(name, size, sha256))]))[0]
+    verdict = (await archive.adopt([Arrival(record, FoundBlob(name, found))]))[0]
     if verdict.status == "stored":
         return "indexed"
     kept = await archive.blobs.run(archive.blobs.quarantine, name)
