@@ -20,7 +20,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from errno import EAGAIN, EDQUOT, EFBIG, ENOSPC, EOPNOTSUPP
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -247,6 +247,15 @@ class LocalBlobs:
                 checksums.update(chunk)
                 size += len(chunk)
         return Digest(size, digest.digest(), checksums.table())
+
+    def forget_memory_copy(self, name: str) -> None:
+        """Have the system give up what it holds of a blob in memory, so that it is read from the disk (blocks).
+
+        Whoever reads it then is told when it is gone, or cannot be read.
+        """
+        if hasattr(os, "posix_fadvise"):  # macOS has none
+            with suppress(OSError), self.path(name).open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     def path(self, name: str) -> Path:
         """Return where a blob lies."""

@@ -13,11 +13,9 @@ Facts this module keeps:
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from errno import EMFILE, ENFILE, ENOMEM
-from pathlib import Path
 from typing import Any, Final
 
 from storage.archive import Archive
@@ -114,7 +112,7 @@ class CommitmentCheck:
 
 def _compare(blobs: LocalBlobs, row: Any) -> int:
     try:
-        _forget_memory_copy(blobs.path(row["blob"]))
+        blobs.forget_memory_copy(row["blob"])
         size, sha256, _ = blobs.digest(row["blob"])
     except OSError as error:
         logger.error("instance %s cannot be read back: %s", row["sop_instance_uid"], in_words(error))
@@ -123,9 +121,3 @@ def _compare(blobs: LocalBlobs, row: Any) -> int:
         return SOUND
     logger.error("instance %s is not what was stored; `dicomweb check` tells more", row["sop_instance_uid"])
     return PROCESSING_FAILURE
-
-
-def _forget_memory_copy(path: Path) -> None:
-    if hasattr(os, "posix_fadvise"):  # macOS has none
-        with path.open("rb") as file:
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

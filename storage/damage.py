@@ -9,7 +9,8 @@ Facts this module keeps:
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from storage.database import sql
 from storage.errors import Damaged
@@ -78,6 +79,16 @@ class DamageLog:
 async def damaged_files(pool: "Pool") -> int:
     """Return how many stored files are known to be damaged."""
     return int(await pool.fetchval(sql("damaged_files")))
+
+
+async def ask_for(connection: Any) -> list[dict[str, str]]:
+    """Return the UIDs of damaged instances that nobody was asked for yet, and note that somebody is."""
+    return [dict(row) for row in await connection.fetch(sql("ask_for_damaged"))]
+
+
+async def damaged_among(pool: "Pool", rows: Sequence[int]) -> set[int]:
+    """Return which of some instance rows have a file that is known to be damaged."""
+    return {row["id"] for row in await pool.fetch(sql("damaged_among"), list(rows))}
 
 
 def damage_advice(number: int) -> str:

@@ -59,7 +59,7 @@ class FrameSet:
         self._entries = dict(zip(frame_numbers, entries, strict=True))
         self._checksums = dict(zip(frame_numbers, checksums, strict=True))
         self._damaged = partial(blobs.damage.found, instance)
-        self._reader = reader_of(blobs, instance, by_block=False)
+        self._reader = reader_of(blobs, instance, by_block=None in checksums)
         self._threads = threads
         self.patient = False
         self.warnings: list[str] = []

@@ -17,15 +17,16 @@ FROM instances i JOIN series se ON se.id = i.series JOIN studies st ON st.id = s
 CREATE TABLE damaged_files (
     blob                     text COLLATE "C" PRIMARY KEY,
     what                     text NOT NULL,               -- is wrong with it
-    at                       timestamptz NOT NULL DEFAULT now()
+    at                       timestamptz NOT NULL DEFAULT now(),
+    asked_at                 timestamptz                  -- when peers were asked for the instance
 );
 
--- How far the scrub has come (storage/scrub.py).
+-- How far the scrub (storage/scrub.py) has come in this round.
 CREATE TABLE scrub (
     one                      boolean PRIMARY KEY DEFAULT true CHECK (one),
-    begun_at                 timestamptz NOT NULL DEFAULT now(),  -- this round
-    last_row                 bigint NOT NULL DEFAULT 0,           -- instances up to this one were read in it
-    files                    bigint NOT NULL DEFAULT 0,           -- that were read in it
+    begun_at                 timestamptz NOT NULL DEFAULT now(),
+    last_row                 bigint NOT NULL DEFAULT 0,           -- instances up to this one were read
+    files                    bigint NOT NULL DEFAULT 0,           -- that were read
     bytes                    bigint NOT NULL DEFAULT 0,           -- of them
-    completed_at             timestamptz                          -- the last round
+    completed_at             timestamptz                          -- when all had been read
 );
