@@ -22,6 +22,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from errno import EAGAIN, EDQUOT, EFBIG, ENOSPC, EOPNOTSUPP
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -99,6 +100,25 @@ class Digest(NamedTuple):
     checksums: bytes
 
 
+class _Digesting:
+    """What a blob is that passes by."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._hash = hashlib.sha256()
+        self._checksums = BlockChecksums()
+
+    def update(self, data: bytes | bytearray) -> None:
+        """Take in what comes next."""
+        self._hash.update(data)
+        self._checksums.update(data)
+        self.size += len(data)
+
+    def digest(self) -> Digest:
+        """Return what it is so far."""
+        return Digest(self.size, self._hash.digest(), self._checksums.table())
+
+
 class StagedBlob:
     """A file on its way in: written and hashed, then published or discarded. Its methods block.
 
@@ -109,10 +129,8 @@ class StagedBlob:
     def __init__(self, root: Path) -> None:
         self.identifier = _new_identifier()
         self.name = blob_name(self.identifier)
-        self.size = 0
         self._root = root
-        self._hash = hashlib.sha256()
-        self._checksums = BlockChecksums()
+        self._written = _Digesting()
         self._path = root / ".staging" / (self.identifier + _SUFFIX)
         self._file: int | None = None
         self._published = False
@@ -123,14 +141,19 @@ class StagedBlob:
         return self._path
 
     @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._written.size
+
+    @property
     def sha256(self) -> bytes:
         """Digest of what was written so far, 32 bytes."""
-        return self._hash.digest()
+        return self._written.digest().sha256
 
     @property
     def checksums(self) -> bytes:
         """Of the blocks of what was written so far."""
-        return self._checksums.table()
+        return self._written.digest().checksums
 
     def write(self, data: bytes | bytearray) -> None:
         """Append `data`."""
@@ -140,9 +163,7 @@ class StagedBlob:
             view = memoryview(data)
             while view:
                 view = view[os.write(self._file, view) :]
-        self._hash.update(data)
-        self._checksums.update(data)
-        self.size += len(data)
+        self._written.update(data)
 
     def publish(self) -> None:
         """Bring the bytes to disk and give the blob its name; `LocalBlobs.sync` must follow before it is promised.
@@ -240,13 +261,24 @@ class LocalBlobs:
 
     def digest(self, name: str) -> Digest:
         """Return what a blob is as it is on disk now (blocks)."""
-        digest, checksums, size = hashlib.sha256(), BlockChecksums(), 0
+        read = _Digesting()
         with (self.root / name).open("rb", buffering=0) as file:
             while chunk := file.read(CHUNK):
-                digest.update(chunk)
-                checksums.update(chunk)
-                size += len(chunk)
-        return Digest(size, digest.digest(), checksums.table())
+                read.update(chunk)
+        return read.digest()
+
+    async def digest_slowly(self, name: str, bytes_a_second: float) -> Digest:
+        """Return what `digest` does, read from the disk no faster than that; ends at once when it is cancelled."""
+        read = _Digesting()
+        await self.run(self.forget_memory_copy, name)
+        file = await self.run(partial(self.path(name).open, "rb", buffering=0))
+        try:
+            while chunk := await self.run(file.read, CHUNK):
+                await self.run(read.update, chunk)
+                await asyncio.sleep(len(chunk) / bytes_a_second)
+        finally:
+            file.close()
+        return read.digest()
 
     def forget_memory_copy(self, name: str) -> None:
         """Have the system give up what it holds of a blob in memory, so that it is read from the disk (blocks).

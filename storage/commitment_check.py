@@ -119,5 +119,5 @@ def _compare(blobs: LocalBlobs, row: Any) -> int:
         return RESOURCE_LIMITATION if error.errno in (EMFILE, ENFILE, ENOMEM) else PROCESSING_FAILURE
     if (size, sha256) == (row["size"], row["sha256"]):
         return SOUND
-    logger.error("instance %s is not what was stored; `dicomweb check` tells more", row["sop_instance_uid"])
+    blobs.damage.found(row["blob"], row["sop_instance_uid"], "it is not what was stored")
     return PROCESSING_FAILURE

@@ -18,8 +18,6 @@ from storage.errors import Damaged
 if TYPE_CHECKING:
     import asyncpg
 
-    from storage.instance_file import InstanceFile
-
     Pool = asyncpg.Pool[asyncpg.Record]
 
 logger = logging.getLogger(__name__)
@@ -38,16 +36,16 @@ class DamageLog:
         """Write what is found into the index from now on; to be called in the event loop."""
         self._pool, self._loop = pool, asyncio.get_running_loop()
 
-    def found(self, instance: "InstanceFile", what: str) -> Damaged:
+    def found(self, blob: str, sop_instance_uid: str, what: str) -> Damaged:
         """Note that the file of an instance is damaged, and return the error to raise; in any thread."""
-        self._found.add(instance.blob)
-        text = f"file {instance.blob} of instance {instance.sop_instance_uid} is damaged: {what}"
+        self._found.add(blob)
+        text = f"file {blob} of instance {sop_instance_uid} is damaged: {what}"
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._begin, instance.blob, text)
+            self._loop.call_soon_threadsafe(self._begin, blob, text)
         else:
             logger.error("%s", text)
         return Damaged(
-            f"The stored file is damaged: {what} (instance {instance.sop_instance_uid}). Send the instance again, and"
+            f"The stored file is damaged: {what} (instance {sop_instance_uid}). Send the instance again, and"
             " it takes its place; `dicomweb check` tells more."
         )
 

@@ -139,6 +139,7 @@ def _possible(instance: InstanceFile, accepted: Collection[str]) -> list[str]:
 
 async def _opened(blobs: LocalBlobs, instance: InstanceFile, threads: PixelThreads, uid: str) -> DataSetFile:
     if blobs.lost({instance.blob: instance.size}):  # asks the file system only, as opening the file does
+        blobs.damage.found(instance.blob, instance.sop_instance_uid, "it is gone, or has another length")
         raise NotFound(_GONE)
     if blobs.damage.knows(instance.blob):
         async for _ in file_reader_of(blobs, instance).stream(0, instance.size):

@@ -58,7 +58,7 @@ class FrameSet:
         self.frame_numbers = frame_numbers
         self._entries = dict(zip(frame_numbers, entries, strict=True))
         self._checksums = dict(zip(frame_numbers, checksums, strict=True))
-        self._damaged = partial(blobs.damage.found, instance)
+        self._damaged = partial(blobs.damage.found, instance.blob, instance.sop_instance_uid)
         self._reader = reader_of(blobs, instance, by_block=None in checksums)
         self._threads = threads
         self.patient = False
@@ -75,7 +75,11 @@ class FrameSet:
             The frame is not what was stored.
         """
         span = frame_span(self.pixel_data, frame_number - 1, self._entries[frame_number])
-        raw = await self._reader.read(span.offset, span.length)
+        try:
+            raw = await self._reader.read(span.offset, span.length)
+        except NotFound:
+            self._damaged("it is gone")
+            raise
         if len(raw) != span.length:
             raise self._damaged(f"frame {frame_number} is cut short")
         checksum = self._checksums[frame_number]

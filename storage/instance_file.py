@@ -164,7 +164,7 @@ def source_of(blobs: LocalBlobs, instance: InstanceFile) -> FileSource:
     try:
         return FileSource(path) if checks is None else CheckedSource(path, checks)
     except FileNotFoundError:
-        blobs.damage.found(instance, "it is gone")
+        blobs.damage.found(instance.blob, instance.sop_instance_uid, "it is gone")
         raise NotFound("The stored file is missing; `dicomweb check` tells more.") from None
 
 
@@ -172,7 +172,9 @@ def checks_of(blobs: LocalBlobs, instance: InstanceFile) -> Checks | None:
     """Return what the blocks of a file must be, None when that is not known yet."""
     if not instance.checksums:
         return None
-    return Checks(instance.size, instance.checksums, partial(blobs.damage.found, instance))
+    return Checks(
+        instance.size, instance.checksums, partial(blobs.damage.found, instance.blob, instance.sop_instance_uid)
+    )
 
 
 async def in_thread(blobs: LocalBlobs, items: Iterator[_Item]) -> AsyncGenerator[_Item, None]:

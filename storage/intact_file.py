@@ -90,15 +90,19 @@ async def read_intact(blobs: LocalBlobs, instance: InstanceFile) -> int:
             length += len(chunk)
             crc = await blobs.run(update, chunk)
     except (OSError, NotFound) as error:
-        raise blobs.damage.found(instance, "it cannot be read") from error
+        raise _noted(blobs, instance, "it cannot be read") from error
     if (length, digest.digest()) != (instance.size, instance.sha256):
-        raise blobs.damage.found(instance, "it is not what was stored")
+        raise _noted(blobs, instance, "it is not what was stored")
     return crc
 
 
 async def _generator(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     async for chunk in chunks:
         yield chunk
+
+
+def _noted(blobs: LocalBlobs, instance: InstanceFile, what: str) -> Damaged:
+    return blobs.damage.found(instance.blob, instance.sop_instance_uid, what)
 
 
 def _damaged(instance: InstanceFile) -> Damaged:

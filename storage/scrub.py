@@ -4,7 +4,7 @@ Facts this module keeps:
 
 - One file after the other, in the order in which they were stored, spread evenly over the time a round may take; never
   faster than `MOST_BYTES_A_SECOND`, so that others hardly notice. Files without checksums do not wait for their turn.
-- The bytes come from the disk: the system's copy in memory is given up first.
+- The bytes come from the disk: the system's copy in memory is given up first (`LocalBlobs.digest_slowly`).
 - How far it is stands in the index: a round goes on where it was, whatever ended in between.
 """
 
@@ -78,8 +78,7 @@ class Scrub:
         if row is None:
             return await self._end(place)
         began = time.monotonic()
-        await self._archive.blobs.run(self._archive.blobs.forget_memory_copy, row["blob"])
-        finding = await examine(self._archive, row)
+        finding = await examine(self._archive, row, bytes_a_second=MOST_BYTES_A_SECOND)
         await pool.execute(sql("scrubbed"), row["id"], row["size"])
         pause = await self._pause(place, row) - (time.monotonic() - began)
         self._left -= row["size"]
@@ -98,10 +97,9 @@ class Scrub:
 
     async def _pause(self, place: Any, row: Any) -> float:
         """Return the seconds that the file at hand may take of what is left of the round."""
-        least = row["size"] / MOST_BYTES_A_SECOND
         if row["is_unknown"] or place["seconds_left"] <= 0:
-            return float(least)
+            return 0.0
         if time.monotonic() - self._counted >= COUNT_EVERY:
             self._left = await self._archive.pool.fetchval(sql("bytes_to_scrub"), place["last_row"])
             self._counted = time.monotonic()
-        return float(max(least, min(COUNT_EVERY, place["seconds_left"] * row["size"] / max(self._left, row["size"]))))
+        return float(min(COUNT_EVERY, place["seconds_left"] * row["size"] / max(self._left, row["size"])))

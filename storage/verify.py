@@ -61,12 +61,13 @@ async def verify(archive: Archive) -> AsyncIterator[Finding | int]:
         yield Finding("miscounted", row["study_instance_uid"], "the counters of the study are wrong")
 
 
-async def examine(archive: Archive, row: Any) -> Finding | None:
+async def examine(archive: Archive, row: Any, *, bytes_a_second: float | None = None) -> Finding | None:
     """Read the file of a row of `rows_to_verify`, write into the index what was found, and return what is wrong.
 
-    That is that it is damaged, or no longer; and its checksums, when it was stored before there were any.
+    That is that it is damaged, or no longer; and its checksums, when it was stored before there were any. With a number
+    of bytes a second it is read from the disk, no faster than that.
     """
-    found = await archive.blobs.run(_examine, archive, row)
+    found = await _examine(archive, row, bytes_a_second)
     if isinstance(found, Finding):
         if found.kind != "unreadable":
             await archive.pool.fetchval(sql("note_damage"), row["blob"], found.detail)
@@ -96,10 +97,13 @@ async def _write_checksums(archive: Archive, row: Any, found: Digest) -> None:
     await archive.pool.execute(sql("write_checksums"), row["id"], row["blob"], found.checksums, of_frames)
 
 
-def _examine(archive: Archive, row: Any) -> "Finding | Digest":
+async def _examine(archive: Archive, row: Any, bytes_a_second: float | None = None) -> Finding | Digest:
     uids = "/".join((row["study_instance_uid"], row["series_instance_uid"], row["sop_instance_uid"]))
     try:
-        found = archive.blobs.digest(row["blob"])
+        if bytes_a_second is None:
+            found = await archive.blobs.run(archive.blobs.digest, row["blob"])
+        else:
+            found = await archive.blobs.digest_slowly(row["blob"], bytes_a_second)
     except FileNotFoundError:
         return Finding("missing", row["blob"], f"the file of instance {uids} is gone", row["id"])
     except OSError as error:
@@ -147,7 +151,7 @@ async def _remove(archive: Archive, finding: Finding, row: int) -> str:
         known = await connection.fetchrow(sql("rows_to_verify"), row - 1, 1)
         if known is None or (known["id"], known["blob"]) != (row, finding.what):
             return "replaced or removed meanwhile"
-        now = await archive.blobs.run(_examine, archive, known)
+        now = await _examine(archive, known)
         if not isinstance(now, Finding):
             return "in order again"
         if now.kind == "unreadable":
