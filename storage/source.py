@@ -49,6 +49,10 @@ class BytesSource:
         """Return `length` bytes from `offset`; fewer only at the end."""
         return self._data[offset : offset + length]
 
+    def view(self, offset: int, length: int) -> memoryview:
+        """Return what `read` does without copying it."""
+        return memoryview(self._data)[offset : offset + length]
+
 
 class _DescriptorSource:
     """A source over an open file descriptor, which it closes with itself."""
