@@ -60,6 +60,7 @@ FAILURES: Mapping[type[Exception], Failure] = {
     errors.TransferSyntaxRefused: Failure(409, 0xC122, 0xC122),
     errors.OutOfSpace: Failure(507, 0xA700, 0xA700),
     errors.NotFound: Failure(404, 0x0112, 0x0112),
+    errors.Damaged: PROCESSING_FAILURE,
     errors.InvalidQuery: Failure(400, 0xC000, 0xA900),
     errors.QueryTooBroad: Failure(413, 0xA700, 0xA700),
     errors.Unavailable: Failure(503, 0xA700, 0xA700),

@@ -13,6 +13,7 @@ from starlette.routing import Route
 from dicomweb.metrics import show_metrics
 from dicomweb.urls import base_url
 from dicomweb.version import program_version
+from storage.damage import damage_advice, damaged_files
 from storage.errors import OutOfSpace, Unavailable
 from storage.stocktaking import advice, unindexed_files
 
@@ -36,10 +37,15 @@ async def show_ready_to_store(request: Request) -> Response:
 
 
 async def show_health(request: Request) -> Response:
-    """Answer with the state, the version, the DICOMweb root as this request sees it, and what the index lacks."""
+    """Answer with the state, the version, the DICOMweb root as this request sees it, and what is not as it
+    should be in what is stored: that costs itself alone, so the state stays what it is."""
     state = await _state(request) | await _storing(request)
-    if "failed" not in state and (number := await unindexed_files(request.app.state.archive.pool)):
-        state["advice"] = advice(number)
+    if "failed" not in state:
+        pool = request.app.state.archive.pool
+        if told := " ".join(
+            filter(None, (advice(await unindexed_files(pool)), damage_advice(await damaged_files(pool))))
+        ):
+            state["advice"] = told
     return _answer(state | {"version": program_version(), "base_url": base_url(request)})
 
 

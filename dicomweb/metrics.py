@@ -181,6 +181,8 @@ async def _queues(reader: StatisticsReader) -> bytes:
             logger.error("jobs and commitments cannot be counted", exc_info=error)
         return b""
     registry = CollectorRegistry()
+    damaged = Gauge("dicomweb_damaged_files", "Stored files known not to be what was stored.", registry=registry)
+    damaged.set(found.damaged_files)
     registry.register(_States("dicomweb_jobs", "Jobs, by their state.", jobs.STATES, found.jobs))
     described = "Storage commitments asked of the archive, by their state."
     registry.register(_States("dicomweb_commitments", described, commitments.STATES, found.commitments))

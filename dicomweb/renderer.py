@@ -53,7 +53,7 @@ from dicomweb.wado_request import VIDEO
 from dicomweb.wado_video import VideoStream
 from storage.archive import Archive
 from storage.database import connection_lost
-from storage.errors import ArchiveError, InvalidDicom, LimitExceeded, NotFound, Unavailable
+from storage.errors import ArchiveError, Damaged, InvalidDicom, LimitExceeded, NotFound, Unavailable
 from storage.frame_set import FrameSet
 from storage.instance_file import InstanceFile
 from storage.layout import PixelLayout
@@ -149,6 +149,8 @@ class Renderer:
     async def _whole(self, instance: InstanceFile, metadata: bytes) -> bytes:
         try:
             return await self._archive.whole_metadata(instance, _MOST_LONG_BYTES)
+        except Damaged:
+            raise
         except ArchiveError as error:
             logger.warning("long values of an instance cannot be read: %s", error)
             return metadata
@@ -358,8 +360,8 @@ class Renderer:
         async def make() -> Made:
             try:
                 picture = await self._small(request, instance, number, viewport, whole=whole)
-            except (RequestRefused, Unavailable):
-                raise  # nobody waits for it, or it can be had in a moment: an icon would be remembered
+            except (RequestRefused, Unavailable, Damaged):
+                raise  # nobody waits for it, or it can be had in a moment, or once mended: an icon would be remembered
             except ArchiveError as error:
                 logger.info("an icon stands for an instance: %s", error)
                 picture = None

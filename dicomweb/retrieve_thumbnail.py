@@ -6,7 +6,7 @@ Facts this module keeps:
   the middle image there is; of a whole slide its smallest level, put together, and never the label if there is more.
 - A video shows its first key frame where ffmpeg is installed, a waveform its beginning.
 - What has no picture, or none that can be decoded, gets a sign with its modality: never a 404 for something that
-  exists, never a 500 (D-124).
+  exists, never a 500 (D-124); but where the stored file itself is damaged nobody can tell what it showed.
 - Viewers ask without an Accept header and name `accept=image/jpeg` in the query.
 """
 

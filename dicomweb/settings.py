@@ -237,6 +237,15 @@ class Settings(BaseSettings):
         True,
         description="Leave completed and discontinued steps out of worklist answers, unless their status is asked for.",
     )
+    scrub_days: float = Field(
+        30,
+        ge=0,
+        le=36500,
+        description="Days in which every stored file is read once, in the background, to find damage; 0 for never.",
+    )
+    heal_from: TextList = Field(
+        [], description="AE titles of peers that are asked, by C-GET, for instances whose stored file is damaged."
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -256,6 +265,7 @@ class Settings(BaseSettings):
         "refused_sop_classes",
         "refused_transfer_syntaxes",
         "dimse_preferred_transfer_syntaxes",
+        "heal_from",
         mode="before",
     )
     @classmethod
@@ -321,6 +331,7 @@ GROUPS: Mapping[str, str] = {
     "Viewer": "viewer_dir",
     "DIMSE": "dimse",
     "Commitment, availability and worklist": "commitment_downstream",
+    "Upkeep": "scrub_days",
 }
 """Name of a group of settings to the first of them, in their order: for whoever reads all of them."""
 

@@ -2,7 +2,7 @@
 
 -- name: instances
 SELECT study_instance_uid, series_instance_uid, sop_instance_uid, sop_class_uid, transfer_syntax_uid, blob, size,
-    sha256, layout, version
+    sha256, layout, version, short_checksums
 FROM stored_instances
 
 -- name: metadata_list
@@ -15,15 +15,20 @@ ORDER BY wanted.place;
 
 -- name: frames
 SELECT study_instance_uid, series_instance_uid, sop_instance_uid, sop_class_uid, transfer_syntax_uid, blob, size,
-    sha256, layout, version,
+    sha256, layout, version, short_checksums,
     ARRAY(SELECT substring(frame_table FROM (number - 1) * 16 + 1 FOR 16)
-          FROM unnest($4::integer[]) WITH ORDINALITY AS wanted (number, place) ORDER BY place) AS entries
+          FROM unnest($4::integer[]) WITH ORDINALITY AS wanted (number, place) ORDER BY place) AS entries,
+    ARRAY(SELECT substring(frame_checksums FROM (number - 1) * 4 + 1 FOR 4)
+          FROM unnest($4::integer[]) WITH ORDINALITY AS wanted (number, place) ORDER BY place) AS frame_checksums
 FROM stored_instances
 
 -- name: bulk_data
 SELECT study_instance_uid, series_instance_uid, sop_instance_uid, sop_class_uid, transfer_syntax_uid, blob, size,
-    sha256, layout, version, bulk_data->$4::text AS place
+    sha256, layout, version, short_checksums, bulk_data->$4::text AS place
 FROM stored_instances
+
+-- name: checksums
+SELECT checksums FROM instances WHERE blob = $1;
 
 -- name: changes
 SELECT sequence, at, kind, study_instance_uid, series_instance_uid, sop_instance_uid FROM changes

@@ -9,8 +9,8 @@ WHERE i.sop_instance_uid = ANY($1);
 -- name: data_set_of_instance
 SELECT transfer_syntax_uid, (layout ->> 'dataset_offset')::bigint AS dataset_offset FROM instances WHERE id = $1;
 
--- name: has_metadata
-SELECT metadata = $2 FROM instances WHERE id = $1;
+-- name: agrees
+SELECT metadata = $2 AND (frame_checksums IS NULL OR frame_checksums = $3) FROM instances WHERE id = $1;
 
 -- name: present_studies
 SELECT study_instance_uid FROM studies WHERE study_instance_uid = ANY($1);

@@ -6,5 +6,5 @@ FROM instances i JOIN series se ON se.id = i.series JOIN studies st ON st.id = s
 
 -- name: files_of_chosen
 SELECT id, study_instance_uid, series_instance_uid, sop_instance_uid, sop_class_uid, transfer_syntax_uid, blob, size,
-    sha256, layout, version
+    sha256, layout, version, short_checksums
 FROM stored_instances WHERE id = ANY($1::bigint[]);

@@ -1,7 +1,9 @@
 """The archive: the one door to what is stored. It knows DICOM, PostgreSQL and files; neither HTTP nor DIMSE."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from storage.errors import NotFound, Unavailable
 from storage.frame_set import FrameSet
 from storage.index import Arrival, Index, Verdict
 from storage.ingest import Ingest, Outcome
-from storage.instance_file import InstanceFile, PartFile
+from storage.instance_file import InstanceFile, PartFile, source_of
 from storage.intact_file import IntactFile, read_intact
 from storage.matching import Query
 from storage.metadata_set import MetadataSet
@@ -29,11 +31,11 @@ from storage.policy import Policy
 from storage.search import Page
 from storage.search_places import SearchPlaces
 from storage.selection import Chosen, UniqueKeys
-from storage.source import FileSource
 from storage.transcoded_file import DecodedPixelData, TranscodedFile
 from storage.whole_metadata import whole_metadata
 
 _ROWS_AT_ONCE = 500
+_TABLES = 16  # of checksums of long files that are remembered, each a 16 384th of its file
 _ORDER = " ORDER BY series_number, series_instance_uid, instance_number, sop_instance_uid"
 
 
@@ -67,6 +69,8 @@ class Archive:
         self.policy = policy or Policy()
         self.pixel_threads = pixel_threads or PixelThreads()
         self.peers = Peers(pool, PasscodeKey(passcode_key or blobs.root.parent / PasscodeKey.NAME))
+        blobs.damage.keep_in(pool)
+        self._tables: OrderedDict[str, bytes] = OrderedDict()
         self._index = Index(pool, blobs, self.policy)
         self._searches = SearchPlaces(pool)
         self._reading_slots = asyncio.Semaphore(4)
@@ -98,6 +102,7 @@ class Archive:
     async def close(self) -> None:
         """Finish what is being written and let go of the database."""
         await self._index.close()
+        await self.blobs.damage.written()
         await self.pool.close()
         self.blobs.close()
         self.pixel_threads.close()
@@ -204,7 +209,8 @@ class Archive:
         PS3.18 8.7.3; checklist A-042 to A-053.
         """
         if transfer_syntax_uid is None or transfer_syntax_uid == instance.retrieved_transfer_syntax_uid:
-            return await PartFile(self.blobs, instance).open()
+            return await PartFile(self.blobs, await self._with_checksums(instance)).open()
+        instance = await self._with_checksums(instance)
         return await TranscodedFile.open(self.blobs, instance, self.pixel_threads, transfer_syntax_uid, patient=patient)
 
     async def intact(self, instance: InstanceFile, transfer_syntax_uid: str | None = None) -> IntactFile:
@@ -271,7 +277,9 @@ class Archive:
         --------
         PS3.4 B.4.1, PS3.5 10.1; checklist G-101.
         """
-        return await DataSetFile.open(self.blobs, instance, self.pixel_threads, transfer_syntax_uids)
+        return await DataSetFile.open(
+            self.blobs, await self._with_checksums(instance), self.pixel_threads, transfer_syntax_uids
+        )
 
     async def select(self, keys: UniqueKeys) -> list[Chosen]:
         """Return what unique keys choose, in the order of `instances`; nothing when no key has a value."""
@@ -283,6 +291,7 @@ class Archive:
 
     async def decoded_pixel_data(self, instance: InstanceFile, *, patient: bool = False) -> DecodedPixelData:
         """Return the compressed pixel data of an instance as one uncompressed value; raises as `part10` does."""
+        instance = await self._with_checksums(instance)
         return await DecodedPixelData.open(self.blobs, instance, self.pixel_threads, patient=patient)
 
     async def metadata(self, study: str, series: str | None = None, instance: str | None = None) -> MetadataSet:
@@ -303,16 +312,16 @@ class Archive:
 
         Raises
         ------
-        InvalidDicom, LimitExceeded
+        Damaged, InvalidDicom, LimitExceeded
             The stored file is not what was stored.
         NotFound
             The stored file is missing.
         """
-        return await self.blobs.run(self._read_whole, instance, room)
+        return await self.blobs.run(self._read_whole, await self._with_checksums(instance), room)
 
     def _read_whole(self, instance: InstanceFile, room: int) -> bytes:
         try:
-            with FileSource(self.blobs.path(instance.blob)) as source:
+            with source_of(self.blobs, instance) as source:
                 return whole_metadata(source, self.policy, room)
         except OSError as error:
             raise NotFound("The stored file of this instance cannot be read.") from error
@@ -329,7 +338,8 @@ class Archive:
         row = await self.pool.fetchrow(sql("frames") + where, *arguments, list(frame_numbers))
         if row is None:
             raise NotFound("There is no such instance in the archive.")
-        return FrameSet(self.blobs, InstanceFile.from_row(row), frame_numbers, row["entries"], self.pixel_threads)
+        instance_file, checksums = InstanceFile.from_row(row), row["frame_checksums"]
+        return FrameSet(self.blobs, instance_file, frame_numbers, row["entries"], checksums, self.pixel_threads)
 
     async def bulk_data(self, study: str, series: str, instance: str, path: str) -> BulkValue:
         """Return a large value by its path, e.g. `7FE00010` or `30060039/1/30060040/2/30060050`; raises NotFound.
@@ -342,10 +352,25 @@ class Archive:
             raise NotFound("There is no such instance in the archive.")
         if row["place"] is None:
             raise NotFound("The instance has no bulk data at this path; its metadata lists what it has.")
-        file, (offset, length, vr, *declared) = InstanceFile.from_row(row), row["place"]
+        file = await self._with_checksums(InstanceFile.from_row(row))
+        offset, length, vr, *declared = row["place"]
         if declared:
             return await BulkText(self.blobs, file, offset, length, vr, declared[0]).open()
         return BulkValue(self.blobs, file, offset, length, vr)
+
+    async def _with_checksums(self, instance: InstanceFile) -> InstanceFile:
+        """Return an instance with the checksums of its blocks, should they be too many to have come with its row."""
+        if instance.checksums != b"":
+            return instance
+        table = self._tables.pop(instance.blob, None)
+        if table is None:
+            table = await self.pool.fetchval(sql("checksums"), instance.blob)
+        if table is None:
+            raise Unavailable("The instance was removed or replaced meanwhile; ask again.")
+        self._tables[instance.blob] = table
+        while len(self._tables) > _TABLES:
+            self._tables.popitem(last=False)
+        return replace(instance, checksums=table)
 
     async def _rows(self, statement: str, study: str, series: str | None, instance: str | None) -> list[Any]:
         where, arguments = _condition(study, series, instance)

@@ -20,22 +20,23 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from errno import EAGAIN, EDQUOT, EFBIG, ENOSPC, EOPNOTSUPP
+from errno import EDQUOT, EFBIG, ENOSPC
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from storage.errors import NotFound, OutOfSpace, Unavailable
+from storage.blob_reader import CHUNK, LocalReader
+from storage.checksums import BlockChecksums, Checks
+from storage.damage import DamageLog
+from storage.errors import OutOfSpace, Unavailable
 from storage.private_path import make_folder, open_file
 from storage.replacements import Replacements, fsync_folder
 from storage.system_errors import in_words
 
 logger = logging.getLogger(__name__)
-
-CHUNK = 512 * 1024
-"""Bytes read and sent in one piece."""
 
 YOUNG = 1.0
 """Seconds that a process has to lock the file it just made."""
@@ -43,19 +44,6 @@ YOUNG = 1.0
 _T = TypeVar("_T")
 _SUFFIX = ".dcm"
 _IDENTIFIER = re.compile(r"[0-9a-f]{32}")
-_NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
-
-
-class BlobReader(Protocol):
-    """Reads one stored object by position."""
-
-    async def read(self, offset: int, length: int) -> bytes:
-        """Return exactly `length` bytes from `offset`, fewer only at the end."""
-        ...
-
-    def stream(self, offset: int, length: int) -> AsyncIterator[bytes]:
-        """Yield `length` bytes from `offset` in chunks of at most `CHUNK` bytes."""
-        ...
 
 
 class Blob(Protocol):
@@ -71,6 +59,11 @@ class Blob(Protocol):
     @property
     def sha256(self) -> bytes:
         """Digest of the blob, 32 bytes."""
+        ...
+
+    @property
+    def checksums(self) -> bytes:
+        """Of its blocks, see `storage.checksums`."""
         ...
 
     def publish(self) -> None:
@@ -90,6 +83,33 @@ class Blob(Protocol):
         ...
 
 
+class Digest(NamedTuple):
+    """What a blob is: its bytes, their SHA-256, and the checksums of its blocks."""
+
+    size: int
+    sha256: bytes
+    checksums: bytes
+
+
+class _Digesting:
+    """What a blob is that passes by."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._hash = hashlib.sha256()
+        self._checksums = BlockChecksums()
+
+    def update(self, data: bytes | bytearray) -> None:
+        """Take in what comes next."""
+        self._hash.update(data)
+        self._checksums.update(data)
+        self.size += len(data)
+
+    def digest(self) -> Digest:
+        """Return what it is so far."""
+        return Digest(self.size, self._hash.digest(), self._checksums.table())
+
+
 class StagedBlob:
     """A file on its way in: written and hashed, then published or discarded. Its methods block.
 
@@ -100,9 +120,8 @@ class StagedBlob:
     def __init__(self, root: Path) -> None:
         self.identifier = _new_identifier()
         self.name = blob_name(self.identifier)
-        self.size = 0
         self._root = root
-        self._hash = hashlib.sha256()
+        self._written = _Digesting()
         self._path = root / ".staging" / (self.identifier + _SUFFIX)
         self._file: int | None = None
         self._published = False
@@ -113,9 +132,19 @@ class StagedBlob:
         return self._path
 
     @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._written.size
+
+    @property
     def sha256(self) -> bytes:
         """Digest of what was written so far, 32 bytes."""
-        return self._hash.digest()
+        return self._written.digest().sha256
+
+    @property
+    def checksums(self) -> bytes:
+        """Of the blocks of what was written so far."""
+        return self._written.digest().checksums
 
     def write(self, data: bytes | bytearray) -> None:
         """Append `data`."""
@@ -126,8 +155,7 @@ class StagedBlob:
             view = memoryview(data)
             while view:
                 view = view[os.write(self._file, view) :]
-        self._hash.update(data)
-        self.size += len(data)
+        self._written.update(data)
 
     def publish(self) -> None:
         """Bring the bytes to disk and give the blob its name; `LocalBlobs.sync` must follow before it is promised.
@@ -173,10 +201,9 @@ class StagedBlob:
 class FoundBlob:
     """A published blob that has no row yet, to be indexed (again); never removed, whatever is decided about it."""
 
-    def __init__(self, name: str, size: int, sha256: bytes) -> None:
+    def __init__(self, name: str, found: Digest) -> None:
         self.name = name
-        self.size = size
-        self.sha256 = sha256
+        self.size, self.sha256, self.checksums = found
 
     def publish(self) -> None:
         """Nothing to do: it is on disk."""
@@ -206,6 +233,7 @@ class LocalBlobs:
         self.root = root
         self.threads = ThreadPoolExecutor(threads, thread_name_prefix="blobs")
         self.replacements = Replacements(root)
+        self.damage = DamageLog()
         self._known_folders: set[Path] = set()
         if not (root / ".staging").is_dir():
             make_folder(root / ".staging")
@@ -225,11 +253,35 @@ class LocalBlobs:
                 fsync_folder(self.root)
                 self._known_folders = {folder, *list(self._known_folders)[:100]}
 
-    def digest(self, name: str) -> tuple[int, bytes]:
-        """Return the size in bytes and the SHA-256 of a blob as it is on disk now (blocks)."""
-        with (self.root / name).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").digest()
-            return file.tell(), digest
+    def digest(self, name: str) -> Digest:
+        """Return what a blob is as it is on disk now (blocks)."""
+        read = _Digesting()
+        with (self.root / name).open("rb", buffering=0) as file:
+            while chunk := file.read(CHUNK):
+                read.update(chunk)
+        return read.digest()
+
+    async def digest_slowly(self, name: str, bytes_a_second: float) -> Digest:
+        """Return what `digest` does, read from the disk no faster than that; ends at once when it is cancelled."""
+        read = _Digesting()
+        await self.run(self.forget_memory_copy, name)
+        file = await self.run(partial(self.path(name).open, "rb", buffering=0))
+        try:
+            while chunk := await self.run(file.read, CHUNK):
+                await self.run(read.update, chunk)
+                await asyncio.sleep(len(chunk) / bytes_a_second)
+        finally:
+            file.close()
+        return read.digest()
+
+    def forget_memory_copy(self, name: str) -> None:
+        """Have the system give up what it holds of a blob in memory, so that it is read from the disk (blocks).
+
+        Whoever reads it then is told when it is gone, or cannot be read.
+        """
+        if hasattr(os, "posix_fadvise"):  # macOS has none
+            with suppress(OSError), self.path(name).open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     def path(self, name: str) -> Path:
         """Return where a blob lies."""
@@ -238,6 +290,20 @@ class LocalBlobs:
     def lost(self, sizes: Mapping[str, int]) -> set[str]:
         """Return those of the named blobs that are gone or not of the size, in bytes, they should have (blocks)."""
         return {name for name, size in sizes.items() if _size_of(self.root / name) not in (size, None)}
+
+    def damaged(self, stored: Mapping[str, tuple[int, bytes]]) -> set[str]:
+        """Return those of the named blobs that are gone, cannot be read, or are not what they were when stored: of that
+        size, in bytes, and SHA-256 (blocks)."""
+        return {name for name, (size, sha256) in stored.items() if not self._is(name, size, sha256)}
+
+    def _is(self, name: str, size: int, sha256: bytes) -> bool:
+        try:
+            if self.path(name).stat().st_size != size:
+                return False
+            found = self.digest(name)
+        except OSError:
+            return False
+        return (found.size, found.sha256) == (size, sha256)
 
     def delete(self, name: str) -> None:
         """Remove a blob that no index row names (blocks)."""
@@ -307,9 +373,9 @@ class LocalBlobs:
         if self.free_bytes() < least:
             raise OutOfSpace("The archive's disk is nearly full; free some room and send again (min_free_bytes).")
 
-    def reader(self, name: str) -> "LocalReader":
-        """Return a reader of one blob."""
-        return LocalReader(self, name)
+    def reader(self, name: str, checks: Checks | None = None) -> "LocalReader":
+        """Return a reader of one blob; what differs from `checks` is not given out."""
+        return LocalReader(self.root / name, self.run, checks)
 
     async def run(self, function: Callable[..., _T], *args: Any) -> _T:
         """Run blocking work in a thread; a cancelled caller still waits for it, so that no file is closed under it."""
@@ -325,49 +391,6 @@ class LocalBlobs:
         self.threads.shutdown()
 
 
-class LocalReader:
-    """Reads one local blob: at once when the bytes are in memory, in a thread when the disk must be asked."""
-
-    def __init__(self, blobs: LocalBlobs, name: str) -> None:
-        self._blobs = blobs
-        self._path = blobs.root / name
-
-    async def read(self, offset: int, length: int) -> bytes:
-        """Return exactly `length` bytes from `offset`, fewer only at the end of the blob."""
-        file = self._open()
-        try:
-            return await self._read(file, offset, length)
-        finally:
-            os.close(file)
-
-    async def stream(self, offset: int, length: int) -> AsyncIterator[bytes]:
-        """Yield `length` bytes from `offset` in chunks of at most `CHUNK` bytes."""
-        file = self._open()
-        try:
-            end = offset + length
-            while offset < end:
-                data = await self._read(file, offset, min(CHUNK, end - offset))
-                if not data:
-                    return
-                yield data
-                offset += len(data)
-        finally:
-            os.close(file)
-
-    def _open(self) -> int:
-        try:
-            return os.open(self._path, os.O_RDONLY)
-        except FileNotFoundError:
-            raise NotFound("The stored file is missing; `dicomweb check` tells more.") from None
-
-    async def _read(self, file: int, offset: int, length: int) -> bytes:
-        if length <= 0:
-            return b""
-        if _in_memory(file, offset) and _in_memory(file, offset + length - 1):
-            return _read_fully(file, offset, length)
-        return await self._blobs.run(_read_fully, file, offset, length)
-
-
 def blob_name(identifier: str) -> str:
     """Return the name of the blob with this identifier."""
     moment = time.gmtime(int(identifier[:12], 16) / 1000)
@@ -379,16 +402,6 @@ def _new_identifier() -> str:
     milliseconds = time.time_ns() // 1_000_000
     random = secrets.randbits(74)
     return f"{milliseconds << 80 | 7 << 76 | (random >> 62) << 64 | 2 << 62 | random & (1 << 62) - 1:032x}"
-
-
-def _in_memory(file: int, offset: int) -> bool:
-    """Whether a byte of a file can be read without asking the disk; that of its ends stands for all of a frame."""
-    try:
-        return bool(_NOWAIT) and os.preadv(file, [bytearray(1)], offset, _NOWAIT) == 1
-    except OSError as error:
-        if error.errno in (EAGAIN, EOPNOTSUPP):
-            return False
-        raise
 
 
 def _lock(file: int) -> bool:
@@ -404,16 +417,6 @@ def _is_nobodys(path: Path) -> bool:
     """Whether no process has locked a file, and it was not published until then."""
     with path.open("rb") as file:
         return _lock(file.fileno()) and os.fstat(file.fileno()).st_nlink == 1
-
-
-def _read_fully(file: int, offset: int, length: int) -> bytes:
-    data = os.pread(file, length, offset)
-    while 0 < len(data) < length:
-        more = os.pread(file, length - len(data), offset + len(data))
-        if not more:
-            break
-        data += more
-    return data
 
 
 def _entries(folder: Path, *, folders: bool) -> list[str]:

@@ -13,11 +13,9 @@ Facts this module keeps:
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from errno import EMFILE, ENFILE, ENOMEM
-from pathlib import Path
 from typing import Any, Final
 
 from storage.archive import Archive
@@ -114,18 +112,12 @@ class CommitmentCheck:
 
 def _compare(blobs: LocalBlobs, row: Any) -> int:
     try:
-        _forget_memory_copy(blobs.path(row["blob"]))
-        size, sha256 = blobs.digest(row["blob"])
+        blobs.forget_memory_copy(row["blob"])
+        size, sha256, _ = blobs.digest(row["blob"])
     except OSError as error:
         logger.error("instance %s cannot be read back: %s", row["sop_instance_uid"], in_words(error))
         return RESOURCE_LIMITATION if error.errno in (EMFILE, ENFILE, ENOMEM) else PROCESSING_FAILURE
     if (size, sha256) == (row["size"], row["sha256"]):
         return SOUND
-    logger.error("instance %s is not what was stored; `dicomweb check` tells more", row["sop_instance_uid"])
+    blobs.damage.found(row["blob"], row["sop_instance_uid"], "it is not what was stored")
     return PROCESSING_FAILURE
-
-
-def _forget_memory_copy(path: Path) -> None:
-    if hasattr(os, "posix_fadvise"):  # macOS has none
-        with path.open("rb") as file:
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -6,9 +6,11 @@ Facts kept here:
 - PS3.5 10.1: otherwise it is written in Explicit or Implicit VR Little Endian, decompressed if it must be.
 - A file whose data set is not encoded as its transfer syntax says is written anew; so is one of odd length, which
   cannot be sent (PS3.8 9.3.5.1). A deflated one is padded instead (PS3.5 A.5).
-- Nothing but a broken disk fails once the first byte was given: the file is checked, the first piece is in memory, and
-  what must be decoded frame by frame is decoded to a temporary file before. A message cannot be taken back.
-- Memory is constant: up to `_WHOLE` bytes of a small data set, else a piece at a time.
+- Nothing but a broken disk fails once the first byte was given: the file is checked, the first pieces are in memory,
+  and what must be decoded frame by frame is decoded to a temporary file before. A message cannot be taken back.
+- What is not what was stored ends the message in its middle, at worst, and the association with it; so a file that is
+  known to be damaged is read once before, and costs itself alone when the receiver asks again.
+- Memory is constant: up to `_WHOLE` bytes of a data set at once.
 """
 
 import tempfile
@@ -19,18 +21,17 @@ from typing import IO, Final
 from storage.blobs import LocalBlobs
 from storage.elements import Limits
 from storage.errors import NotFound, OutOfSpace
-from storage.instance_file import InstanceFile, in_thread
+from storage.instance_file import InstanceFile, file_reader_of, in_thread, source_of
 from storage.part10 import encoding_of, read_header
 from storage.pixel_data import UndecodablePixelData, UnencodablePixelData
 from storage.pixel_threads import PixelThreads
 from storage.reencode import Rewritten
-from storage.source import FileSource
 from storage.transcode import transcode
 from storage.transcoded_file import Check, while_wanted
 from storage.transfer_syntax import EXPLICIT_LE, IMPLICIT_LE, encodable
 
 _WHOLE: Final = 4 * 2**20
-"""Rewritten data sets up to so many bytes are made at once."""
+"""Of data sets so many bytes are read, or made, before any is sent."""
 _PIECE: Final = 2**20
 
 _Prepared = tuple[int, Iterator[bytes], Callable[[], None] | None]
@@ -58,7 +59,7 @@ class DataSetFile:
         self.length = length
         self._chunks = chunks
         self._release = release
-        self._first = b""
+        self._first: list[bytes] = []
 
     @classmethod
     async def open(
@@ -87,10 +88,9 @@ class DataSetFile:
         """
         sent = 0
         try:
-            if self._first:
-                sent, first = len(self._first), self._first
-                self._first = b""
-                yield first
+            while self._first:
+                sent += len(self._first[0])
+                yield self._first.pop(0)
             async for chunk in self._chunks:
                 sent += len(chunk)
                 yield chunk
@@ -106,9 +106,14 @@ class DataSetFile:
             self._release()
 
     async def fetch_first(self) -> "DataSetFile":
-        """Have the first piece in memory, so that sending it waits for no disk."""
+        """Have the first pieces in memory, all of a small data set: sending waits for no disk, damage shows."""
+        held = 0
         try:
-            self._first = await anext(self._chunks, b"")
+            async for chunk in self._chunks:
+                self._first.append(chunk)
+                held += len(chunk)
+                if held >= _WHOLE:
+                    break
         except BaseException:
             await self.close()
             raise
@@ -134,7 +139,11 @@ def _possible(instance: InstanceFile, accepted: Collection[str]) -> list[str]:
 
 async def _opened(blobs: LocalBlobs, instance: InstanceFile, threads: PixelThreads, uid: str) -> DataSetFile:
     if blobs.lost({instance.blob: instance.size}):  # asks the file system only, as opening the file does
+        blobs.damage.found(instance.blob, instance.sop_instance_uid, "it is gone, or has another length")
         raise NotFound(_GONE)
+    if blobs.damage.knows(instance.blob):
+        async for _ in file_reader_of(blobs, instance).stream(0, instance.size):
+            pass
     if uid == instance.transfer_syntax_uid and is_sent_as_stored(instance):
         length = instance.size - instance.layout.dataset_offset
         return await DataSetFile(uid, length + length % 2, _stored(blobs, instance)).fetch_first()
@@ -149,14 +158,14 @@ async def _opened(blobs: LocalBlobs, instance: InstanceFile, threads: PixelThrea
 async def _stored(blobs: LocalBlobs, instance: InstanceFile) -> AsyncGenerator[bytes, None]:
     offset = instance.layout.dataset_offset
     length = instance.size - offset
-    async for chunk in blobs.reader(instance.blob).stream(offset, length):
+    async for chunk in file_reader_of(blobs, instance).stream(offset, length):
         yield chunk
     if length % 2:
         yield b"\0"
 
 
 def _rewritten(blobs: LocalBlobs, instance: InstanceFile, threads: PixelThreads, uid: str, check: Check) -> _Prepared:
-    header, source = read_header(FileSource(blobs.path(instance.blob)), Limits())
+    header, source = read_header(source_of(blobs, instance), Limits())
     wanted = EXPLICIT_LE if uid == IMPLICIT_LE else uid
     folder = blobs.root / ".staging"
     transcoded = transcode(source, header, wanted, executor=threads.frames, folder=folder, on_frame=check)

@@ -18,7 +18,8 @@ from zlib import crc32
 import asyncpg
 import orjson
 
-from storage.blobs import CHUNK, LocalBlobs
+from storage.blob_reader import CHUNK
+from storage.blobs import LocalBlobs
 from storage.database import retrying, sql
 from storage.dicomdir import DicomdirWriter, Leaf, file_ids
 from storage.directory_records import CHANGED_BY_LOSS, LEAF_TAGS, with_date

@@ -66,6 +66,10 @@ class NotFound(ArchiveError):
     """The study, series, instance, frame or bulk data value is not in the archive, or the archive itself not there."""
 
 
+class Damaged(ArchiveError):
+    """The stored file is not what was stored; nothing of what differs is given out."""
+
+
 class InvalidQuery(ArchiveError):
     """A search key, its value or a paging parameter is wrong; the message names the parameter."""
 

@@ -1,11 +1,14 @@
 """Frames of one instance: each is one positioned read at a place that was computed at ingest.
 
-In another transfer syntax than the stored one they are decoded, and encoded anew, in threads.
+What is read is compared with the checksum that was taken of the frame then. In another transfer syntax than the stored
+one they are decoded, and encoded anew, in threads.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from storage.blobs import LocalBlobs
+from storage.checksums import crc32, packed
 from storage.errors import NotFound
 from storage.instance_file import InstanceFile, reader_of
 from storage.layout import PixelLayout, frame_bytes, frame_span
@@ -42,6 +45,7 @@ class FrameSet:
         instance: InstanceFile,
         frame_numbers: Sequence[int],
         entries: Sequence[bytes | None],
+        checksums: Sequence[bytes | None],
         threads: PixelThreads,
     ) -> None:
         pixel_data = instance.layout.pixel_data
@@ -53,7 +57,9 @@ class FrameSet:
         self.pixel_data: PixelLayout = pixel_data
         self.frame_numbers = frame_numbers
         self._entries = dict(zip(frame_numbers, entries, strict=True))
-        self._reader = reader_of(blobs, instance)
+        self._checksums = dict(zip(frame_numbers, checksums, strict=True))
+        self._damaged = partial(blobs.damage.found, instance.blob, instance.sop_instance_uid)
+        self._reader = reader_of(blobs, instance, by_block=None in checksums)
         self._threads = threads
         self.patient = False
         self.warnings: list[str] = []
@@ -64,12 +70,21 @@ class FrameSet:
         Raises
         ------
         NotFound
-            The stored file is missing or cut short.
+            The stored file is missing.
+        Damaged
+            The frame is not what was stored.
         """
         span = frame_span(self.pixel_data, frame_number - 1, self._entries[frame_number])
-        raw = await self._reader.read(span.offset, span.length)
+        try:
+            raw = await self._reader.read(span.offset, span.length)
+        except NotFound:
+            self._damaged("it is gone")
+            raise
         if len(raw) != span.length:
-            raise NotFound("The stored file is cut short; `dicomweb check` tells more.")
+            raise self._damaged(f"frame {frame_number} is cut short")
+        checksum = self._checksums[frame_number]
+        if checksum is not None and checksum != packed(crc32(raw)):
+            raise self._damaged(f"frame {frame_number} is not what was stored")
         return frame_bytes(span, raw, self.instance.layout)
 
     async def transcoded(self, frame_number: int, transfer_syntax_uid: str) -> bytes:

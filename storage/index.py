@@ -4,8 +4,8 @@ Batches that arrive while another is being committed are committed together (gro
 requests cost few fsyncs. Studies are locked in the order of their UIDs, then series, so that parallel writers, in
 this process or another, never deadlock and never miscount.
 
-What makes two files the same instance is told in `resending`. Of a stored file that is gone or cut short the index
-still has length and metadata of the data set; what agrees with these is taken in its place.
+What makes two files the same instance is told in `resending`. Of a stored file that is gone or damaged the index still
+has length and metadata of the data set and the checksums of its frames; what agrees with these is taken in its place.
 """
 
 import asyncio
@@ -190,12 +190,12 @@ class Index:
     ) -> dict[Arrival, Verdict]:
         """Decide about arrivals, given the rows that hold their keys.
 
-        A row whose file is gone or cut short never makes a duplicate: the sender would be told that the archive has
-        what it has lost. Such a row takes the arrival's file instead.
+        A row whose file is gone, or not what was stored, never makes a duplicate: the sender would be told that the
+        archive has what it has lost. Such a row takes the arrival's file instead. To know it the file is read.
         """
         known = {a: row for a in arrivals if (row := rows.get(a.key)) and not _is_row_of(row, a)}
-        sizes = {row["blob"]: row["size"] for row in known.values()}
-        lost = await self._blobs.run(self._blobs.lost, sizes) if known else set()
+        stored = {row["blob"]: (row["size"], row["sha256"]) for row in known.values()}
+        lost = await self._blobs.run(self._blobs.damaged, stored) if known else set()
         verdicts = {arrival: Verdict("stored") for arrival in arrivals}
         for arrival, row in known.items():
             sent = await self._compare(connection, arrival, row, lost)
@@ -214,7 +214,7 @@ class Index:
         length, known_length = blob.size - offset, row["size"] - stored["dataset_offset"]
         if row["blob"] in lost:
             agrees = length == known_length and await connection.fetchval(
-                sql("has_metadata"), row["id"], instance["metadata"]
+                sql("agrees"), row["id"], instance["metadata"], instance["frame_checksums"]
             )
             return "same" if agrees else "different"
         path = blob.path if isinstance(blob, StagedBlob) else self._blobs.path(blob.name)  # not published yet, or found

@@ -52,6 +52,7 @@ async def write_rows(connection: Any, studies: dict[str, Any], arrivals: list["A
             "blob": arrival.blob.name,
             "size": arrival.blob.size,
             "sha256": arrival.blob.sha256,
+            "checksums": arrival.blob.checksums,
             "version": version,
             **arrival.record.instance,
         }

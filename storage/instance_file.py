@@ -3,10 +3,14 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
-from storage.blobs import CHUNK, BlobReader, LocalBlobs
+from storage.blob_reader import CHUNK, BlobReader
+from storage.blobs import LocalBlobs
+from storage.checksums import CheckedSource, Checks
 from storage.elements import Header, Limits
+from storage.errors import NotFound
 from storage.layout import Layout
 from storage.part10 import FileSource, Source, read_header
 from storage.reencode import explicit_little_endian, explicit_little_endian_length
@@ -20,7 +24,9 @@ _Item = TypeVar("_Item")
 class InstanceFile:
     """Where an instance lies and what it is.
 
-    `size` is in bytes, `sha256` the 32-byte digest of the file as stored, `version` grows with every change.
+    `size` is in bytes, `sha256` the 32-byte digest of the file as stored, `version` grows with every change,
+    `checksums` are those of its blocks (`storage.checksums`): None when they are not known, empty when they are too
+    many to be read with every row.
     """
 
     study_instance_uid: str
@@ -33,6 +39,7 @@ class InstanceFile:
     sha256: bytes
     layout: Layout
     version: int
+    checksums: bytes | None = None
 
     @classmethod
     def from_row(cls, row: Any) -> "InstanceFile":
@@ -48,6 +55,7 @@ class InstanceFile:
             row["sha256"],
             Layout.from_json(row["layout"]),
             row["version"],
+            row["short_checksums"],
         )
 
     @property
@@ -97,27 +105,27 @@ class PartFile:
         """Yield `length` bytes from `offset` (all by default) in chunks of at most 1 MiB."""
         wanted = self.length - offset if length is None else length
         if self._parsed is None:
-            return self._blobs.reader(self._instance.blob).stream(offset, wanted)
+            return file_reader_of(self._blobs, self._instance).stream(offset, wanted)
         header, source = self._parsed
         return cut(in_thread(self._blobs, explicit_little_endian(source, header)), offset, wanted)
 
     def _parse(self) -> tuple[tuple[Header, Source], int]:
-        header, source = read_header(FileSource(self._blobs.path(self._instance.blob)), Limits())
+        header, source = read_header(source_of(self._blobs, self._instance), Limits())
         return (header, source), explicit_little_endian_length(source, header)
 
 
 class InflatedReader:
     """Reads a deflated instance by position in its inflated bytes."""
 
-    def __init__(self, blobs: LocalBlobs, name: str) -> None:
+    def __init__(self, blobs: LocalBlobs, instance: InstanceFile) -> None:
         self._blobs = blobs
-        self._name = name
+        self._instance = instance
         self._source: Source | None = None
 
     async def read(self, offset: int, length: int) -> bytes:
         """Return exactly `length` bytes from `offset`, fewer only at the end."""
         if self._source is None:
-            self._source = (await self._blobs.run(read_header, FileSource(self._blobs.path(self._name)), Limits()))[1]
+            self._source = await self._blobs.run(self._inflate)
         return await self._blobs.run(self._source.read, offset, length)
 
     async def stream(self, offset: int, length: int) -> AsyncIterator[bytes]:
@@ -125,12 +133,49 @@ class InflatedReader:
         for start in range(offset, offset + length, CHUNK):
             yield await self.read(start, min(CHUNK, offset + length - start))
 
+    def _inflate(self) -> Source:
+        return read_header(source_of(self._blobs, self._instance), Limits())[1]
 
-def reader_of(blobs: LocalBlobs, instance: InstanceFile) -> BlobReader:
-    """Return a reader whose positions are those of `instance.layout`."""
+
+def reader_of(blobs: LocalBlobs, instance: InstanceFile, *, by_block: bool = True) -> BlobReader:
+    """Return a reader whose positions are those of `instance.layout`.
+
+    What it reads was stored, or it raises Damaged; unless the caller compares it otherwise than by block.
+    """
     if instance.layout.encoding.deflated:
-        return InflatedReader(blobs, instance.blob)
-    return blobs.reader(instance.blob)
+        return InflatedReader(blobs, instance)
+    return file_reader_of(blobs, instance) if by_block else blobs.reader(instance.blob)
+
+
+def file_reader_of(blobs: LocalBlobs, instance: InstanceFile) -> BlobReader:
+    """Return a reader of the file as stored; what it reads was stored, or it raises Damaged."""
+    return blobs.reader(instance.blob, checks_of(blobs, instance))
+
+
+def source_of(blobs: LocalBlobs, instance: InstanceFile) -> FileSource:
+    """Open the file as stored (blocks); what is read was stored, or it raises Damaged.
+
+    Raises
+    ------
+    NotFound
+        It is gone.
+    """
+    checks = checks_of(blobs, instance)
+    path = blobs.path(instance.blob)
+    try:
+        return FileSource(path) if checks is None else CheckedSource(path, checks)
+    except FileNotFoundError:
+        blobs.damage.found(instance.blob, instance.sop_instance_uid, "it is gone")
+        raise NotFound("The stored file is missing; `dicomweb check` tells more.") from None
+
+
+def checks_of(blobs: LocalBlobs, instance: InstanceFile) -> Checks | None:
+    """Return what the blocks of a file must be, None when that is not known yet."""
+    if not instance.checksums:
+        return None
+    return Checks(
+        instance.size, instance.checksums, partial(blobs.damage.found, instance.blob, instance.sop_instance_uid)
+    )
 
 
 async def in_thread(blobs: LocalBlobs, items: Iterator[_Item]) -> AsyncGenerator[_Item, None]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from storage.blobs import LocalBlobs
-from storage.errors import ArchiveError, NotFound
+from storage.errors import Damaged, NotFound
 from storage.instance_file import InstanceFile, PartFile
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class IntactFile:
 
         Raises
         ------
-        ArchiveError
+        Damaged
             They were fewer than there should be.
         """
         length = 0
@@ -76,7 +76,7 @@ async def read_intact(blobs: LocalBlobs, instance: InstanceFile) -> int:
 
     Raises
     ------
-    ArchiveError
+    Damaged
         It is something else, or cannot be read.
     """
     digest, length, crc = hashlib.sha256(), 0, 0
@@ -90,9 +90,9 @@ async def read_intact(blobs: LocalBlobs, instance: InstanceFile) -> int:
             length += len(chunk)
             crc = await blobs.run(update, chunk)
     except (OSError, NotFound) as error:
-        raise _damaged(instance) from error
+        raise _noted(blobs, instance, "it cannot be read") from error
     if (length, digest.digest()) != (instance.size, instance.sha256):
-        raise _damaged(instance)
+        raise _noted(blobs, instance, "it is not what was stored")
     return crc
 
 
@@ -101,8 +101,12 @@ async def _generator(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None
         yield chunk
 
 
-def _damaged(instance: InstanceFile) -> ArchiveError:
-    return ArchiveError(
+def _noted(blobs: LocalBlobs, instance: InstanceFile, what: str) -> Damaged:
+    return blobs.damage.found(instance.blob, instance.sop_instance_uid, what)
+
+
+def _damaged(instance: InstanceFile) -> Damaged:
+    return Damaged(
         f"The file of instance {instance.sop_instance_uid} is not what was stored, or cannot be read; `dicomweb check`"
         " tells more."
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage import attributes, dicomjson
+from storage.checksums import frame_checksums
 from storage.elements import Header
 from storage.errors import InvalidDicom, MissingIdentifier, SopClassRefused, TransferSyntaxRefused
 from storage.frame_table import frame_table, is_video
@@ -42,8 +43,8 @@ class Record:
         The patient, study and series attributes as DICOM JSON; the rows of study and series are made of them only when
         there are none yet, see `row`.
     instance : dict
-        Column values of the instance, `attributes`, `layout`, `frame_table`, `bulk_data`, `metadata` and
-        `transfer_syntax_uid` included.
+        Column values of the instance, `attributes`, `layout`, `frame_table`, `frame_checksums`, `bulk_data`, `metadata`
+        and `transfer_syntax_uid` included.
     warnings : list of str
         What was odd in the file; safe to show.
     """
@@ -87,6 +88,8 @@ def read_record(source: Source, policy: Policy) -> Record:
     warnings = [*header.warnings, *encoded.warnings, *(table.warnings if table else [])]
     warnings += [f"UID {uid} breaks the rules of PS3.5 9.1." for uid in uids if not STRICT_UID.fullmatch(uid)]
     warnings += _decoder_warnings(header, source)
+    layout = layout_of(header, table, cut_off=has_loss(warnings))
+    frames = table.table if table else None
     return Record(
         sop_class,
         instance_uid,
@@ -96,8 +99,9 @@ def read_record(source: Source, policy: Policy) -> Record:
         _level_row(Level.IMAGE, dataset)
         | {
             "transfer_syntax_uid": header.transfer_syntax_uid,
-            "layout": layout_of(header, table, cut_off=has_loss(warnings)).to_json(),
-            "frame_table": table.table if table else None,
+            "layout": layout.to_json(),
+            "frame_table": frames,
+            "frame_checksums": frame_checksums(source, layout, frames),
             "bulk_data": encoded.bulk or None,
             "metadata": dicomjson.dumps(dataset),
         },

@@ -104,7 +104,7 @@ def _read(root: str, name: str, policy: Policy) -> "Arrival | ArchiveError":
     blobs = LocalBlobs(Path(root), threads=1)
     try:
         record: Record = read_record(FileSource(blobs.path(name)), policy)
-        return Arrival(record, FoundBlob(name, *blobs.digest(name)))
+        return Arrival(record, FoundBlob(name, blobs.digest(name)))
     except ArchiveError as error:
         return error
     except OSError as error:

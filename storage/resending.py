@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from storage.blobs import CHUNK
+from storage.blob_reader import CHUNK
 from storage.errors import ArchiveError
 from storage.loss import has_loss
 from storage.part10 import FileSource

@@ -23,6 +23,21 @@ class Source(Protocol):
         """Return `length` bytes from `offset`; fewer only at the end."""
 
 
+def read_at(file: int, offset: int, length: int) -> bytes:
+    """Return `length` bytes of an open file from `offset`; fewer only at its end."""
+    if length <= 0:
+        return b""
+    data = os.pread(file, length, offset)
+    if len(data) == length or not data:
+        return data
+    pieces = [data]
+    while data and length > len(data):  # the kernel gives at most 2 GiB a call
+        offset, length = offset + len(data), length - len(data)
+        data = os.pread(file, length, offset)
+        pieces.append(data)
+    return b"".join(pieces)
+
+
 class BytesSource:
     """A source over bytes in memory."""
 
@@ -34,6 +49,10 @@ class BytesSource:
         """Return `length` bytes from `offset`; fewer only at the end."""
         return self._data[offset : offset + length]
 
+    def view(self, offset: int, length: int) -> memoryview:
+        """Return what `read` does without copying it."""
+        return memoryview(self._data)[offset : offset + length]
+
 
 class _DescriptorSource:
     """A source over an open file descriptor, which it closes with itself."""
@@ -44,18 +63,7 @@ class _DescriptorSource:
 
     def read(self, offset: int, length: int) -> bytes:
         """Return `length` bytes from `offset`; fewer only at the end."""
-        data = os.pread(self._descriptor, min(length, max(self.length - offset, 0)), offset)
-        if len(data) >= length or offset + len(data) >= self.length:
-            return data
-        return self._read_rest(data, offset, length)
-
-    def _read_rest(self, data: bytes, offset: int, length: int) -> bytes:
-        pieces = [data]
-        while data and length > len(data):  # the kernel gives at most 2 GiB a call
-            offset, length = offset + len(data), length - len(data)
-            data = os.pread(self._descriptor, length, offset)
-            pieces.append(data)
-        return b"".join(pieces)
+        return read_at(self._descriptor, offset, min(length, self.length - offset))
 
     def close(self) -> None:
         """Close the file; closing twice is fine."""

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
+from storage.damage import damage_advice
 from storage.database import sql
+from storage.stocktaking import advice
 
 if TYPE_CHECKING:
     from storage.archive import Archive
@@ -41,6 +43,8 @@ class Statistics:
         Of all files.
     unindexed_files : int
         Without a row, when that was last counted.
+    damaged_files : int
+        That are known not to be what was stored.
     estimated : bool
         Whether `stored_bytes` was estimated.
     database_version : str
@@ -59,11 +63,17 @@ class Statistics:
     stored_bytes: int
     estimated: bool
     unindexed_files: int
+    damaged_files: int
     database_version: str
     database_bytes: int
     jobs: dict[str, int]
     commitments: dict[str, int]
     modalities: dict[str, int]
+
+    @property
+    def advice(self) -> str:
+        """What is not as it should be in what is stored, and what to do; empty when all is well."""
+        return " ".join(filter(None, (advice(self.unindexed_files), damage_advice(self.damaged_files))))
 
 
 class StatisticsReader:
@@ -102,6 +112,7 @@ class StatisticsReader:
                 stored_bytes=stored,
                 estimated=estimated,
                 unindexed_files=await connection.fetchval(sql("unindexed_files")),
+                damaged_files=await connection.fetchval(sql("damaged_files")),
                 database_version=facts["version"],
                 database_bytes=facts["bytes"],
                 jobs=await _by_state(connection, "jobs_by_state"),

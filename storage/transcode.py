@@ -22,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 
 from storage.elements import Dataset, Element, Header, Tag
-from storage.errors import ArchiveError
+from storage.errors import ArchiveError, Damaged
 from storage.frame_table import FrameTable, frame_table
 from storage.layout import PIXEL_DATA_TAGS, Layout, PixelLayout, frame_bytes, frame_span, layout_of
 from storage.pixel_data import DecodedFrame, as_stated, decode_frame, encode_decoded, why_not_transcodable
@@ -372,6 +372,8 @@ def _without_compressed_items(dataset: Dataset, source: Source, header: Header) 
         if isinstance(element.value, list) and any(_is_compressed(item) for item in element.value):
             try:
                 items = [_decoded_item(item, source, header) for item in element.value]
+            except Damaged:
+                raise
             except ArchiveError:
                 continue
             element = element._replace(value=items)

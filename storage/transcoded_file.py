@@ -14,10 +14,10 @@ from typing import TypeAlias, TypeVar
 
 from storage.blobs import LocalBlobs
 from storage.elements import Limits
-from storage.instance_file import InstanceFile, cut
+from storage.instance_file import InstanceFile, cut, source_of
 from storage.part10 import read_header
 from storage.pixel_threads import PixelThreads
-from storage.source import FileSource, chunks
+from storage.source import chunks
 from storage.transcode import Transcoded, transcode
 from storage.transfer_syntax import EXPLICIT_LE
 
@@ -145,7 +145,7 @@ async def _prepared(
     samples_as_stated: bool = False,
 ) -> Transcoded:
     def prepare(check: Check) -> Transcoded:
-        header, source = read_header(FileSource(blobs.path(instance.blob)), Limits())
+        header, source = read_header(source_of(blobs, instance), Limits())
         return transcode(
             source,
             header,

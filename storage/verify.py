@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from storage.archive import Archive
-from storage.blobs import FoundBlob
+from storage.blobs import Digest, FoundBlob
+from storage.checksums import frame_checksums
 from storage.database import ADMINISTRATIVE, sql
 from storage.errors import ArchiveError, Unavailable
 from storage.index import Arrival
-from storage.part10 import FileSource
+from storage.layout import Layout
+from storage.part10 import FileSource, read_header
 from storage.record import Record, read_record
 from storage.removal import lock_studies_of, remove_rows
 from storage.stocktaking import unindexed
@@ -48,7 +50,7 @@ async def verify(archive: Archive) -> AsyncIterator[Finding | int]:
     last = 0
     while rows := await archive.pool.fetch(sql("rows_to_verify"), last, _ROWS):
         for row in rows:
-            if finding := await archive.blobs.run(_examine, archive, row):
+            if finding := await examine(archive, row):
                 yield finding
             checked += 1
         last = rows[-1]["id"]
@@ -59,20 +61,61 @@ async def verify(archive: Archive) -> AsyncIterator[Finding | int]:
         yield Finding("miscounted", row["study_instance_uid"], "the counters of the study are wrong")
 
 
-def _examine(archive: Archive, row: Any) -> Finding | None:
+async def examine(archive: Archive, row: Any, *, bytes_a_second: float | None = None) -> Finding | None:
+    """Read the file of a row of `rows_to_verify`, write into the index what was found, and return what is wrong.
+
+    That is that it is damaged, or no longer; and its checksums, when it was stored before there were any. With a number
+    of bytes a second it is read from the disk, no faster than that.
+    """
+    found = await _examine(archive, row, bytes_a_second)
+    if isinstance(found, Finding):
+        if found.kind != "unreadable":
+            await archive.pool.fetchval(sql("note_damage"), row["blob"], found.detail)
+        return found
+    if row["is_damaged"]:
+        await archive.pool.execute(sql("forget_damage"), row["blob"])
+    if row["is_unknown"]:
+        await _write_checksums(archive, row, found)
+    return None
+
+
+async def _write_checksums(archive: Archive, row: Any, found: Digest) -> None:
+    frames = await archive.pool.fetchrow(sql("frames_of_row"), row["id"], row["blob"])
+    if frames is None:
+        return  # replaced or removed meanwhile
+
+    def read() -> bytes | None:
+        layout = Layout.from_json(frames["layout"])
+        with FileSource(archive.blobs.path(row["blob"])) as file:
+            source = read_header(file, archive.policy.limits)[1] if layout.encoding.deflated else file
+            return frame_checksums(source, layout, frames["frame_table"])
+
+    try:
+        of_frames = await archive.blobs.run(read)
+    except (ArchiveError, OSError):  # its frames are then compared by their blocks
+        of_frames = None
+    await archive.pool.execute(sql("write_checksums"), row["id"], row["blob"], found.checksums, of_frames)
+
+
+async def _examine(archive: Archive, row: Any, bytes_a_second: float | None = None) -> Finding | Digest:
     uids = "/".join((row["study_instance_uid"], row["series_instance_uid"], row["sop_instance_uid"]))
     try:
-        size, sha256 = archive.blobs.digest(row["blob"])
+        if bytes_a_second is None:
+            found = await archive.blobs.run(archive.blobs.digest, row["blob"])
+        else:
+            found = await archive.blobs.digest_slowly(row["blob"], bytes_a_second)
     except FileNotFoundError:
         return Finding("missing", row["blob"], f"the file of instance {uids} is gone", row["id"])
     except OSError as error:
         detail = f"the file of instance {uids} cannot be read: {in_words(error)}"
         return Finding("unreadable", row["blob"], detail, row["id"])
-    if size != row["size"]:
-        return Finding("damaged", row["blob"], f"instance {uids} has {size} bytes instead of {row['size']}", row["id"])
-    if sha256 != row["sha256"]:
+    if found.size != row["size"]:
+        return Finding(
+            "damaged", row["blob"], f"instance {uids} has {found.size} bytes instead of {row['size']}", row["id"]
+        )
+    if found.sha256 != row["sha256"]:
         return Finding("damaged", row["blob"], f"instance {uids} has another SHA-256 than when stored", row["id"])
-    return None
+    return found
 
 
 async def repair(archive: Archive, finding: Finding) -> str:
@@ -108,8 +151,8 @@ async def _remove(archive: Archive, finding: Finding, row: int) -> str:
         known = await connection.fetchrow(sql("rows_to_verify"), row - 1, 1)
         if known is None or (known["id"], known["blob"]) != (row, finding.what):
             return "replaced or removed meanwhile"
-        now = await archive.blobs.run(_examine, archive, known)
-        if now is None:
+        now = await _examine(archive, known)
+        if not isinstance(now, Finding):
             return "in order again"
         if now.kind == "unreadable":
             raise Unavailable(f"{now.detail}; nothing was done")
@@ -124,17 +167,19 @@ async def _index(archive: Archive, name: str) -> str:
     if not archive.blobs.path(name).exists():
         return "gone by itself"
     try:
-        size, sha256 = await archive.blobs.run(archive.blobs.digest, name)
+        found = await archive.blobs.run(archive.blobs.digest, name)
         source = FileSource(archive.blobs.path(name))
         record = await archive.blobs.run(read_record, source, archive.policy)
     except ArchiveError as error:
         kept = await archive.blobs.run(archive.blobs.quarantine, name)
         return f"kept as {kept}: {error}"
     rows = await archive.pool.fetch(sql("rows_of_instances"), [record.sop_instance_uid])
-    if any(row["sha256"] != sha256 and _is_of(row, record) for row in rows):  # never replaced, whatever the policy is
+    if any(
+        row["sha256"] != found.sha256 and _is_of(row, record) for row in rows
+    ):  # never replaced, whatever the policy is
         kept = await archive.blobs.run(archive.blobs.quarantine, name)
         return f"kept as {kept}: a different file is stored under these UIDs"
-    verdict = (await archive.adopt([Arrival(record, FoundBlob(name, size, sha256))]))[0]
+    verdict = (await archive.adopt([Arrival(record, FoundBlob(name, found))]))[0]
     if verdict.status == "stored":
         return "indexed"
     kept = await archive.blobs.run(archive.blobs.quarantine, name)

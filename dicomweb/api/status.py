@@ -19,7 +19,6 @@ from dicomweb.urls import base_url
 from dicomweb.version import program_version
 from storage.errors import Unavailable
 from storage.statistics import Statistics
-from storage.stocktaking import advice
 
 if TYPE_CHECKING:
     from storage.archive import Archive
@@ -50,7 +49,8 @@ async def show_status(request: Request) -> Response:
                 "bytes": statistics.stored_bytes,
                 "bytes_estimated": statistics.estimated,
                 "unindexed_files": statistics.unindexed_files,
-                "advice": advice(statistics.unindexed_files),
+                "damaged_files": statistics.damaged_files,
+                "advice": statistics.advice,
             },
             "database": {"ok": True, "version": statistics.database_version, "bytes": statistics.database_bytes},
             "jobs": statistics.jobs,
@@ -138,6 +138,7 @@ SCHEMAS: dict[str, Any] = {
             bytes=_COUNT,
             bytes_estimated={"type": "boolean"},
             unindexed_files=_COUNT | {"description": "Stored files that the index does not know."},
+            damaged_files=_COUNT | {"description": "Stored files known to be damaged or missing."},
             advice={"type": "string", "description": "What to do about them; empty when there are none."},
         )
         | {"type": ["object", "null"], "description": "Null while the database does not answer."},

@@ -35,7 +35,6 @@ async def _facts(settings: Settings) -> dict[str, Any]:
     from dicomweb.opening import open_archive
     from storage.data_folder import DataFolder
     from storage.statistics import StatisticsReader
-    from storage.stocktaking import advice
 
     running = DataFolder.running(settings.data_dir)
     async with open_archive(settings) as archive:
@@ -52,7 +51,8 @@ async def _facts(settings: Settings) -> dict[str, Any]:
         "bytes": read.stored_bytes,
         "bytes_estimated": read.estimated,
         "unindexed_files": read.unindexed_files,
-        "advice": advice(read.unindexed_files),
+        "damaged_files": read.damaged_files,
+        "advice": read.advice,
         "free_bytes": usage.free,
         "total_bytes": usage.total,
         "database_version": read.database_version,
@@ -74,7 +74,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     ]
     queues = {name: ", ".join(f"{count:,} {state}" for state, count in facts[name].items()) for name in QUEUES}
     lines += [f"{name:12} {text}" for name, text in queues.items() if text]
-    return [*lines, f"not indexed  {facts['advice']}"] if facts["advice"] else lines
+    return [*lines, f"advice       {facts['advice']}"] if facts["advice"] else lines
 
 
 def _server(facts: dict[str, Any] | None) -> str:

@@ -8,6 +8,7 @@ import signal
 
 from dicomweb.child_process import be_child
 from dicomweb.garbage import tune_garbage_collector
+from dicomweb.jobs.scrub import keep_healing, keep_scrubbing
 from dicomweb.jobs.stock import keep_stock
 from dicomweb.jobs.worker import JobWorker
 from dicomweb.lifeline import Orders, show_life
@@ -28,6 +29,8 @@ async def serve(orders: Orders, archive: Archive) -> None:
             worker.run(),
             listen(settings.database_url, worker.wake),
             keep_stock(archive),
+            keep_scrubbing(archive, settings),
+            keep_healing(archive, settings),
             show_life(orders.life),
         )
     ]

@@ -2,8 +2,8 @@
 
 Facts this module keeps:
 
-- What is here already is not asked for again: the peer is asked what it has, and the rest is requested. So an attempt
-  goes on where the last one stopped, whichever process made that.
+- What is here already, in a file that is not known to be damaged, is not asked for again: the peer is asked what it
+  has, and the rest is requested. So an attempt goes on where the last one stopped, whichever process made that.
 - Whole studies and series are requested as such, parts of a series as lists of instances.
 - An instance is done when it is in the archive, whatever the peer's counters say.
 - A peer tells which instances failed, not why (PS3.4 C.4.2.1.5): it may have been out of room here, or a moment of its
@@ -26,6 +26,7 @@ from dicomweb.scu.get import MOST_CLASSES, get
 from dicomweb.scu.identifier import uids
 from dicomweb.scu.move import move
 from dicomweb.scu.retrieval import Retrieval
+from storage.damage import damaged_among
 from storage.errors import OutOfSpace, Unavailable
 from storage.ingest import Outcome
 from storage.peers import Peer
@@ -240,7 +241,9 @@ class _Puller:
     async def _here(self, entity: Mapping[str, str]) -> set[str]:
         names = ("study_instance_uid", "series_instance_uid", "sop_instance_uid")
         keys = UniqueKeys((), *((entity[name],) if name in entity else () for name in names))
-        return {one.sop_instance_uid for one in await self._work.archive.select(keys)}
+        found = await self._work.archive.select(keys)
+        damaged = await damaged_among(self._work.archive.pool, [one.row for one in found])
+        return {one.sop_instance_uid for one in found if one.row not in damaged}
 
 
 def _request(entity: Mapping[str, str]) -> dict[str, Any]:

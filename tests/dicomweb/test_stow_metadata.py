@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any

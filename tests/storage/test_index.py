@@ -20,6 +20,19 @@ from storage.removal import remove_rows
 from storage.sweep import sweep
 from tests.builders import DEFLATED, EXPLICIT_LE, IMPLICIT_LE, ct_slice, dataset_only, encapsulated
 
+FLIPPED = b"flipped"
+"""Stands for a file of which one bit is another."""
+
+
+def lose(file: Path, left: bytes | None) -> None:
+    """Leave something else of a stored file, or nothing."""
+    if left == FLIPPED:
+        data = file.read_bytes()
+        left = data[:-9] + bytes([data[-9] ^ 4]) + data[-8:]
+    file.unlink()
+    if left is not None:
+        file.write_bytes(left)
+
 
 async def stored_file(archive: Archive, instance: str = "1.4") -> Path:
     """Where the file of an instance lies."""
@@ -39,7 +52,7 @@ async def store_together(archive: Archive, *instances: str) -> list[Outcome]:
         return await ingest.finish()
 
 
-@pytest.mark.parametrize("left", [None, b"", b"cut short"])
+@pytest.mark.parametrize("left", [None, b"", b"cut short", FLIPPED])
 async def test_an_instance_whose_file_was_lost_is_taken_again_when_it_is_sent_again(
     archive: Archive, left: bytes | None
 ) -> None:
@@ -47,10 +60,7 @@ async def test_an_instance_whose_file_was_lost_is_taken_again_when_it_is_sent_ag
     data = ct_slice("1.2", "1.3", "1.4")
     await archive.store(data)
     file = await stored_file(archive)
-    if left is None:
-        file.unlink()
-    else:
-        file.write_bytes(left)
+    lose(file, left)
     assert (await archive.store(data)).status == "stored"
     assert (await stored_file(archive)).read_bytes() == data
     assert (await archive.store(data)).status == "duplicate"
@@ -96,7 +106,7 @@ async def test_another_data_set_is_another_file(archive: Archive, transfer_synta
     assert isinstance((await archive.store(other)).error, ConflictingInstance)
 
 
-@pytest.mark.parametrize("left", [None, b"cut short"])
+@pytest.mark.parametrize("left", [None, b"cut short", FLIPPED])
 async def test_a_lost_file_is_healed_by_its_data_set_from_whomever(archive: Archive, left: bytes | None) -> None:
     """Promise 2, G-048: sent again by another way, with other file meta information, it takes the lost file's place.
 
@@ -105,9 +115,11 @@ async def test_a_lost_file_is_healed_by_its_data_set_from_whomever(archive: Arch
     first = ct_slice("1.2", "1.3", "1.4")
     await archive.store(first)
     file = await stored_file(archive)
-    file.unlink() if left is None else file.write_bytes(left)
+    lose(file, left)
     other = ct_slice("1.2", "1.3", "1.4", PatientName="Doe^Jill")
     assert isinstance((await archive.store(other)).error, ConflictingInstance)
+    pixels = first[:-1] + bytes([first[-1] ^ 1])
+    assert isinstance((await archive.store(pixels)).error, ConflictingInstance)
     longer = ct_slice("1.2", "1.3", "1.4", rows=65)
     assert isinstance((await archive.store(longer)).error, ConflictingInstance)
     meta = file_meta_bytes(sop_class_uid="1.2", sop_instance_uid="1.4", transfer_syntax_uid=EXPLICIT_LE)

@@ -48,7 +48,7 @@ function cards(status) {
     card(
       "Archive",
       archive ? (archive.advice ? "warn" : "good") : "bad",
-      archive ? (archive.advice ? "not all is indexed" : "answers") : "does not answer",
+      archive ? (archive.advice ? "not all is well" : "answers") : "does not answer",
       archive &&
         h(
           "div",

@@ -19,7 +19,7 @@ async def test_it_counts_what_is_stored(archive: Any, client: httpx2.AsyncClient
         await archive.store(data)
     status = (await client.get("/api/status")).json()
     counts = {"studies": 2, "series": 2, "instances": 3, "bytes": sum(map(len, files)), "bytes_estimated": False}
-    assert status["archive"] == counts | {"unindexed_files": 0, "advice": ""}
+    assert status["archive"] == counts | {"unindexed_files": 0, "damaged_files": 0, "advice": ""}
     assert status["storage"]["ok"] and 0 < status["storage"]["free_bytes"] < status["storage"]["total_bytes"]
     assert status["database"]["ok"] and status["database"]["bytes"] > 0
     assert int(status["database"]["version"].split(".")[0]) >= 14

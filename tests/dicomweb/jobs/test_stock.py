@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from dicomweb.jobs import stock
+from dicomweb.jobs import repeating, stock
 from storage.archive import Archive
 from storage.stocktaking import unindexed_files
 
@@ -14,7 +14,7 @@ async def test_what_the_database_refuses_is_tried_again(
     archive: Archive, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Jobs run in the same process: it must not end because stock cannot be taken."""
-    monkeypatch.setattr(stock, "AGAIN_AFTER", 0.05)
+    monkeypatch.setattr(repeating, "AGAIN_AFTER", 0.05)
     (archive.blobs.root / "20260101" / "0000").mkdir(parents=True)
     (archive.blobs.root / "20260101" / "0000" / f"{0:032x}.dcm").write_bytes(b"brought back")
     await archive.pool.execute("ALTER TABLE stock RENAME TO elsewhere")
