@@ -51,6 +51,7 @@ from dicomweb.wado_request import VIDEO
 from dicomweb.wado_video import VideoStream
 from storage.archive import Archive
 from storage.database import connection_lost
+from storage.deadly_blobs import DEADLY
 from storage.errors import ArchiveError, InvalidDicom, LimitExceeded, NotFound, Unavailable
 from storage.frame_set import FrameSet
 from storage.instance_file import InstanceFile
@@ -199,8 +200,9 @@ class Renderer:
         """
 
         async def make() -> Made:
-            frame = await self._encoded(instance, number, overlays=look.has_overlays)
-            return await self.pool.run(lambda: encoded_picture(frame.decoded(), look))
+            with DEADLY.heeded(instance.blob):
+                frame = await self._encoded(instance, number, overlays=look.has_overlays)
+                return await self.pool.run(lambda: encoded_picture(frame.decoded(), look))
 
         return await self._remembered(request, (*_of(instance), number, *look.key), make, patient=patient)
 
@@ -376,8 +378,9 @@ class Renderer:
             matrix = await self.matrix(instance) if whole else None
             if matrix is not None and matrix.trouble is None:
                 return await self._assembled(request, instance, matrix, lambda frame: thumbnail(frame, viewport))
-            frame = await self._encoded(instance, number, overlays=False)
-            return await self.pool.run(lambda: thumbnail(frame.decoded(), viewport))
+            with DEADLY.heeded(instance.blob):
+                frame = await self._encoded(instance, number, overlays=False)
+                return await self.pool.run(lambda: thumbnail(frame.decoded(), viewport))
         attributes = await self.attributes(instance)
         if instance.transfer_syntax_uid in VIDEO and instance.layout.pixel_data is not None:
             return await self._film(instance, instance.layout.pixel_data, attributes, viewport)
@@ -439,7 +442,8 @@ class Renderer:
                 yield EncodedFrame(data, pixel, syntax, attributes, number, bulk, absent).decoded()
 
         try:
-            return await self.pool.run(lambda: work(decoded))
+            with DEADLY.heeded(instance.blob):
+                return await self.pool.run(lambda: work(decoded))
         finally:
             gone.cancel()
 
