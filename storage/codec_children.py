@@ -266,6 +266,12 @@ class CodecChildren:
         """Return what an encoder makes of pixels; the parameters and errors are those of `decoded`."""
         return bytes(self._answered(_Call(function, [pixels], options)))
 
+    def converted(self, function: str, pixels: NDArray[Any], /, *streams: bytes) -> NDArray[Any]:
+        """Return pixels of the same kind that are made of others with the help of streams; errors as of `decoded`."""
+        arguments = [pixels, *(np.frombuffer(stream, np.uint8) for stream in streams)]
+        converted: NDArray[Any] = self._answered(_Call(function, arguments, {}, (pixels.dtype.str, pixels.shape)))
+        return converted
+
     def close(self) -> None:
         """End all children; nothing can be asked any more."""
         with self._lock:

@@ -30,7 +30,7 @@ from typing import Any, Final
 import imagecodecs
 import numpy as np
 
-from storage import rle
+from storage import color_profiles, rle
 from storage.codec_memory import NO_CHILD, NUMBER, array_at, time_limit
 from storage.launch import die_with_parent
 
@@ -51,8 +51,10 @@ FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     },
     "rle_decode": rle.decode,
     "rle_encode": rle.encode,
+    "is_for_rgb": color_profiles.is_for_rgb,
+    "convert": color_profiles.convert,
 }
-"""All that a child can be asked for. A decoder fills the array `out`; an encoder returns bytes."""
+"""All that a child can be asked for. What decodes fills the array `out`; what encodes returns bytes."""
 
 
 def fork_for(control: socket.socket) -> None:
