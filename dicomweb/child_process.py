@@ -13,6 +13,7 @@ import uvloop
 
 from dicomweb import logs
 from dicomweb.lifeline import Orders, receive_orders
+from dicomweb.metrics import count_codec_endings
 from dicomweb.settings import SettingsError
 from storage.archive import Archive
 from storage.errors import ArchiveError
@@ -30,6 +31,7 @@ def be_child(serve: Callable[[Orders, Archive], Awaitable[None]]) -> None:
     """Be the child that the orders on standard input describe: open the archive, serve, close it."""
     orders = receive_orders()
     logs.configure(orders.settings, orders.name)
+    count_codec_endings()
     try:
         uvloop.run(_with_archive(serve, orders))
     except (ArchiveError, SettingsError) as error:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from signal import SIGKILL, SIGTERM
@@ -23,6 +24,7 @@ LONGEST_PAUSE = 10.0
 SOUND_AFTER = 60.0
 """Seconds: a child that lived so long did not die of its start, so the next one need not wait."""
 STARTED_WITHIN = 120.0
+_RUN = uuid.uuid4().hex
 LAST_PATIENCE = 5.0
 """Seconds a child has, beyond the grace for its requests, to end by itself."""
 
@@ -134,7 +136,7 @@ class Child:
         try:
             if self.stopping:
                 process.terminate()
-            orders = Orders(self.kind.name, self._settings, os.getpid(), writing, self._listeners)
+            orders = Orders(self.kind.name, self._settings, os.getpid(), writing, self._listeners, _RUN)
             assert process.stdin is not None
             with contextlib.suppress(ConnectionError):
                 process.stdin.write(orders.to_line())

@@ -66,6 +66,7 @@ FAILURES: Mapping[type[Exception], Failure] = {
     errors.Unavailable: Failure(503, 0xA700, 0xA700),
     errors.Busy: Failure(503, 0xA700, 0xA700),
     UndecodablePixelData: Failure(406, 0xC000, 0xC000),
+    errors.CodecEnded: Failure(406, 0xC000, 0xC000),
     UnencodablePixelData: Failure(406, 0xC000, 0xC000),
     errors.InUse: Failure(503, 0xA700, 0xA700),
     errors.SchemaMismatch: Failure(503, 0x0110, 0x0110),

@@ -43,6 +43,8 @@ class Orders:
         File descriptor for its signs of life.
     listeners : dict of str to int
         File descriptors of the listening sockets it serves, by their names.
+    run : str
+        Names the life of the supervisor; the same for a child and its successors.
     """
 
     name: str
@@ -50,10 +52,11 @@ class Orders:
     supervisor: int
     life: int
     listeners: dict[str, int]
+    run: str = ""
 
     def to_line(self) -> bytes:
         """Write the orders as one line."""
-        values = {name: getattr(self, name) for name in ("name", "supervisor", "life", "listeners")}
+        values = {name: getattr(self, name) for name in ("name", "supervisor", "life", "listeners", "run")}
         return json.dumps(values | {"settings": self.settings.model_dump(mode="json")}).encode() + b"\n"
 
     @classmethod

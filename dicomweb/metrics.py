@@ -26,6 +26,7 @@ from starlette.responses import Response
 from dicomweb.failures import problem
 from dicomweb.logs import Exchange
 from storage import commitments, jobs
+from storage.codec_children import CHILDREN
 from storage.database import connection_lost
 from storage.errors import ArchiveError
 from storage.statistics import StatisticsReader
@@ -139,6 +140,18 @@ def instances_counter(registry: CollectorRegistry) -> Counter:
         ("outcome",),
         registry=registry,
     )
+
+
+def count_codec_endings() -> None:
+    """Count, from now on, the children of this process that ended while they decoded or encoded."""
+    endings = Counter(
+        "dicomweb_codec_endings",
+        "Child processes that ended while they decoded or encoded pixels, by what did so and by reason: crashed, "
+        "stalled (it took too long) or killed (from outside).",
+        ("codec", "reason"),
+        registry=CollectorRegistry(),
+    )
+    CHILDREN.on_ending = lambda codec, reason: endings.labels(codec, reason).inc()
 
 
 def allocate_files() -> None:

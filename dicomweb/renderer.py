@@ -53,6 +53,7 @@ from dicomweb.wado_request import VIDEO
 from dicomweb.wado_video import VideoStream
 from storage.archive import Archive
 from storage.database import connection_lost
+from storage.deadly_blobs import DEADLY
 from storage.errors import ArchiveError, Damaged, InvalidDicom, LimitExceeded, NotFound, Unavailable
 from storage.frame_set import FrameSet
 from storage.instance_file import InstanceFile
@@ -208,8 +209,9 @@ class Renderer:
         """
 
         async def make() -> Made:
-            frame = await self._encoded(instance, number, overlays=look.has_overlays)
-            return await self.pool.run(lambda: encoded_picture(frame.decoded(), look))
+            with DEADLY.heeded(instance.blob):
+                frame = await self._encoded(instance, number, overlays=look.has_overlays)
+                return await self.pool.run(lambda: encoded_picture(frame.decoded(), look))
 
         return await self._remembered(request, (*_of(instance), number, *look.key), make, patient=patient)
 
@@ -385,8 +387,9 @@ class Renderer:
             matrix = await self.matrix(instance) if whole else None
             if matrix is not None and matrix.trouble is None:
                 return await self._assembled(request, instance, matrix, lambda frame: thumbnail(frame, viewport))
-            frame = await self._encoded(instance, number, overlays=False)
-            return await self.pool.run(lambda: thumbnail(frame.decoded(), viewport))
+            with DEADLY.heeded(instance.blob):
+                frame = await self._encoded(instance, number, overlays=False)
+                return await self.pool.run(lambda: thumbnail(frame.decoded(), viewport))
         attributes = await self.attributes(instance)
         if instance.transfer_syntax_uid in VIDEO and instance.layout.pixel_data is not None:
             return await self._film(instance, instance.layout.pixel_data, attributes, viewport)
@@ -451,7 +454,8 @@ class Renderer:
 
         latest = time.monotonic() + _MOST_SECONDS
         try:
-            return await self.pool.run(lambda: work(decoded))
+            with DEADLY.heeded(instance.blob):
+                return await self.pool.run(lambda: work(decoded))
         finally:
             gone.cancel()
 

@@ -30,8 +30,7 @@ from dicomweb.media_types import (
     select,
 )
 from dicomweb.render_pool import CLIENT_CLOSED_REQUEST, until_disconnected
-from storage.errors import LimitExceeded
-from storage.pixel_decoders import UndecodablePixelData
+from storage.errors import LimitExceeded, UndecodablePixelData
 from storage.pixel_encoders import UnencodablePixelData
 from storage.transfer_syntax import TRANSFER_SYNTAXES, decodable
 

@@ -8,17 +8,20 @@ FROM jobs j LEFT JOIN LATERAL (
     ON TRUE
 
 -- name: claim_job
+-- $4 the run of the supervisor, $5 the worker, $6 whether jobs that are suspected of the death of a worker count.
 UPDATE jobs SET state = 'running', holder = $1, leased_until = now() + $2::interval, attempts = attempts + 1,
-    started_at = coalesce(started_at, now()), error = ''
+    started_at = coalesce(started_at, now()), error = '', run = $4, worker = $5,
+    deaths = deaths + (state = 'running' AND run = $4 AND worker IS DISTINCT FROM $5)::integer
 WHERE id = (SELECT id FROM jobs
             WHERE kind = ANY($3) AND (state IN ('queued', 'waiting') AND next_attempt_at <= now()
                                       OR state = 'running' AND leased_until < now())
+                AND ($6 OR deaths = 0 AND NOT (state = 'running' AND run = $4 AND worker IS DISTINCT FROM $5))
             ORDER BY next_attempt_at, id FOR UPDATE SKIP LOCKED LIMIT 1)
 RETURNING id;
 
 -- name: keep_job
 UPDATE jobs SET leased_until = now() + $3::interval, total = coalesce($4, total), done = $5, failed = $6,
-    attempts = CASE WHEN $5 > done THEN 1 ELSE attempts END
+    attempts = CASE WHEN $5 > done THEN 1 ELSE attempts END, deaths = CASE WHEN $5 > done THEN 0 ELSE deaths END
 WHERE id = $1 AND holder = $2 AND state = 'running'
 RETURNING id;
 
@@ -30,6 +33,7 @@ ON CONFLICT (job, item) DO UPDATE SET error = excluded.error;
 -- $3 the state it is in afterwards, $4 why, $5 when it is due again.
 UPDATE jobs SET state = $3, error = $4, next_attempt_at = now() + $5::interval, holder = NULL, leased_until = NULL,
     attempts = CASE WHEN $3 = 'queued' THEN greatest(attempts - 1, 0) ELSE attempts END,
+    deaths = CASE WHEN $3 = 'queued' THEN deaths ELSE 0 END,
     finished_at = CASE WHEN $3 IN ('done', 'failed', 'parked') THEN now() END
 WHERE id = $1 AND holder = $2 AND state = 'running'
 RETURNING id;

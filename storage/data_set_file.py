@@ -19,6 +19,7 @@ from errno import EDQUOT, ENOSPC
 from typing import IO, Final
 
 from storage.blobs import LocalBlobs
+from storage.deadly_blobs import DEADLY
 from storage.elements import Limits
 from storage.errors import NotFound, OutOfSpace
 from storage.instance_file import InstanceFile, file_reader_of, in_thread, source_of
@@ -151,7 +152,8 @@ async def _opened(blobs: LocalBlobs, instance: InstanceFile, threads: PixelThrea
     def prepare(check: Check) -> _Prepared:
         return _rewritten(blobs, instance, threads, uid, check)
 
-    length, chunks, release = await while_wanted(threads, prepare, patient=True)
+    with DEADLY.heeded(instance.blob):
+        length, chunks, release = await while_wanted(threads, prepare, patient=True)
     return await DataSetFile(uid, length, in_thread(blobs, chunks), release).fetch_first()
 
 

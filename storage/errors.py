@@ -86,6 +86,14 @@ class Busy(Unavailable):
     """More work is waiting than is taken on; trying again in a moment will succeed."""
 
 
+class UndecodablePixelData(ArchiveError):
+    """The pixel data cannot be turned into pixels: damaged, not as the data set says, or in an unknown encoding."""
+
+
+class CodecEnded(UndecodablePixelData):
+    """What is in the pixel data ends the process that works on it, or keeps it busy for ever."""
+
+
 class InUse(ArchiveError):
     """The data folder is used by another running instance."""
 

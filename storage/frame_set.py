@@ -9,6 +9,7 @@ from functools import partial
 
 from storage.blobs import LocalBlobs
 from storage.checksums import crc32, packed
+from storage.deadly_blobs import DEADLY
 from storage.errors import NotFound
 from storage.instance_file import InstanceFile, reader_of
 from storage.layout import PixelLayout, frame_bytes, frame_span
@@ -136,7 +137,8 @@ class FrameSet:
         # A list whose first frame was admitted is not refused in its middle.
         patient, self.patient = self.patient, True
         stored = self.instance.transfer_syntax_uid
-        encoded = await self._threads.run(make, frame, self.pixel_data, stored, *arguments, patient=patient)
+        with DEADLY.heeded(self.instance.blob):
+            encoded = await self._threads.run(make, frame, self.pixel_data, stored, *arguments, patient=patient)
         if encoded.warning and encoded.warning not in self.warnings:
             self.warnings.append(encoded.warning)
         return encoded.data

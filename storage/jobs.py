@@ -6,6 +6,8 @@ Facts this module keeps:
   after many attempts) or cancelled. `retry` brings a job back from every state in which nothing happens by itself.
 - A job is claimed by one holder for the time of a lease, which it renews. When the holder dies the lease ends, and the
   next one takes the job up where its settled items end. What a holder writes after it lost the job is not written.
+- A job at whose work its worker died, while the supervisor went on, is suspected of that; one that ended in an orderly
+  way, or got on, is not. Several are at work at once, so suspects are claimed one at a time. See `Job.deaths`.
 - Attempts count since an item was last settled: a job that gets on, however often it is interrupted, is never given up.
 """
 
@@ -52,6 +54,8 @@ class Job:
         Why the last attempt ended; empty when it did not.
     attempts : int
         Since an item was last settled.
+    deaths : int
+        Workers that died while they were at it, since an item was last done or an attempt ended in an orderly way.
     next_attempt_at, created_at, started_at, finished_at : datetime
         The last two None when that has not happened.
     """
@@ -66,6 +70,7 @@ class Job:
     failures: list[dict[str, str]]
     error: str
     attempts: int
+    deaths: int
     next_attempt_at: datetime
     created_at: datetime
     started_at: datetime | None
@@ -130,17 +135,30 @@ class JobQueue:
         The kinds of jobs that are done here.
     lease : float
         Seconds for which a job is claimed; renew it (`ClaimedJob.keep`) a few times within that.
+    run : str
+        Names what starts one worker after another; nothing does when it is empty.
     """
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", kinds: Sequence[str], *, lease: float = 10.0) -> None:
+    def __init__(
+        self, pool: "asyncpg.Pool[asyncpg.Record]", kinds: Sequence[str], *, lease: float = 10.0, run: str = ""
+    ) -> None:
         self._pool = pool
         self._kinds = list(kinds)
+        self._worker = uuid.uuid4()
+        self._run = run or self._worker.hex
         self.lease = lease
 
-    async def claim(self) -> "ClaimedJob | None":
-        """Take the job that has been due for longest, if any, or one whose holder is gone."""
+    async def claim(self, *, suspects: bool = True) -> "ClaimedJob | None":
+        """Take the job that has been due for longest, if any, or one whose holder is gone.
+
+        Parameters
+        ----------
+        suspects : bool
+            Whether jobs that may have ended a worker count.
+        """
         holder = uuid.uuid4()
-        claimed = await self._pool.fetchval(sql("claim_job"), holder, timedelta(seconds=self.lease), self._kinds)
+        of_whom = self._kinds, self._run, self._worker, suspects
+        claimed = await self._pool.fetchval(sql("claim_job"), holder, timedelta(seconds=self.lease), *of_whom)
         if claimed is None:
             return None
         row = await self._pool.fetchrow(sql("job_rows") + " WHERE j.id = $1", claimed)

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.color_space import TRANSFORMED
+from storage.errors import CodecEnded
 from storage.image_header import LOSSLESS, image_header
 from storage.jpeg_segments import jpeg_segments
 from storage.layout import PixelLayout
@@ -162,6 +163,8 @@ def mended(
     for mender in _MENDERS.get(decoder, ()):
         try:
             samples = mender(frame, pixel, DECODERS[decoder])
+        except CodecEnded:
+            raise
         except refusals:
             continue
         if samples is not None:

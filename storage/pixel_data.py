@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from storage import color_space
 from storage.codestream import transfer_syntax_of
-from storage.errors import LimitExceeded
+from storage.errors import CodecEnded, LimitExceeded, UndecodablePixelData
 from storage.layout import PIXEL_DATA_TAGS, PixelLayout
 from storage.mended_frame import mended
-from storage.pixel_decoders import DECODERS, Samples, UndecodablePixelData, full_sampling, shape_of
+from storage.pixel_decoders import DECODERS, Samples, full_sampling, shape_of
 from storage.pixel_encoders import (
     DEFAULT_QUALITY,
     ENCODERS,
@@ -105,7 +105,8 @@ def decode_frame(
     Raises
     ------
     UndecodablePixelData
-        The frame is damaged, contradicts the data set in size, or is in no encoding that can be decoded.
+        The frame is damaged, contradicts the data set in size, or is in no encoding that can be decoded; CodecEnded
+        when it ended its decoder.
     LimitExceeded
         The samples would take more than `max_bytes`.
 
@@ -136,6 +137,8 @@ def _decoded(frame: bytes, pixel: PixelLayout, syntax: TransferSyntax) -> tuple[
     decoder = syntax.decode or ""
     try:
         return DECODERS[decoder](frame, pixel), ""
+    except CodecEnded:
+        raise  # nothing more is tried with it
     except (*_CODEC_ERRORS, UndecodablePixelData) as error:
         found = mended(frame, pixel, decoder, (*_CODEC_ERRORS, UndecodablePixelData))
         if found is None and isinstance(error, UndecodablePixelData):

@@ -14,8 +14,9 @@ Facts kept here:
   chrominance for these. `color_space.of_components` says what components are.
 - imagecodecs drops an error in the middle of OpenJPH's work and leaves zeros behind. The sign of the stream is turned
   over before, so that a last row of zeros is no black but a rare gray; OpenJPEG, which is strict, has to confirm it.
-- Only CharLS, OpenJPEG, OpenJPH, libjpeg-turbo and libjxl are called. imagecodecs' `ljpeg_decode`, `jpegsof3_decode`
-  and `dicomrle_decode` crash the process on damaged input.
+- Only CharLS, OpenJPEG, OpenJPH, libjpeg-turbo and libjxl are called, each in a child process (`codec_children`), which
+  fills the pixels that the header of the stream lets expect. imagecodecs' `ljpeg_decode`, `jpegsof3_decode` and
+  `dicomrle_decode` crash theirs on damaged input.
 - Deflated and native frames are samples in little endian; single bits start at the lowest one (PS3.5 8.1.1).
 """
 
@@ -25,13 +26,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
-import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
-from storage import color_space, rle
+from storage import color_space
+from storage.codec_children import CHILDREN
 from storage.codestream import transfer_syntax_of
-from storage.errors import ArchiveError
+from storage.errors import UndecodablePixelData
 from storage.image_header import (
     ADOBE,
     JP2_SIGNATURE,
@@ -40,7 +41,7 @@ from storage.image_header import (
     image_header,
 )
 from storage.jpeg_2000_limits import UnfitCodestream, check_codestream
-from storage.jpeg_segments import FRAME_HEADERS, head_segments
+from storage.jpeg_segments import FRAME_HEADERS, START_OF_SCAN, head_segments
 from storage.layout import PIXEL_DATA_TAGS, PixelLayout, subsampled_bits
 from storage.transfer_syntax import HTJ2K_LOSSLESS
 
@@ -53,10 +54,6 @@ _SIZ_FIRST_PLACE: Final = (19, 23)
 _SUBSAMPLED: Final = (b"\1\1\2\1\2\1", b"\1\1\2\2\2\2")
 """The distances between samples, across and down, of three components: 4:2:2 and 4:2:0."""
 _ONCE_DECODED: Final = {"YBR_FULL_422": "YBR_FULL", "YBR_FULL_420": "YBR_FULL", "YBR_RCT": "RGB", "YBR_ICT": "RGB"}
-
-
-class UndecodablePixelData(ArchiveError):
-    """The pixel data cannot be turned into pixels: damaged, not as the data set says, or in an unknown encoding."""
 
 
 class Samples(NamedTuple):
@@ -137,7 +134,9 @@ def run_length(frame: bytes, pixel: PixelLayout, *, missing: int = 0) -> Samples
     """Decode RLE (PS3.5 Annex G); of each segment so many bytes at its end may be missing."""
     if pixel.bits_allocated not in (1, 8, 16, 32):
         raise UndecodablePixelData(f"RLE with {pixel.bits_allocated} bits allocated cannot be read.")
-    pixels = rle.decode(frame, shape_of(pixel), pixel.bits_allocated, missing=missing)
+    shape, bits = shape_of(pixel), pixel.bits_allocated
+    cells = f"<u{max(bits // 8, 1)}"
+    pixels = CHILDREN.decoded("rle_decode", frame, shape, cells, shape=shape, bits_allocated=bits, missing=missing)
     return Samples(pixels, pixel.bits_allocated, full_sampling(pixel.photometric_interpretation))
 
 
@@ -164,11 +163,12 @@ def jpeg(frame: bytes, pixel: PixelLayout) -> Samples:
     """Decode JPEG with 8 or 12 bits (PS3.5 8.2.1), color to RGB."""
     header = _checked_header(frame, pixel)
     if header.samples == 1:
-        return Samples(_libjpeg(frame, "GRAYSCALE", "GRAYSCALE"), header.bits_stored, pixel.photometric_interpretation)
+        gray = _libjpeg(frame, header, "GRAYSCALE", "GRAYSCALE")
+        return Samples(gray, header.bits_stored, pixel.photometric_interpretation)
     if header.samples != 3:
         raise UndecodablePixelData(f"JPEG with {header.samples} components cannot be read.")
     stored = "YCBCR" if is_ycbcr(frame, pixel.photometric_interpretation) else "RGB"
-    return Samples(_libjpeg(frame, stored, "RGB"), header.bits_stored, "RGB")
+    return Samples(_libjpeg(frame, header, stored, "RGB"), header.bits_stored, "RGB")
 
 
 def jpeg_lossless(frame: bytes, pixel: PixelLayout) -> Samples:
@@ -178,7 +178,7 @@ def jpeg_lossless(frame: bytes, pixel: PixelLayout) -> Samples:
         raise UndecodablePixelData(f"JPEG with {header.samples} components cannot be read.")
     stored = "RGB" if header.samples == 3 else "GRAYSCALE"
     photometric = full_sampling(pixel.photometric_interpretation)
-    return Samples(_libjpeg(frame, stored, stored), header.bits_stored, photometric)
+    return Samples(_libjpeg(frame, header, stored, stored), header.bits_stored, photometric)
 
 
 def is_ycbcr(frame: bytes, photometric_interpretation: str) -> bool:
@@ -196,9 +196,23 @@ def is_ycbcr(frame: bytes, photometric_interpretation: str) -> bool:
     return photometric_interpretation != "RGB"
 
 
-def _libjpeg(frame: bytes, stored: str, wanted: str) -> NDArray[Any]:
+def _decoded(
+    function: str, stream: bytes, header: ImageHeader, *, by_plane: bool = False, **options: Any
+) -> NDArray[Any]:
+    """Return the pixels of a stream as its header describes them; by plane when the codec gives them so."""
+    size = 1 if header.bits_stored <= 8 else 2 if header.bits_stored <= 16 else 4
+    cells = f"{'i' if header.signed else 'u'}{size}"
+    if header.samples == 1:
+        return CHILDREN.decoded(function, stream, (header.rows, header.columns), cells, **options)
+    if by_plane:
+        planes = CHILDREN.decoded(function, stream, (header.samples, header.rows, header.columns), cells, **options)
+        return np.moveaxis(planes, 0, -1)
+    return CHILDREN.decoded(function, stream, (header.rows, header.columns, header.samples), cells, **options)
+
+
+def _libjpeg(frame: bytes, header: ImageHeader, stored: str, wanted: str) -> NDArray[Any]:
     def decoded(stream: bytes) -> NDArray[Any]:
-        return np.asarray(imagecodecs.jpeg8_decode(stream, colorspace=stored, outcolorspace=wanted))
+        return _decoded("jpeg8_decode", stream, header, colorspace=stored, outcolorspace=wanted)
 
     if _has_end(frame):
         return decoded(frame)
@@ -212,8 +226,17 @@ def _libjpeg(frame: bytes, stored: str, wanted: str) -> NDArray[Any]:
 def jpeg_ls(frame: bytes, pixel: PixelLayout) -> Samples:
     """Decode JPEG-LS, lossless or near-lossless (PS3.5 8.2.3)."""
     header = _checked_header(frame, pixel)
-    pixels = np.asarray(imagecodecs.jpegls_decode(frame if _has_end(frame) else frame + _END))
+    whole = frame if _has_end(frame) else frame + _END
+    pixels = _decoded("jpegls_decode", whole, header, by_plane=_is_by_plane(frame))
     return Samples(pixels, header.bits_stored, full_sampling(pixel.photometric_interpretation))
+
+
+def _is_by_plane(stream: bytes) -> bool:
+    """Whether the scans of JPEG-LS do not interleave components: ILV of the first is 0 (T.87 C.2.3)."""
+    for marker, start, end in head_segments(stream):
+        if marker == START_OF_SCAN and end > start:
+            return stream[start:end][2 + 2 * stream[start] :][:1] == b"\0"
+    return False
 
 
 def jpeg_2000(frame: bytes, pixel: PixelLayout) -> Samples:
@@ -230,7 +253,7 @@ def jpeg_2000(frame: bytes, pixel: PixelLayout) -> Samples:
     by_openjph = whole and not _is_subsampled(header) and transfer_syntax_of(stream) == HTJ2K_LOSSLESS
     pixels = _openjph(stream, header) if by_openjph else None
     if pixels is None:  # without the end marker, OpenJPEG takes a whole image for one that is cut short
-        pixels = np.asarray(imagecodecs.jpeg2k_decode(stream if whole else stream + _END))
+        pixels = _decoded("jpeg2k_decode", stream if whole else stream + _END, header, numthreads=1)
     return _in_named_colors(pixels, header, pixel.photometric_interpretation)
 
 
@@ -265,7 +288,8 @@ def _openjph(stream: bytes, header: ImageHeader) -> NDArray[Any] | None:
     turned = bytearray(stream)
     for component in range(header.samples):
         turned[SIZ_DEPTH + 3 * component] ^= 0x80
-    pixels = np.asarray(imagecodecs.htj2k_decode(bytes(turned), planar=False))
+    other = replace(header, signed=not header.signed)
+    pixels = _decoded("htj2k_decode", bytes(turned), other, planar=False)
     if not pixels[-1].any():
         return None
     size = pixels.dtype.itemsize
@@ -293,8 +317,8 @@ def jpeg_xl(frame: bytes, pixel: PixelLayout) -> Samples:
     rows, columns, samples = shape_of(pixel)
     shape = (rows, columns) if samples == 1 else (rows, columns, samples)
     # The codec compares the stream with the array it is given before it decodes.
-    pixels = np.empty(shape, np.uint8 if pixel.bits_allocated <= 8 else np.uint16)
-    imagecodecs.jpegxl_decode(frame, index=0, out=pixels)
+    cells = "u1" if pixel.bits_allocated <= 8 else "u2"
+    pixels = CHILDREN.decoded("jpegxl_decode", frame, shape, cells, index=0, numthreads=1)
     photometric = pixel.photometric_interpretation if samples == 1 else "RGB"
     return Samples(pixels, pixel.bits_stored or pixel.bits_allocated, photometric)
 

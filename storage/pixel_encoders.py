@@ -20,11 +20,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
-import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
 from storage import rle
+from storage.codec_children import CHILDREN
 from storage.color_space import is_partial, is_ybr, rgb
 from storage.errors import ArchiveError
 from storage.pixel_decoders import SIZ_DEPTH
@@ -100,20 +100,28 @@ def _deflate(pixels: NDArray[Any], kind: SampleKind, _quality: int) -> Encoded:
 
 def _rle(pixels: NDArray[Any], kind: SampleKind, _quality: int) -> Encoded:
     cells = pixels if pixels.ndim == 3 else pixels[:, :, None]
-    return Encoded(rle.encode(cells, kind.bits_allocated), kind.photometric_interpretation)
+    return Encoded(
+        CHILDREN.encoded("rle_encode", cells, bits_allocated=kind.bits_allocated), kind.photometric_interpretation
+    )
 
 
 def _jpeg(pixels: NDArray[Any], kind: SampleKind, quality: int) -> Encoded:
     """Baseline: color as YCbCr with half the chrominance, which is what PS3.5 8.2.1 calls YBR_FULL_422."""
     if kind.samples == 1:
-        return Encoded(bytes(imagecodecs.jpeg8_encode(pixels, level=quality)), kind.photometric_interpretation)
+        return Encoded(CHILDREN.encoded("jpeg8_encode", pixels, level=quality), kind.photometric_interpretation)
     if kind.bits_stored < 8 or is_partial(kind.photometric_interpretation):
         pixels, kind = _as_rgb(pixels, kind)
     given = "YCBCR" if is_ybr(kind.photometric_interpretation) else "RGB"
-    data = imagecodecs.jpeg8_encode(
-        pixels, level=quality, colorspace=given, outcolorspace="YCBCR", subsampling="422", bitspersample=8
+    data = CHILDREN.encoded(
+        "jpeg8_encode",
+        pixels,
+        level=quality,
+        colorspace=given,
+        outcolorspace="YCBCR",
+        subsampling="422",
+        bitspersample=8,
     )
-    return Encoded(bytes(data), "YBR_FULL_422")
+    return Encoded(data, "YBR_FULL_422")
 
 
 def _as_rgb(pixels: NDArray[Any], kind: SampleKind) -> tuple[NDArray[Any], SampleKind]:
@@ -123,24 +131,24 @@ def _as_rgb(pixels: NDArray[Any], kind: SampleKind) -> tuple[NDArray[Any], Sampl
 
 
 def _jpeg_12(pixels: NDArray[Any], kind: SampleKind, quality: int) -> Encoded:
-    data = imagecodecs.jpeg8_encode(pixels, level=quality, bitspersample=12)
-    return Encoded(bytes(data), kind.photometric_interpretation)
+    data = CHILDREN.encoded("jpeg8_encode", pixels, level=quality, bitspersample=12)
+    return Encoded(data, kind.photometric_interpretation)
 
 
 def _jpeg_lossless(pixels: NDArray[Any], kind: SampleKind, _quality: int) -> Encoded:
     bits = _cell_bits(pixels) if kind.signed else max(_needed_bits(pixels, kind), 2)
     space = "RGB" if kind.samples == 3 else None
     cells = _narrowed(_unsigned(pixels), bits)
-    data = imagecodecs.jpeg8_encode(
-        cells, lossless=True, predictor=1, bitspersample=bits, colorspace=space, outcolorspace=space
+    data = CHILDREN.encoded(
+        "jpeg8_encode", cells, lossless=True, predictor=1, bitspersample=bits, colorspace=space, outcolorspace=space
     )
-    return Encoded(bytes(data), kind.photometric_interpretation)
+    return Encoded(data, kind.photometric_interpretation)
 
 
 def _jpeg_ls(pixels: NDArray[Any], kind: SampleKind, _quality: int) -> Encoded:
     cells = _unsigned(pixels)
-    data = imagecodecs.jpegls_encode(cells, out=_JPEG_LS_MOST * cells.nbytes + _JPEG_LS_HEAD)
-    return Encoded(bytes(data), kind.photometric_interpretation)
+    data = CHILDREN.encoded("jpegls_encode", cells, out=_JPEG_LS_MOST * cells.nbytes + _JPEG_LS_HEAD)
+    return Encoded(data, kind.photometric_interpretation)
 
 
 def _jpeg_2000(pixels: NDArray[Any], kind: SampleKind, _quality: int) -> Encoded:
@@ -160,8 +168,10 @@ def _jpeg_2000_lossy(pixels: NDArray[Any], kind: SampleKind, quality: int) -> En
 def _openjpeg(pixels: NDArray[Any], kind: SampleKind, bits: int, transformed: str, **options: Any) -> Encoded:
     transform = kind.photometric_interpretation == "RGB"
     cells = _narrowed(pixels, bits)
-    data = imagecodecs.jpeg2k_encode(cells, codecformat="J2K", bitspersample=bits, mct=transform, **options)
-    return Encoded(bytes(data), transformed if transform else kind.photometric_interpretation)
+    data = CHILDREN.encoded(
+        "jpeg2k_encode", cells, codecformat="J2K", numthreads=1, bitspersample=bits, mct=transform, **options
+    )
+    return Encoded(data, transformed if transform else kind.photometric_interpretation)
 
 
 def _htj2k(pixels: NDArray[Any], kind: SampleKind, _quality: int) -> Encoded:
@@ -181,7 +191,7 @@ def _openjph(pixels: NDArray[Any], kind: SampleKind, **options: Any) -> Encoded:
     cells = (pixels ^ (1 << (bits - 1))) if shifted else pixels  # the top bit turned over: half the range taken off
     if shifted:
         cells = _sign_extended(cells, bits)
-    data = bytes(imagecodecs.htj2k_encode(cells, reversible=True, rgb=transform, planar=False, **options))
+    data = CHILDREN.encoded("htj2k_encode", cells, reversible=True, rgb=transform, planar=False, **options)
     if bits < _cell_bits(pixels):
         data = _with_depth(data, bits, kind.samples, signed=kind.signed)
     return Encoded(data, "YBR_RCT" if transform else kind.photometric_interpretation)

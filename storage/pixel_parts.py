@@ -15,15 +15,15 @@ import tempfile
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Final, cast
 
-import imagecodecs
 import numpy as np
 from PIL import Image, ImageSequence
 from pydicom.uid import UID
 
 from storage.bulk_parts import BulkPart, Piece, Span, length_of, start_of
+from storage.codec_children import CHILDREN
 from storage.codestream import family, rle_segments, transfer_syntax_of
 from storage.dicomjson import Attribute, key_of
-from storage.errors import ContradictoryPixelData, InvalidDicom, LimitExceeded, OutOfSpace
+from storage.errors import CodecEnded, ContradictoryPixelData, InvalidDicom, LimitExceeded, OutOfSpace
 from storage.image_header import HEADER_BYTES, START_OF_CODESTREAM, ImageHeader, codestream_place, image_header
 from storage.part10 import EXPLICIT_BE, EXPLICIT_LE, is_encapsulated
 from storage.vr import standard_vr, tag_of
@@ -54,6 +54,8 @@ MAX_PIXELS: Final = 1 << 28
 NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 MAX_FRAGMENT: Final = 0xFFFFFFFE
 _NEAR: Final = 1 << 14
+_PNG_SAMPLES: Final = {0: 1, 2: 3, 4: 2, 6: 4}
+"""Samples of a pixel by the color type in IHDR, those that may have 16 bits each (ISO/IEC 15948 11.2.2)."""
 ITEM: Final = struct.Struct("<HHL")
 SEQUENCE_END: Final = ITEM.pack(0xFFFE, 0xE0DD, 0)
 
@@ -255,7 +257,7 @@ def _transformed(parts: list[BulkPart], number_of_frames: int | None) -> PixelVa
             headers += _decode_image(part, pixels, MAX_PIXELS - sum(h.rows * h.columns for h in headers))
         if len(set(headers)) != 1:
             raise InvalidDicom("the frames differ in size or kind")
-    except (OSError, ValueError, SyntaxError, EOFError, RuntimeError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, RuntimeError, LookupError, CodecEnded) as error:
         pixels.close()
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             raise OutOfSpace("there is no room left to decode an image") from None
@@ -309,7 +311,11 @@ def _samples(frame: Image.Image, *, grey: bool) -> "np.ndarray[tuple[int, ...], 
 
 
 def _deep_samples(part: BulkPart) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint16]]":
-    decoded = np.asarray(imagecodecs.png_decode(part.path.read_bytes()))
+    stream = part.path.read_bytes()
+    columns, rows, kind = struct.unpack_from(">LLxB", stream, 16)
+    samples = _PNG_SAMPLES[kind]
+    shape = (rows, columns) if samples == 1 else (rows, columns, samples)
+    decoded = CHILDREN.decoded("png_decode", stream, shape, "u2")
     if decoded.ndim == 3:
         decoded = decoded[..., :3] if decoded.shape[2] >= 3 else decoded[..., 0]
     return np.ascontiguousarray(decoded).astype("<u2")

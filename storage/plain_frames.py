@@ -21,11 +21,12 @@ from pydicom.uid import SegmentationStorage
 
 from storage.codestream import transfer_syntax_of
 from storage.color_space import TRANSFORMED, eight_bits, rgb
+from storage.errors import UndecodablePixelData
 from storage.image_header import image_header
 from storage.jpeg_segments import START_OF_SCAN, head_segments
 from storage.layout import PixelLayout
 from storage.pixel_data import as_stated, decode_frame, stored_values
-from storage.pixel_decoders import UndecodablePixelData, codestream, is_ycbcr
+from storage.pixel_decoders import codestream, is_ycbcr
 from storage.pixel_encoders import Encoded, native_bytes
 from storage.transfer_syntax import TRANSFER_SYNTAXES
 

@@ -14,10 +14,11 @@ imagecodecs' own `dicomrle_decode` follows offsets outside of the frame and cras
 
 import itertools
 import struct
+from collections.abc import Sequence
 from typing import Any, Final
 
-import imagecodecs
 import numpy as np
+from imagecodecs import packbits_decode, packbits_encode
 from numpy.typing import NDArray
 
 _HEAD: Final = struct.Struct("<16L")
@@ -61,7 +62,7 @@ def decode_planes(frame: bytes, count: int, length: int, *, missing: int = 0) ->
 def _unpack(segment: bytes, length: int, missing: int) -> NDArray[np.uint8]:
     plane = np.empty(length + 128, np.uint8)  # room for a last run that is longer than it should be
     try:
-        filled = len(imagecodecs.packbits_decode(segment, out=plane.data))
+        filled = len(packbits_decode(segment, out=plane.data))
     except RuntimeError:  # more than fits, or cut short in a run: what comes after the plane is not wanted
         filled = _unpack_slowly(segment, plane)
     if filled < max(length - missing, 1):
@@ -95,7 +96,7 @@ def encode_planes(planes: list[NDArray[np.uint8]]) -> bytes:
     --------
     PS3.5 G.3.1, G.5.
     """
-    segments = [_padded(bytes(imagecodecs.packbits_encode(plane, axis=-1))) for plane in planes]
+    segments = [_padded(bytes(packbits_encode(plane, axis=-1))) for plane in planes]
     offsets = [0] * MAX_SEGMENTS
     position = _HEAD.size
     for index, segment in enumerate(segments):
@@ -108,7 +109,14 @@ def _padded(segment: bytes) -> bytes:
     return segment + b"\0" if len(segment) % 2 else segment
 
 
-def decode(frame: bytes, shape: tuple[int, int, int], bits_allocated: int, *, missing: int = 0) -> NDArray[Any]:
+def decode(
+    frame: bytes,
+    shape: Sequence[int],
+    bits_allocated: int,
+    *,
+    missing: int = 0,
+    out: NDArray[Any] | None = None,
+) -> NDArray[Any]:
     """Return the samples of a frame.
 
     Parameters
@@ -121,11 +129,13 @@ def decode(frame: bytes, shape: tuple[int, int, int], bits_allocated: int, *, mi
         1, 8, 16 or 32.
     missing : int
         As for `decode_planes`.
+    out : ndarray, optional
+        Where the samples are to be.
 
     Returns
     -------
     ndarray
-        Of the shape given, unsigned; single bits as bytes of 0 and 1.
+        `out`, or a new one: of the shape given, unsigned; single bits as bytes of 0 and 1.
 
     Raises
     ------
@@ -134,17 +144,18 @@ def decode(frame: bytes, shape: tuple[int, int, int], bits_allocated: int, *, mi
     """
     rows, columns, samples = shape
     pixels = rows * columns
+    if out is None:
+        out = np.empty(shape, f"<u{max(bits_allocated // 8, 1)}")
     if bits_allocated == 1:
         (packed,) = decode_planes(frame, 1, (pixels * samples + 7) // 8, missing=missing)
-        return np.unpackbits(packed, count=pixels * samples, bitorder="little").reshape(shape)
+        out.reshape(-1)[:] = np.unpackbits(packed, count=pixels * samples, bitorder="little")
+        return out
     size = bits_allocated // 8
     planes = decode_planes(frame, samples * size, pixels, missing=missing)
-    if len(planes) == 1:
-        return planes[0].reshape(shape)
-    cells = np.empty((pixels, samples, size), np.uint8)
+    cells = out.reshape(pixels, samples, 1).view(np.uint8)
     for index, plane in enumerate(planes):
         cells[:, index // size, size - 1 - index % size] = plane
-    return cells.view(f"<u{size}").reshape(shape)
+    return out
 
 
 def encode(pixels: NDArray[Any], bits_allocated: int) -> bytes:

@@ -22,11 +22,10 @@ from typing import Any, Final
 import numpy as np
 
 from storage.elements import Dataset, Element, Header, Tag
-from storage.errors import ArchiveError, Damaged
+from storage.errors import ArchiveError, CodecEnded, Damaged, UndecodablePixelData
 from storage.frame_table import FrameTable, frame_table
 from storage.layout import PIXEL_DATA_TAGS, Layout, PixelLayout, frame_bytes, frame_span, layout_of
 from storage.pixel_data import DecodedFrame, as_stated, decode_frame, encode_decoded, why_not_transcodable
-from storage.pixel_decoders import UndecodablePixelData
 from storage.pixel_encoders import DEFAULT_QUALITY, UnencodablePixelData, native_bytes
 from storage.reencode import Rewritten, explicit_little_endian, explicit_little_endian_length, rewritten_data_set
 from storage.source import Source
@@ -372,8 +371,8 @@ def _without_compressed_items(dataset: Dataset, source: Source, header: Header) 
         if isinstance(element.value, list) and any(_is_compressed(item) for item in element.value):
             try:
                 items = [_decoded_item(item, source, header) for item in element.value]
-            except Damaged:
-                raise
+            except (CodecEnded, Damaged):
+                raise  # to be remembered; what ends a codec would be tried each time
             except ArchiveError:
                 continue
             element = element._replace(value=items)

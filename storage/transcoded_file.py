@@ -13,6 +13,7 @@ from threading import Event
 from typing import TypeAlias, TypeVar
 
 from storage.blobs import LocalBlobs
+from storage.deadly_blobs import DEADLY
 from storage.elements import Limits
 from storage.instance_file import InstanceFile, cut, source_of
 from storage.part10 import read_header
@@ -40,7 +41,8 @@ class TranscodedFile:
         What was mended in the first frame; empty for nothing.
     """
 
-    def __init__(self, transcoded: Transcoded, threads: PixelThreads) -> None:
+    def __init__(self, blob: str, transcoded: Transcoded, threads: PixelThreads) -> None:
+        self._blob = blob
         self._transcoded = transcoded
         self._threads = threads
         self.length = transcoded.length
@@ -79,14 +81,16 @@ class TranscodedFile:
         OutOfSpace
             There is no room for the temporary file.
         """
-        return cls(await _prepared(blobs, instance, threads, transfer_syntax_uid, patient), threads)
+        prepared = await _prepared(blobs, instance, threads, transfer_syntax_uid, patient)
+        return cls(instance.blob, prepared, threads)
 
     async def stream(self, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
         """Yield `length` bytes from `offset` (all by default) in chunks of at most 1 MiB, once."""
         wanted = self.length - offset if length is None else length
         try:
-            async for chunk in cut(self._threads.steps(self._transcoded.stream()), offset, wanted):
-                yield chunk
+            with DEADLY.heeded(self._blob):
+                async for chunk in cut(self._threads.steps(self._transcoded.stream()), offset, wanted):
+                    yield chunk
         finally:
             self.close()
 
@@ -104,7 +108,8 @@ class DecodedPixelData:
         In bytes, without padding.
     """
 
-    def __init__(self, transcoded: Transcoded, threads: PixelThreads) -> None:
+    def __init__(self, blob: str, transcoded: Transcoded, threads: PixelThreads) -> None:
+        self._blob = blob
         self._transcoded = transcoded
         self._threads = threads
         self.length = transcoded.pixel_data[1]
@@ -115,14 +120,15 @@ class DecodedPixelData:
     ) -> "DecodedPixelData":
         """Prepare the value; raises as `TranscodedFile.open` does."""
         prepared = await _prepared(blobs, instance, threads, EXPLICIT_LE, patient, samples_as_stated=True)
-        return cls(prepared, threads)
+        return cls(instance.blob, prepared, threads)
 
     async def stream(self, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
         """Yield `length` bytes from `offset` (all by default), once; frames before `offset` are not decoded."""
         wanted = self.length - offset if length is None else length
         try:
-            async for chunk in self._threads.steps(self._chunks(offset, wanted)):
-                yield chunk
+            with DEADLY.heeded(self._blob):
+                async for chunk in self._threads.steps(self._chunks(offset, wanted)):
+                    yield chunk
         finally:
             self._transcoded.close()
 
@@ -156,7 +162,8 @@ async def _prepared(
             samples_as_stated=samples_as_stated,
         )
 
-    return await while_wanted(threads, prepare, patient=patient)
+    with DEADLY.heeded(instance.blob):
+        return await while_wanted(threads, prepare, patient=patient)
 
 
 async def while_wanted(threads: PixelThreads, work: Callable[[Check], _T], *, patient: bool = False) -> _T:

@@ -194,6 +194,10 @@ SCHEMAS = {
             },
             "error": {"type": "string", "description": "Why the last attempt ended; empty when it did not."},
             "attempts": {"type": "integer", "description": "Since something was last done."},
+            "deaths": {
+                "type": "integer",
+                "description": "Workers that died at it since something was last done; after two it is parked.",
+            },
             **dict.fromkeys(("next_attempt_at", "created_at", "started_at", "finished_at"), _TIME),
         },
     },

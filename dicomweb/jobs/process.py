@@ -22,7 +22,7 @@ async def serve(orders: Orders, archive: Archive) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     settings = orders.settings
     assert settings.database_url is not None
-    worker = JobWorker(archive, settings)
+    worker = JobWorker(archive, settings, run=orders.run)
     tasks = [
         asyncio.create_task(each)
         for each in (

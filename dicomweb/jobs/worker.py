@@ -5,6 +5,7 @@ Facts this module keeps:
 - What a job settles is written within a second; so that is what a killed worker's successor may do again.
 - A job is stopped when it was cancelled, when it became somebody else's, or when the worker is to end; in the last case
   it is given back, to be taken up at once.
+- A job whose work ends the process for the second time is parked. After the first time it runs beside no other suspect.
 - Errors of the peer and of the database are tried again; what would come out the same way is not.
 """
 
@@ -50,6 +51,8 @@ MOST_ATTEMPTS: Final = 12
 KEPT: Final = timedelta(days=30)
 """Jobs that have ended, parked ones included."""
 FORGET_EVERY: Final = 3600.0
+MOST_DEATHS: Final = 2
+DEADLY: Final = "Its work has ended the process that did it twice; it is not begun again by itself."
 UNFORESEEN: Final = "The job failed in a way nobody foresaw; the log has the details."
 
 
@@ -70,6 +73,8 @@ class JobWorker:
         Attempts without anything done after which a job is parked.
     poll_every : float
         Seconds between two looks at the table; whoever knows of something sets `wake`.
+    run : str
+        Of the supervisor that starts another worker when this one dies.
     """
 
     def __init__(
@@ -81,16 +86,18 @@ class JobWorker:
         lease: float = 10.0,
         most_attempts: int = MOST_ATTEMPTS,
         poll_every: float = POLL_EVERY,
+        run: str = "",
     ) -> None:
         self.wake = asyncio.Event()
         self._archive = archive
         self._settings = settings
         self._caller = Caller(settings)
-        self._queue = JobQueue(archive.pool, list(KINDS), lease=lease)
+        self._queue = JobQueue(archive.pool, list(KINDS), lease=lease, run=run)
         self._first_pause = first_pause
         self._most_attempts = most_attempts
         self._poll_every = poll_every
         self._running: set[asyncio.Task[None]] = set()
+        self._suspected: asyncio.Task[None] | None = None
         self._looked = asyncio.Event()
 
     async def run(self) -> None:
@@ -113,11 +120,13 @@ class JobWorker:
         self._looked.set()  # one of those under way may have been cancelled
         self._looked = asyncio.Event()
         try:
-            while len(self._running) < AT_ONCE and (claimed := await self._queue.claim()) is not None:
+            while len(self._running) < AT_ONCE and (claimed := await self._next()) is not None:
                 task = asyncio.create_task(self._do(claimed))
                 self._running.add(task)
+                if claimed.job.deaths:
+                    self._suspected = task
                 task.add_done_callback(self._ended)
-            if len(self._running) >= AT_ONCE:
+            if len(self._running) >= AT_ONCE or self._suspected is not None:
                 return self._poll_every
             due = await self._queue.next_due()
         except Exception as error:
@@ -125,13 +134,22 @@ class JobWorker:
             return self._poll_every
         return self._poll_every if due is None else min(max(due, 0.02), self._poll_every)
 
+    async def _next(self) -> ClaimedJob | None:
+        return await self._queue.claim(suspects=self._suspected is None)
+
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._running.discard(task)
+        if task is self._suspected:
+            self._suspected = None
         self.wake.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             _report("a job could not be written; it is taken up again when its lease ends", error)
 
     async def _do(self, claimed: ClaimedJob) -> None:
+        if claimed.job.deaths >= MOST_DEATHS:
+            await claimed.finish("parked", DEADLY)
+            logger.error("job %d (%s): %s", claimed.job.id, claimed.job.kind, DEADLY)
+            return
         work = Work(self._archive, self._caller, claimed.job, claimed.settled)
         doing = asyncio.ensure_future(KINDS[claimed.job.kind](work))
         try:

@@ -8,7 +8,7 @@ Facts and clauses this module keeps:
 - JPEG (T.81 B.2.2) and GIF write a side in 16 bits; PNG libraries read sides up to a million pixels.
 - GIF counts in hundredths of a second; viewers take less than two of them as ten. Pillow leaves out a frame that is
   like the one before, and its files of several frames with it: the images are put together here (GIF89a 18 to 23).
-- Pure: no I/O.
+- No I/O; all but GIF, whose encoder sees nothing but pixels, is made in child processes (`codec_children`).
 """
 
 import io
@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import imagecodecs
 import numpy as np
 from PIL import Image
 
 from dicomweb.rendering.grayscale import Levels
+from storage.codec_children import CHILDREN
 from storage.pixel_data import UnencodablePixelData
 
 JPEG: Final = "image/jpeg"
@@ -125,7 +125,7 @@ def _gif_blocks(gif: bytes) -> tuple[bytes, bytes, bytes]:
 
 
 def _jpeg(pixels: Levels, profile: bytes | None, quality: int | None) -> bytes:
-    encoded = bytes(imagecodecs.jpeg8_encode(pixels, level=quality or DEFAULT_QUALITY, subsampling="444"))
+    encoded = CHILDREN.encoded("jpeg8_encode", pixels, level=quality or DEFAULT_QUALITY, subsampling="444")
     if not profile:
         return encoded
     after = 4 + int.from_bytes(encoded[4:6], "big") if encoded[2:4] == b"\xff\xe0" else 2
@@ -140,7 +140,7 @@ def _jpeg(pixels: Levels, profile: bytes | None, quality: int | None) -> bytes:
 
 
 def _png(pixels: Levels, profile: bytes | None, quality: int | None) -> bytes:
-    encoded = bytes(imagecodecs.png_encode(pixels, level=1, strategy=3, filter=16))
+    encoded = CHILDREN.encoded("png_encode", pixels, level=1, strategy=3, filter=16)
     if not profile:
         return encoded
     content = b"iCCPICC profile\0\0" + zlib.compress(profile, 1)
@@ -161,12 +161,14 @@ def _palette_image(pixels: Levels) -> Image.Image:
 
 def _jp2(pixels: Levels, profile: bytes | None, quality: int | None) -> bytes:
     level = 0 if quality is None else 25 + quality * 3 // 10  # dB of noise; 0 for none
-    codestream = bytes(imagecodecs.jpeg2k_encode(pixels, level=level, codecformat="J2K", reversible=quality is None))
+    codestream = CHILDREN.encoded(
+        "jpeg2k_encode", pixels, level=level, codecformat="J2K", numthreads=1, reversible=quality is None
+    )
     return _boxed(b"jp2 ", codestream, pixels, profile)
 
 
 def _jph(pixels: Levels, profile: bytes | None, quality: int | None) -> bytes:
-    codestream = bytes(imagecodecs.htj2k_encode(pixels, reversible=True))
+    codestream = CHILDREN.encoded("htj2k_encode", pixels, reversible=True)
     return _boxed(b"jph ", codestream, pixels, profile)
 
 

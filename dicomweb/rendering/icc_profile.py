@@ -9,15 +9,17 @@ Facts and clauses this module keeps:
   in every process: an ETag may be made of a picture.
 """
 
-import io
 import struct
-from functools import cache, lru_cache
+from functools import cache
 from typing import Final
 
-from PIL import Image, ImageCms
+import numpy as np
+from PIL import Image
 
 from dicomweb.rendering.attribute_values import Attributes, BulkData, binary, key_of
 from dicomweb.rendering.functional_groups import optical_path
+from dicomweb.rendering.grayscale import Levels
+from storage.codec_children import CHILDREN, CodecRefused
 
 NO: Final = "no"
 YES: Final = "yes"
@@ -56,7 +58,7 @@ def source_profile(attributes: Attributes, frame_number: int, bulk: BulkData) ->
     path = optical_path(attributes, frame_number) or {}
     for holder in (attributes, path):
         profile = binary(holder.get(key_of("ICCProfile")), bulk)
-        if profile and _opened(profile):
+        if profile and _is_for_rgb(profile):
             return profile
     return None
 
@@ -81,8 +83,7 @@ def apply_profile(picture: Image.Image, choice: str | None, profile: bytes | Non
     source = profile if profile and picture.mode == "RGB" else named_profile(SRGB)
     target = named_profile(str(choice))
     if source != target:
-        converted = ImageCms.applyTransform(colours, _transform(source, target))
-        colours = converted if converted is not None else colours
+        colours = Image.fromarray(_converted(np.asarray(colours), source, target))
     return colours, target
 
 
@@ -127,18 +128,15 @@ def _localized(text: str) -> bytes:
     return b"mluc" + struct.pack(">III2s2sII", 0, 1, 12, b"en", b"US", len(coded), 28) + coded
 
 
-def _opened(profile: bytes) -> ImageCms.ImageCmsProfile | None:
-    """Return a profile for RGB, or None for what is broken or is for something else."""
+def _converted(colours: Levels, source: bytes, target: bytes) -> Levels:
+    """Convert colours; a profile that can be read, but lacks what is needed, says no more of them than none."""
     try:
-        opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    except (OSError, TypeError, ValueError):
-        return None
-    return opened if opened.profile.xcolor_space.strip() == "RGB" else None
+        return CHILDREN.converted("convert", colours, source, target)
+    except CodecRefused:
+        srgb = named_profile(SRGB)
+        return colours if target == srgb else CHILDREN.converted("convert", colours, srgb, target)
 
 
-@lru_cache(maxsize=8)
-def _transform(source: bytes, target: bytes) -> ImageCms.ImageCmsTransform:
-    flags = ImageCms.Flags.NOCACHE  # a transform is used by several threads at once
-    intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
-    opened = _opened(source) or io.BytesIO(named_profile(SRGB))
-    return ImageCms.buildTransform(opened, io.BytesIO(target), "RGB", "RGB", intent, flags)
+def _is_for_rgb(profile: bytes) -> bool:
+    """Whether a profile is one for RGB: not broken, and not for something else."""
+    return CHILDREN.encoded("is_for_rgb", np.frombuffer(profile, np.uint8)) == b"\1"

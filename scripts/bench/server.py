@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,11 +34,16 @@ class BenchServer:
         raise RuntimeError("the server does not say where its database is")
 
     def processes(self) -> dict[int, str]:
-        """Return the Python processes of the server by process id: "supervisor" first, then "worker 1", ..."""
+        """Return the Python processes of the server by process id: "supervisor" first, then "worker 1", ..., and
+        those in which codecs run, "codec 1", ..."""
         names = {self.live.process.pid: "supervisor"}
+        kinds: Counter[str] = Counter()
         for pid in sorted(_descendants(self.live.process.pid)):
-            if _program(pid).startswith("python"):
-                names[pid] = f"worker {len(names)}"
+            program, *arguments = _command(pid)
+            if program.rpartition("/")[2].startswith("python"):
+                kind = "codec" if "storage.codec_process" in arguments else "worker"
+                kinds[kind] += 1
+                names[pid] = f"{kind} {kinds[kind]}"
         return names
 
     def reset_peaks(self) -> None:
@@ -84,11 +90,11 @@ def _descendants(pid: int) -> set[int]:
     return found
 
 
-def _program(pid: int) -> str:
+def _command(pid: int) -> list[str]:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0].decode().rpartition("/")[2]
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     except OSError:
-        return ""
+        return [""]
 
 
 def _status_mebibytes(pid: int, name: str) -> float:

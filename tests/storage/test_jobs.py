@@ -120,3 +120,52 @@ async def test_a_new_job_wakes_who_listens(archive: Any, database_url: str) -> N
         assert await asyncio.wait_for(wake.wait(), 30)
     finally:
         listening.cancel()
+
+
+async def test_a_job_that_ends_its_worker_is_suspected(archive: Any) -> None:
+    """A worker died at it, and the supervisor started another; what got on, or ended in an orderly way, is not."""
+    jobs = Jobs(archive.pool)
+    number = await jobs.add("send", {})
+
+    def queue(run: str = "run") -> JobQueue:
+        return JobQueue(archive.pool, ["send"], lease=0.02, run=run)
+
+    async def deaths(queue: JobQueue) -> int:
+        await asyncio.sleep(0.03)
+        claimed = await queue.claim()
+        assert claimed
+        return claimed.job.deaths
+
+    assert [await deaths(queue()) for _ in range(3)] == [0, 1, 2]
+    assert await deaths(queue("another")) == 2, "the machine was switched off: nobody knows why it ended"
+    same = queue("another")
+    assert [await deaths(same) for _ in range(2)] == [3, 3], "it is the same worker, which was away from the database"
+    await asyncio.sleep(0.03)
+    claimed = await same.claim()
+    assert claimed and await claimed.give_back()
+    claimed = await queue("another").claim()
+    assert claimed and claimed.job.deaths == 3, "stopped in an orderly way: that is no death, and no excuse"
+    assert await claimed.keep(items={"1.1": None})
+    job = await jobs.get(number)
+    assert job and job.deaths == 0, "it gets on"
+    assert await deaths(queue("another")) == 1
+    await asyncio.sleep(0.03)
+    claimed = await queue("another").claim()
+    assert claimed and claimed.job.deaths == 2 and await claimed.postpone(0, "nobody there")
+    assert await deaths(queue("another")) == 0, "it came to an end"
+
+
+async def test_suspects_are_claimed_when_asked_for(archive: Any) -> None:
+    """Others come first to who is at a suspect already."""
+    jobs = Jobs(archive.pool)
+    suspect = await jobs.add("send", {})
+    dead = JobQueue(archive.pool, ["send"], lease=0.02, run="run")
+    assert await dead.claim()
+    await asyncio.sleep(0.03)
+    queue = JobQueue(archive.pool, ["send"], run="run")
+    assert await queue.claim(suspects=False) is None
+    other = await jobs.add("send", {})
+    claimed = await queue.claim(suspects=False)
+    assert claimed and claimed.job.id == other
+    claimed = await queue.claim()
+    assert claimed and claimed.job.id == suspect and claimed.job.deaths == 1

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from dicomweb.jobs.worker import JobWorker
+from dicomweb.jobs.worker import DEADLY, JobWorker
 from dicomweb.settings import Settings
 from storage.archive import Archive
 from storage.jobs import JobQueue, Jobs
 from storage.worklist import Worklist
-from tests.dicomweb.jobs.working import working
+from tests.dicomweb.jobs.working import until, working
 from tests.storage.worklist_items import item, step
 
 
@@ -54,3 +54,21 @@ async def test_a_worker_that_is_stopped_as_it_wakes_up_stops(archive: Any, turns
     if not done:
         running.cancel()
     assert done, "it went on"
+
+
+async def test_a_job_that_ended_two_workers_is_parked(archive: Archive) -> None:
+    """It says so, is not begun again by itself, and others go on; who asks for it may have it again."""
+    jobs = Jobs(archive.pool)
+    deadly = await jobs.add("send", {"peer": "NOBODY", "entities": []})
+    for _ in range(2):
+        dead = await JobQueue(archive.pool, ["send"], lease=0.02, run="run").claim()
+        assert dead is not None and dead.job.id == deadly
+        await asyncio.sleep(0.03)
+    other = await jobs.add("send", {"peer": "NOBODY", "entities": []})
+    async with working(archive, run="run"):
+        parked, failed = await until(jobs, deadly), await until(jobs, other)
+    assert (parked.state, parked.error, parked.started_at is not None) == ("parked", DEADLY, True)
+    assert failed.state == "failed" and "no peer" in failed.error
+    assert await jobs.retry(deadly)
+    async with working(archive, run="run"):
+        assert "no peer" in (await until(jobs, deadly)).error

@@ -107,3 +107,13 @@ def test_rendered_frame_carries_its_profile() -> None:
     converted = render(frame, RenderingParameters(icc_profile=SRGB))
     assert converted.profile == named_profile(SRGB) and not np.array_equal(converted.pixels, COLOURS)
     assert render(grey_frame([0, 1])).profile is None
+
+
+@pytest.mark.parametrize("choice", [SRGB, ADOBE_RGB])
+def test_a_profile_without_curves_says_nothing(choice: str) -> None:
+    """It can be read, and is for RGB; what it lacks makes it none, so that the colours are taken as sRGB."""
+    broken = named_profile(ADOBE_RGB).replace(b"rTRC", b"xTRC")
+    picture = Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
+    found, _ = apply_profile(picture, choice, broken)
+    expected, _ = apply_profile(picture, choice, None)
+    assert np.array_equal(np.asarray(found), np.asarray(expected))
