@@ -31,6 +31,7 @@ from dicomweb.api.body import MOUNT_OF_API
 from dicomweb.api.changes import ChangeFeed
 from dicomweb.failures import answer_archive_error, answer_http_exception
 from dicomweb.middleware import ProtocolMiddleware
+from dicomweb.places import places_for
 from dicomweb.renderer import Renderer
 from dicomweb.request_limit import RequestLimit
 from dicomweb.ui import routes as ui
@@ -84,13 +85,14 @@ def assemble(
 ) -> Starlette:
     """Put routes, middleware and exception handlers together (`create_app` with the routes given)."""
     mounted = Router(dicomweb_routes, redirect_slashes=False)
+    places = places_for(settings.max_requests_in_flight)
     app = Starlette(
         routes=[Mount(MOUNT, app=mounted), *root_routes],
         middleware=[
             Middleware(
                 ProtocolMiddleware, cors_origins=tuple(settings.cors_origins), mount=MOUNT, same_site=MOUNT_OF_API
             ),
-            Middleware(RequestLimit, most=settings.max_requests_in_flight),
+            Middleware(RequestLimit, places=places, trusted_proxies=settings.trusted_proxies),
         ],
         exception_handlers={
             ArchiveError: answer_archive_error,
@@ -102,6 +104,7 @@ def assemble(
     app.router.redirect_slashes = False
     app.state.archive = archive
     app.state.settings = settings
+    app.state.places = places
     app.state.change_feed = ChangeFeed(archive)
     app.state.statistics = StatisticsReader(archive)
     app.state.viewer = ViewerFolder(settings.folder_of_viewer())

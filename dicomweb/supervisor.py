@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 
 from dicomweb import demo, logs
 from dicomweb.children import LAST_PATIENCE, Child, Kind
+from dicomweb.descriptors import raise_limit
 from dicomweb.listener import DIMSE, DIMSE_TLS, HTTP, address_of, listen_everywhere, url_of
 from dicomweb.metrics import CHILDREN_FILE, FOLDER_VARIABLE
 from dicomweb.opening import calling_facts
@@ -96,6 +97,7 @@ class Supervisor:
             The data folder is in use, or the database cannot be started or used.
         """
         logs.configure(self.settings, "supervisor")
+        raise_limit()
         if self.settings.dimse and self.settings.dimse_tls_port is not None:
             server_context(self.settings)  # whatever is wrong with it is said now
         with contextlib.ExitStack() as opened:

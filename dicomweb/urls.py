@@ -67,7 +67,7 @@ def base_url(request: Request) -> str:
                 forwarded_prefix = text
     scheme = "https" if scope["scheme"] == "https" else "http"
     server = scope.get("server") or ("localhost", None)
-    if proxied and _is_trusted((scope.get("client") or ("",))[0], tuple(settings.trusted_proxies)):
+    if proxied and is_trusted((scope.get("client") or ("",))[0], tuple(settings.trusted_proxies)):
         return _from_proxy(
             scheme, host, forwarded, forwarded_host, forwarded_proto, forwarded_port, forwarded_prefix, server
         )
@@ -97,7 +97,7 @@ def _configured(public_base_url: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _is_trusted(peer: str, trusted: tuple[str, ...]) -> bool:
+def is_trusted(peer: str, trusted: tuple[str, ...]) -> bool:
     """Whether `peer` is named by `trusted`: addresses, networks ("10.0.0.0/8") or "*"."""
     if "*" in trusted or peer in trusted:
         return True
