@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from starlette.types import Scope
 
-from dicomweb.urls import is_trusted
+from dicomweb.trusted_proxies import is_trusted
 
 
 def client_of(scope: Scope, trusted: tuple[str, ...]) -> str | None:

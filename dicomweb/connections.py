@@ -20,7 +20,7 @@ from typing import Any, Final
 from dicomweb.descriptors import most_connections
 from dicomweb.pace import OVER
 from dicomweb.settings import Settings
-from dicomweb.urls import is_trusted
+from dicomweb.trusted_proxies import is_trusted
 from dicomweb.watched_connection import Standing, WatchedConnection
 
 logger = logging.getLogger(__name__)

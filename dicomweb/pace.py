@@ -19,7 +19,7 @@ from typing import Any, Final
 
 OVER: Final = 120.0
 """Seconds over which the least rate is averaged."""
-GRACE: Final = 1.0
+GRACE: Final = 5.0
 """Seconds of waiting after which who does not keep pace gives way to somebody who needs the place."""
 
 UNSENT: Final = 256 << 10
@@ -63,10 +63,10 @@ class Pace:
         """Bytes a second in what is averaged now."""
         return self._moved / self._waited if self._waited else self.least
 
-    @property
-    def gives_way(self) -> bool:
-        """Whether it is too slow for somebody who needs the place."""
-        return self._waited >= GRACE and self.rate < self.least
+    def gives_way(self, seconds: float = 0.0) -> bool:
+        """Whether it is too slow for somebody who needs the place, nothing having moved in the last `seconds`."""
+        waited = self._waited + seconds
+        return waited >= GRACE and self._moved < self.least * waited
 
 
 def keep_little(transport: Any) -> None:

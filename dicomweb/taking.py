@@ -32,10 +32,10 @@ class Taker:
     listener : socket.socket
         Where they come.
     taken : callable
-        Told of each; the connection is its own.
+        Told of each, and of the address of the other side; the connection is its own.
     """
 
-    def __init__(self, listener: socket.socket, taken: Callable[[socket.socket], None]) -> None:
+    def __init__(self, listener: socket.socket, taken: Callable[[socket.socket, str], None]) -> None:
         self._listener = listener
         self._taken = taken
         self._loop = asyncio.get_running_loop()
@@ -61,7 +61,7 @@ class Taker:
     def _ready(self) -> None:
         for _ in range(AT_ONCE):
             try:
-                connection, _ = self._listener.accept()
+                connection, address = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -69,4 +69,4 @@ class Taker:
                 self._loop.remove_reader(self._listener.fileno())
                 self._pause = self._loop.call_later(AFTER_FAILURE, self._begin)
                 return
-            self._taken(connection)
+            self._taken(connection, str(address[0]) if address else "")

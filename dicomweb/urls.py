@@ -10,11 +10,12 @@ Facts this module keeps:
   no proxy spoke, and the host names the very address of the socket (or is localhost on a loopback socket).
 """
 
-import ipaddress
 import re
 from functools import lru_cache
 
 from starlette.requests import Request
+
+from dicomweb.trusted_proxies import is_trusted
 
 MOUNT = "/dicom-web"
 """Where the DICOMweb resources hang below the public root."""
@@ -94,24 +95,6 @@ def _configured(public_base_url: str) -> str:
     """A URL without a path names the server: the mount is added; with a path it is the root as proxies map it."""
     url = public_base_url.rstrip("/")
     return url if "/" in url.partition("://")[2] else url + MOUNT
-
-
-@lru_cache(maxsize=1024)
-def is_trusted(peer: str, trusted: tuple[str, ...]) -> bool:
-    """Whether `peer` is named by `trusted`: addresses, networks ("10.0.0.0/8") or "*"."""
-    if "*" in trusted or peer in trusted:
-        return True
-    try:
-        address = ipaddress.ip_address(peer)
-    except ValueError:
-        return False
-    for entry in trusted:
-        try:
-            if address in ipaddress.ip_network(entry, strict=False):
-                return True
-        except ValueError:
-            continue
-    return False
 
 
 @lru_cache(maxsize=1024)

@@ -122,7 +122,7 @@ class WatchedConnection(BoundedHeadProtocol):
         sends = self._waited_for()
         if sends is None:
             return None if self._answering() else (Standing.IDLE, self._idle_since)
-        return (Standing.SLOW, self._pace.rate) if sends is self._sends and self._pace.gives_way else None
+        return (Standing.SLOW, self._pace.rate) if sends is self._sends and self._pace.gives_way() else None
 
     def let_go(self) -> None:
         """End it."""

@@ -70,11 +70,9 @@ class Server(uvicorn.Server):
         tune_garbage_collector()
         await super().startup([])
         self.servers = [Taker(listener, self._taken) for listener in sockets or ()]  # type: ignore[misc]
-        self._tasks += [
-            asyncio.create_task(each) for each in (self._connections.watch(), show_life(self._orders.life))
-        ]
+        self._tasks += [asyncio.create_task(each) for each in (self._connections.watch(), show_life(self._orders.life))]
 
-    def _taken(self, connection: socket.socket) -> None:
+    def _taken(self, connection: socket.socket, _: str) -> None:
         """Speak HTTP on a connection."""
         opening = asyncio.create_task(self._speak(connection))
         self._opening.add(opening)

@@ -105,9 +105,12 @@ class Pool(asyncpg.Pool):
     ----------
     connection_within : float
         Seconds.
+    url : str
+        Of the database.
     """
 
     connection_within = CONNECTION_WITHIN
+    url = ""
 
     def acquire(self, *, timeout: float | None = None) -> "PoolAcquireContext[asyncpg.Record]":
         """Give a connection (asyncpg's interface); in `timeout` seconds instead of the usual ones."""
@@ -337,7 +340,32 @@ async def connect(
             server_settings={"application_name": "dicomweb"},
         )
         pool.connection_within = connection_within
+        pool.url = url
         return await pool
+
+
+async def answers(pool: "asyncpg.Pool[asyncpg.Record]", *, seconds: float = 5.0) -> bool:
+    """Ask whether the database answers; return whether the pool had a connection free to ask on.
+
+    A pool whose connections are all at work says nothing of the database: it is then asked on one of its own.
+
+    Raises
+    ------
+    Exception
+        It does not answer within `seconds`.
+    """
+    free = pool.get_idle_size() > 0 or pool.get_size() < pool.get_max_size()
+    async with asyncio.timeout(seconds):
+        if free:
+            async with pool.acquire(timeout=seconds) as connection:
+                await connection.fetchval("SELECT 1")
+        else:
+            own = await asyncpg.connect(cast(Pool, pool).url, timeout=seconds)
+            try:
+                await own.fetchval("SELECT 1")
+            finally:
+                own.terminate()
+    return free
 
 
 @asynccontextmanager

@@ -37,7 +37,7 @@ ACCEPT_FILES = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 ACCEPT_FRAME = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
 PATIENCE = 60.0
 """Seconds after which the well-behaved client gives up."""
-SETTLE = 1.0
+SETTLE = 3.0
 """Seconds between the last of the crowd and the first of the well-behaved."""
 
 Attack = Callable[[asyncio.AbstractEventLoop, socket.socket], Coroutine[Any, Any, None]]

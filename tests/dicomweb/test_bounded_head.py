@@ -6,14 +6,11 @@ from typing import Any
 
 import pytest
 import uvicorn
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from dicomweb import bounded_head
 from dicomweb.bounded_head import LONGEST_HEAD, BoundedHeadProtocol
-from tests.builders import ct_slice
 from tests.dicomweb.loopback import listening
 
 
@@ -123,5 +120,3 @@ async def test_a_connection_without_a_request_is_closed(sent: bytes) -> None:
         reader, writer = await opened(url, sent)
         assert await asyncio.wait_for(reader.read(), 30) == b""
         writer.close()
-
-
