@@ -4,7 +4,7 @@ Facts this module keeps:
 
 - Only time counts in which we waited for the other side, never that in which it waited for us.
 - Who keeps the least rate is never let go of, whoever else waits. Who does not has `OVER` seconds, and only `GRACE`
-  when somebody else needs the place.
+  when somebody else needs the place, whatever came before: a kernel may have taken megabytes for somebody who is gone.
 - The rate is averaged over `OVER`: a scanner that reads from tape or a proxy that buffers may pause for a minute, nobody
   who is still there pauses for two. A modem of 9,600 bit/s has twice the usual `least_rate`.
 - What the other machine has acknowledged counts as sent, not what our kernel took: it takes much at once, and from a
@@ -38,18 +38,33 @@ class Pace:
     ----------
     least : float
         Bytes a second.
+    over : float
+        Seconds over which it is averaged.
+
+    Attributes
+    ----------
+    rate : float
+        Bytes a second, lately.
     """
 
-    __slots__ = ("_moved", "_waited", "least", "over")
+    __slots__ = ("_lags", "_lately_moved", "_lately_waited", "_moved", "_waited", "least", "over", "rate")
 
     def __init__(self, least: float, over: float = OVER) -> None:
         self.least = least
         self.over = over
-        self._waited = 0.0
-        self._moved = 0
+        self.rate = least
+        self._lags = False
+        self._waited = self._lately_waited = 0.0
+        self._moved = self._lately_moved = 0
 
     def waited(self, seconds: float, moved: int) -> bool:
         """Count how long we waited and what moved meanwhile; return whether it has been too little for too long."""
+        self._lately_waited += seconds
+        self._lately_moved += moved
+        if self._lately_waited >= GRACE:
+            self.rate = self._lately_moved / self._lately_waited
+            self._lags = self.rate < self.least
+            self._lately_waited, self._lately_moved = 0.0, 0
         self._waited += seconds
         self._moved += moved
         if self._waited < self.over:
@@ -58,15 +73,9 @@ class Pace:
         self._waited, self._moved = 0.0, 0
         return too_slow
 
-    @property
-    def rate(self) -> float:
-        """Bytes a second in what is averaged now."""
-        return self._moved / self._waited if self._waited else self.least
-
     def gives_way(self, seconds: float = 0.0) -> bool:
         """Whether it is too slow for somebody who needs the place, nothing having moved in the last `seconds`."""
-        waited = self._waited + seconds
-        return waited >= GRACE and self._moved < self.least * waited
+        return self._lags or (self.least > 0 and seconds >= GRACE)
 
 
 def keep_little(transport: Any) -> None:

@@ -103,8 +103,8 @@ class Settings(BaseSettings):
     max_requests_in_flight: int = Field(
         256,
         ge=1,
-        description="Most requests one worker process works on at once, waiting for clients not counted; more are told "
-        "to come again.",
+        description="Most requests of a kind (short, downloads, uploads) that one worker process works on, waiting for "
+        "clients not counted; more are told to come again.",
     )
     max_connections: int = Field(
         4096,
