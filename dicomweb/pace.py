@@ -5,8 +5,8 @@ Facts this module keeps:
 - Only time counts in which we waited for the other side, never that in which it waited for us.
 - Who keeps the least rate is never let go of, whoever else waits. Who does not has `OVER` seconds, and only `GRACE`
   when somebody else needs the place, whatever came before: a kernel may have taken megabytes for somebody who is gone.
-- The rate is averaged over `OVER`: a scanner that reads from tape or a proxy that buffers may pause for a minute, nobody
-  who is still there pauses for two. A modem of 9,600 bit/s has twice the usual `least_rate`.
+- The rate is averaged over `OVER`: a scanner that reads from tape or a proxy that buffers may pause for a minute;
+  nobody who is still there pauses for two. A modem of 9,600 bit/s has twice the usual `least_rate`.
 - What the other machine has acknowledged counts as sent, not what our kernel took: it takes much at once, and from a
   slow line then nothing for long.
 - Of what is not under way the kernel keeps little for us. Left alone it takes four megabytes for each client that does

@@ -60,7 +60,7 @@ class Places:
 
     def has_room(self, address: str | None) -> bool:
         """Whether a request may begin; an address of None is nobody's in particular."""
-        return not self.is_full and (address is None or self.holders[address] <= self.most // 2)
+        return not self.is_full and (address is None or self.holders[address] < -(-self.most // 2))
 
 
 class Place:

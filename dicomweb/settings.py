@@ -109,7 +109,8 @@ class Settings(BaseSettings):
     max_connections: int = Field(
         4096,
         ge=16,
-        description="Most HTTP connections of one worker process; when they run short those without a request give way.",
+        description="Most HTTP connections of one worker process; when they run short those without a request "
+        "give way.",
     )
     least_rate: ByteSize = Field(
         ByteSize(500),

@@ -88,7 +88,7 @@ async def associate_and_say_nothing(loop: asyncio.AbstractEventLoop, connection:
 
 async def _until_cut(connection: socket.socket) -> None:
     """Return when the other side has ended it, whatever it sent before, without reading that."""
-    while connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO) == 1:  # TCP_ESTABLISHED
+    while connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == b"\1":  # noqa: ASYNC110 - TCP_ESTABLISHED
         await asyncio.sleep(1)
 
 

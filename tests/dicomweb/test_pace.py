@@ -22,7 +22,7 @@ def test_the_least_rate_is_averaged_over_two_minutes(
 ) -> None:
     """500 bytes a second are 60,000 in 120 seconds (checklist A-109)."""
     pace = Pace(500)
-    assert any([pace.waited(*each) for each in seconds_and_bytes]) is too_slow
+    assert (True in [pace.waited(*each) for each in seconds_and_bytes]) is too_slow
 
 
 def test_who_needs_the_place_has_it_after_the_grace() -> None:

@@ -80,13 +80,14 @@ async def test_one_association_too_many_is_rejected_for_now(archive: Archive) ->
 
 async def test_a_request_waits_for_a_place(archive: Archive) -> None:
     """Who was let in while others were idle is answered when one of them is done, and nobody is cut."""
-    async with serving(archive, dimse_max_associations=1) as served:
-        async with await served.open() as busy, await served.open() as waiting:
-            async with storing(busy):
-                late = asyncio.create_task(store(waiting, ct_slice()))
-                await asyncio.sleep(0.7)
-                assert not late.done()
-            assert (await late).status == 0
+    async with serving(archive, dimse_max_associations=1) as served, await served.open() as busy:
+        waiting = await served.open()
+        async with storing(busy):
+            late = asyncio.create_task(store(waiting, ct_slice()))
+            await asyncio.sleep(0.7)
+            assert not late.done()
+        assert (await late).status == 0
+        await waiting.release()
 
 
 async def test_idle_associations_take_no_place(archive: Archive) -> None:
