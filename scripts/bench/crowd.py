@@ -31,6 +31,8 @@ from scripts.bench.load import HOST, Connection, table
 from scripts.bench.server import bench_server
 from storage.transfer_syntax import IMPLICIT_LE
 
+STUDY = 900
+"""Number of the study that is read: none of those that the well-behaved client stores."""
 IMAGES = 80
 """Of half a megabyte each, in the study that the readers ask for: more than the kernel buffers for a connection."""
 ACCEPT_FILES = 'multipart/related; type="application/dicom"; transfer-syntax=*'
@@ -56,7 +58,7 @@ class Crowd:
 
 async def read_nothing(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
     """Ask for a large study and read no byte of it."""
-    head = f"GET /dicom-web/studies/{uid(1, 0)} HTTP/1.1\r\nHost: {HOST}\r\nAccept: {ACCEPT_FILES}\r\n\r\n"
+    head = f"GET /dicom-web/studies/{uid(1, STUDY)} HTTP/1.1\r\nHost: {HOST}\r\nAccept: {ACCEPT_FILES}\r\n\r\n"
     await loop.sock_sendall(connection, head.encode())
     await _until_cut(connection)
 
@@ -168,11 +170,11 @@ class Client:
     def __init__(self, http: int, dimse: int) -> None:
         self._http = http
         self._dimse = Address(HOST, dimse, "DICOMWEB")
-        self._number = 100
+        self._number = 1000
 
     def asks(self) -> dict[str, Callable[[], None]]:
         """Return what it asks, by name; each raises when it does not get it."""
-        frame = f"/dicom-web/studies/{uid(1, 0)}/series/{uid(2, 0)}/instances/{uid(3, 0)}/frames/1"
+        frame = f"/dicom-web/studies/{uid(1, STUDY)}/series/{uid(2, STUDY)}/instances/{uid(3, STUDY)}/frames/1"
         return {
             "search": lambda: self._get("/dicom-web/studies?limit=1"),
             "frame": lambda: self._get(frame, ACCEPT_FRAME),
@@ -243,7 +245,7 @@ def main() -> None:
     with bench_server() as server:
         connection = Connection(server.port)
         for first in range(0, IMAGES, 20):
-            body = stow_body([ct_image(0, 0, number) for number in range(first, first + 20)])
+            body = stow_body([ct_image(STUDY, STUDY, STUDY + number) for number in range(first, first + 20)])
             _expect_200(connection.post("/dicom-web/studies", MULTIPART, [body], len(body)).status)
         connection.socket.close()
         client = Client(server.port, server.live.dimse_port)

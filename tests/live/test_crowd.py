@@ -5,7 +5,7 @@ from collections.abc import Callable
 import httpx2
 import pytest
 
-from scripts.bench.crowd import Client, Crowd, crowded, measure
+from scripts.bench.crowd import STUDY, Client, Crowd, crowded, measure
 from scripts.bench.data import MULTIPART, ct_image, stow_body
 from tests.live_server import LiveServer
 
@@ -15,7 +15,7 @@ def test_a_crowd_keeps_nobody_out(serve: Callable[..., LiveServer], database_url
     """A-109, G-010: with few places, and six times as many that do not read, do not send, or say nothing."""
     flags = ("--workers", "1", "--database-url", database_url)
     server = serve(*flags, "--max-requests-in-flight", "8", "--dimse-max-associations", "4")
-    body = stow_body([ct_image(0, 0, number) for number in range(20)])
+    body = stow_body([ct_image(STUDY, STUDY, STUDY + number) for number in range(20)])
     answer = httpx2.post(f"{server.root}/studies", content=body, headers={"Content-Type": MULTIPART}, timeout=60)
     assert answer.status_code == 200
     crowd = Crowd(readers=50, senders=50, silent=50, addresses=addresses)
