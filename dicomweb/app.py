@@ -34,6 +34,7 @@ from dicomweb.entrance import Entrance
 from dicomweb.failures import answer_archive_error, answer_http_exception
 from dicomweb.host_names import HostNames
 from dicomweb.middleware import ProtocolMiddleware
+from dicomweb.places import places_for
 from dicomweb.renderer import Renderer
 from dicomweb.request_limit import RequestLimit
 from dicomweb.ui import routes as ui
@@ -90,6 +91,7 @@ def assemble(
 ) -> Starlette:
     """Put routes, middleware and exception handlers together (`create_app` with the routes given)."""
     mounted = Router(dicomweb_routes, redirect_slashes=False)
+    places = places_for(settings.max_requests_in_flight)
     app = Starlette(
         routes=[Mount(MOUNT, app=mounted), *root_routes],
         middleware=[
@@ -97,7 +99,7 @@ def assemble(
                 ProtocolMiddleware, cors_origins=tuple(settings.cors_origins), mount=MOUNT, same_site=MOUNT_OF_API
             ),
             Middleware(Entrance, host_names=HostNames.of(settings)),
-            Middleware(RequestLimit, most=settings.max_requests_in_flight),
+            Middleware(RequestLimit, places=places, trusted_proxies=settings.trusted_proxies),
         ],
         exception_handlers={
             ArchiveError: answer_archive_error,
@@ -109,6 +111,7 @@ def assemble(
     app.router.redirect_slashes = False
     app.state.archive = archive
     app.state.settings = settings
+    app.state.places = places
     app.state.change_feed = ChangeFeed(archive)
     app.state.statistics = StatisticsReader(archive)
     app.state.viewer = ViewerFolder(settings.folder_of_viewer())

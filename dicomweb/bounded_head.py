@@ -1,8 +1,8 @@
-"""HTTP/1.1 whose requests have an end, in bytes and in time.
+"""HTTP/1.1 whose heads have an end, in bytes and in time.
 
 The parser has no limits of its own. A client that sends header fields without end, or one without its line break,
-would fill the memory of a worker; one that never finishes a head, or falls silent in the middle of a body, would hold
-a connection, a place among the requests in flight and a staged file for ever (checklist A-106, A-109).
+would fill the memory of a worker; one that never finishes a head would hold a connection for ever (checklist A-106,
+A-109). How fast a body must come is in `watched_connection.py`.
 
 An idle connection costs little and is closed as the server's keep-alive says; the one that never sent anything, too.
 """
@@ -16,23 +16,18 @@ LONGEST_HEAD = 64 * 1024
 """Most bytes of the request line and the header fields together; common servers take 8 to 64 KiB."""
 HEAD_WITHIN = 30.0
 """Seconds from the first byte of a head to its last; it fits into a few packets, whatever the line."""
-BODY_SILENT_FOR = 120.0
-"""Seconds without a byte of the body after which a client is given up: a scanner that reads from tape or a proxy that
-buffers may pause for a minute; nobody who is still there pauses for two."""
 
-_LOOKS = 4
-"""How often a body is looked at in that time. One look alone cannot tell silence from a pause that was ours."""
 _TOO_LONG = "The request line and the header fields are too long."
-_LATE = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+LATE = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+"""For a client that takes too long to ask (RFC 9110 15.5.9)."""
 
 
 class BoundedHeadProtocol(HttpToolsProtocol):
-    """Refuse a head longer than `LONGEST_HEAD` or slower than `HEAD_WITHIN`, and a body that falls silent."""
+    """Refuse a head longer than `LONGEST_HEAD` or slower than `HEAD_WITHIN`."""
 
-    _in_head = _just_begun = _in_body = _stirred = False
-    _parsed = _received = _silent_looks = 0
+    _in_head = _just_begun = _in_body = False
+    _parsed = _head_received = 0
     _head_watch: TimerHandle | None = None
-    _body_watch: TimerHandle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
@@ -42,7 +37,7 @@ class BoundedHeadProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Watch no more."""
         self._in_head = self._in_body = False
-        for watch in (self._head_watch, self._body_watch, self.timeout_keep_alive_task):
+        for watch in (self._head_watch, self.timeout_keep_alive_task):
             if watch is not None:
                 watch.cancel()
         super().connection_lost(exc)
@@ -50,30 +45,26 @@ class BoundedHeadProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse what came, unless the head has been coming for too long."""
         self._just_begun = False
-        self._stirred = True
         super().data_received(data)
         if self.transport.is_closing():
             return
         if self._in_head:
             # What the head began in may hold the body of the request before it.
             if not self._just_begun:
-                self._received += len(data)
-                if self._received > LONGEST_HEAD:
+                self._head_received += len(data)
+                if self._head_received > LONGEST_HEAD:
                     self._in_head = False
                     self.send_400_response(_TOO_LONG)
                     return
             if self._head_watch is None:
                 self._head_watch = self.loop.call_later(HEAD_WITHIN, self._head_is_late)
-        elif self._in_body:
-            if self._body_watch is None:
-                self._body_watch = self.loop.call_later(BODY_SILENT_FOR / _LOOKS, self._look_at_body)
-        else:
+        elif not self._in_body:
             self._wait_for_request()
 
     def on_message_begin(self) -> None:
         """Begin to count."""
         self._in_head = self._just_begun = True
-        self._parsed = self._received = 0
+        self._parsed = self._head_received = 0
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -93,7 +84,6 @@ class BoundedHeadProtocol(HttpToolsProtocol):
             self._head_watch.cancel()
             self._head_watch = None
         self._in_body = True
-        self._silent_looks = 0
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -124,17 +114,5 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         if self._answering():  # to the request before; its response is not to be broken off
             self._head_watch = self.loop.call_later(HEAD_WITHIN, self._head_is_late)
             return
-        self.transport.write(_LATE)
+        self.transport.write(LATE)
         self.transport.close()
-
-    def _look_at_body(self) -> None:
-        self._body_watch = None
-        if not self._in_body or self.transport.is_closing():
-            return
-        ours = self.flow.read_paused or self.cycle.waiting_for_100_continue
-        self._silent_looks = 0 if self._stirred or ours else self._silent_looks + 1
-        self._stirred = False
-        if self._silent_looks >= _LOOKS:
-            self.transport.abort()  # the application sees that the client has gone, and cleans up
-            return
-        self._body_watch = self.loop.call_later(BODY_SILENT_FOR / _LOOKS, self._look_at_body)

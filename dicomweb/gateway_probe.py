@@ -4,7 +4,7 @@ Facts this module keeps:
 
 - The question is a C-ECHO on an association of its own, under the archive's own title, as any peer would ask it.
 - Whoever asks often gets the answer of a second ago; whoever asks at the same time, the same answer.
-- A gateway that is full says so, and answers: it is well.
+- A gateway that is full says so, and answers: it is busy, and well.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from dicomweb.dimse.negotiation import VERIFICATION
 from dicomweb.dimse.requestor import Address, connect
 from dicomweb.listener import reachable
 from dicomweb.settings import Settings
-from storage.errors import Unavailable
+from storage.errors import Busy, Unavailable
 from storage.transfer_syntax import IMPLICIT_LE
 
 VALID_FOR: Final = 1.0
@@ -43,24 +43,26 @@ class GatewayProbe:
         self._address = Address(host, settings.dimse_port, settings.aet)
         self._lock = asyncio.Lock()
         self._asked = 0.0
-        self._failure: str | None = None
+        self._failure: Unavailable | None = None
 
     async def ask(self) -> None:
         """Return when the gateway answers.
 
         Raises
         ------
+        Busy
+            It answers that it has no place.
         Unavailable
-            It does not, or with an error.
+            It does not answer, or with an error.
         """
         async with self._lock:
             if not self._asked or time.monotonic() - self._asked > VALID_FOR:
                 self._failure = await self._echo()
                 self._asked = time.monotonic()
         if self._failure is not None:
-            raise Unavailable(self._failure)
+            raise type(self._failure)(str(self._failure))
 
-    async def _echo(self) -> str | None:
+    async def _echo(self) -> Unavailable | None:
         timeouts = Timeouts(connect=PATIENCE, acse=PATIENCE, dimse=PATIENCE)
         try:
             async with (
@@ -74,14 +76,16 @@ class GatewayProbe:
             ):
                 context = association.context_for(VERIFICATION)
                 if context is None:
-                    return "The DIMSE gateway refuses verification."
+                    return Unavailable("The DIMSE gateway refuses verification.")
                 answer = await association.request(
                     context, {"CommandField": Operation.C_ECHO, "AffectedSOPClassUID": VERIFICATION}
                 )
-                return None if answer.status == 0 else f"The DIMSE gateway answers C-ECHO with {answer.status:04X}."
+                if answer.status == 0:
+                    return None
+                return Unavailable(f"The DIMSE gateway answers C-ECHO with {answer.status:04X}.")
         except AssociationRejected as error:
             if (error.source, error.reason) == LOCAL_LIMIT_EXCEEDED:
-                return None
-            return f"The DIMSE gateway rejects verification: {error}."
+                return Busy("The DIMSE gateway has as many associations as it works for at once.")
+            return Unavailable(f"The DIMSE gateway rejects verification: {error}.")
         except (AssociationError, TimeoutError):
-            return "The DIMSE gateway does not answer."
+            return Unavailable("The DIMSE gateway does not answer.")

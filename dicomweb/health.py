@@ -1,8 +1,14 @@
 """Health, for load balancers, orchestrators and people.
 
 `/health/live` says that a worker runs, `/health/ready` that the archive can serve, `/health` what a person wants to
-know when URLs come out wrong: the root as this very request sees it. A full disk is said by each of them, and is a 503
-of `/health/ready/storing` alone: images can be read all the same.
+know when URLs come out wrong: the root as this very request sees it.
+
+Facts this module keeps:
+
+- What does not answer is a 503: it is broken, and a restart may mend it. What answers and has all it can do is busy: a
+  200 that says so, for a restart would only make it worse.
+- A full disk is said by each of them, and is a 503 of `/health/ready/storing` alone: images can be read all the same.
+- Whoever asks gets in: these requests need no place, and idle connections give way.
 """
 
 import orjson
@@ -14,7 +20,7 @@ from dicomweb.metrics import show_metrics
 from dicomweb.urls import base_url
 from dicomweb.version import program_version
 from storage.damage import damage_advice, damaged_files
-from storage.errors import OutOfSpace, Unavailable
+from storage.errors import Busy, OutOfSpace, Unavailable
 from storage.stocktaking import advice, unindexed_files
 
 
@@ -24,7 +30,7 @@ async def show_live(request: Request) -> Response:
 
 
 async def show_ready(request: Request) -> Response:
-    """Answer 200 when database, storage and gateway answer, else 503 with what does not."""
+    """Answer 200 when database, storage and gateway answer, busy or not, else 503 with what does not."""
     return _answer(await _state(request) | await _storing(request))
 
 
@@ -50,13 +56,21 @@ async def show_health(request: Request) -> Response:
 
 
 async def _state(request: Request) -> dict[str, str]:
-    try:
-        await request.app.state.archive.ready()
-        if (probe := getattr(request.app.state, "gateway_probe", None)) is not None:  # there is one when we serve DIMSE
-            await probe.ask()
-    except Unavailable as error:
-        return {"status": "unavailable", "failed": str(error)}
-    return {"status": "ready"}
+    state = request.app.state
+    questions = [state.archive.ready]
+    if (probe := getattr(state, "gateway_probe", None)) is not None:  # there is one when we serve DIMSE
+        questions.append(probe.ask)
+    busy = [
+        f"All places for {kind.value} requests are taken." for kind, places in state.places.items() if places.is_full
+    ]
+    for ask in questions:
+        try:
+            await ask()
+        except Busy as error:
+            busy.append(str(error))
+        except Unavailable as error:
+            return {"status": "unavailable", "failed": str(error)}
+    return {"status": "busy", "busy": " ".join(busy)} if busy else {"status": "ready"}
 
 
 async def _storing(request: Request) -> dict[str, str]:

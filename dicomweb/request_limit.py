@@ -4,9 +4,15 @@ Without it a flood of requests takes memory, database connections and threads fr
 (PS3.18 8.5; checklist A-109). The refusal is made inside the layer that adds the CORS headers, so that viewers see it.
 """
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+import re
+from collections.abc import Iterable, Mapping
 
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dicomweb.client_address import client_of
 from dicomweb.failures import problem
+from dicomweb.places import Kind, Place, Places
+from dicomweb.urls import MOUNT
 
 EXEMPT = ("/health", "/metrics", "/api/changes/events")
 """Asked by those who want to know whether the server is overloaded, cheap; and streams, which have a bound of their own
@@ -14,42 +20,101 @@ and mostly wait."""
 RETRY_AFTER_SECONDS = 1
 """Most requests take milliseconds, so there will be room again soon."""
 
+_DICOM = (MOUNT, "/wado")
+_SHORT = re.compile(r"/(?:studies|series|instances|metadata|rendered|thumbnail|frames/[0-9]+)/?\Z")
+_WITHOUT_BODY = frozenset(("GET", "HEAD", "OPTIONS"))
+
 
 class RequestLimit:
-    """Refuse requests while as many as allowed are being answered.
+    """Refuse requests while as many as allowed are being worked on.
 
     Parameters
     ----------
     app : ASGIApp
         The application inside.
-    most : int
-        Requests in flight, counted from their head to the end of their response.
+    places : mapping of Kind to Places
+        Those there are. A request gives its own back while it waits for its client.
+    trusted_proxies : iterable of str
+        Whose forwarding headers are believed.
 
     Standard
     --------
     PS3.18 8.5; RFC 9110 10.2.3, 15.6.4.
     """
 
-    def __init__(self, app: ASGIApp, *, most: int) -> None:
+    def __init__(self, app: ASGIApp, *, places: Mapping[Kind, Places], trusted_proxies: Iterable[str]) -> None:
         self.app = app
-        self.most = most
-        self.in_flight = 0
+        self.places = places
+        self.trusted = tuple(trusted_proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"].startswith(EXEMPT):
             await self.app(scope, receive, send)
             return
-        if self.in_flight >= self.most:
+        kind = kind_of(scope["method"], scope["path"])
+        places, address = self.places[kind], client_of(scope, self.trusted)
+        if not places.has_room(address):
             refusal = problem(
                 503,
                 "",
-                "The server is busy with as many requests as it takes at once; try again in a moment.",
+                "The server is busy with as many requests as it takes at once, or as one address may have; "
+                "try again in a moment.",
                 headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
             )
             await refusal(scope, receive, send)
             return
-        self.in_flight += 1
+        place = Place(places, address)
+        if kind is Kind.UPLOAD:
+            receive = _Receiving(receive, place)
         try:
-            await self.app(scope, receive, send)
+            await place.take()
+            await self.app(scope, receive, _Sending(send, place, places))
         finally:
-            self.in_flight -= 1
+            place.give_back()
+
+
+def kind_of(method: str, path: str) -> Kind:
+    """Return what a request is: short are searches, single frames, pictures, and whatever is not about DICOM."""
+    if method not in _WITHOUT_BODY:
+        return Kind.UPLOAD
+    return Kind.SHORT if not path.startswith(_DICOM) or _SHORT.search(path) else Kind.DOWNLOAD
+
+
+class _Receiving:
+    """The `receive` of a request with a body: it has no place while the client sends."""
+
+    __slots__ = ("_more", "_place", "_receive")
+
+    def __init__(self, receive: Receive, place: Place) -> None:
+        self._receive = receive
+        self._place = place
+        self._more = True
+
+    async def __call__(self) -> Message:
+        if not self._more:  # only the end of the connection is waited for, beside the work
+            return await self._receive()
+        self._place.give_back()
+        message = await self._receive()
+        self._more = message.get("more_body", False)
+        await self._place.take()
+        return message
+
+
+class _Sending:
+    """The `send` of a request: it has no place while the client reads."""
+
+    __slots__ = ("_place", "_places", "_send")
+
+    def __init__(self, send: Send, place: Place, places: Places) -> None:
+        self._send = send
+        self._place = place
+        self._places = places
+
+    async def __call__(self, message: Message) -> None:
+        self._place.give_back()
+        self._places.unread += 1
+        try:
+            await self._send(message)
+        finally:
+            self._places.unread -= 1
+        await self._place.take()

@@ -115,7 +115,21 @@ class Settings(BaseSettings):
     refused_transfer_syntaxes: TextList = Field([], description="Transfer Syntax UIDs that are not stored.")
 
     max_requests_in_flight: int = Field(
-        256, ge=1, description="Most requests one worker process answers at once; more are told to come again."
+        256,
+        ge=1,
+        description="Most requests of a kind (short, downloads, uploads) that one worker process works on, waiting for "
+        "clients not counted; more are told to come again.",
+    )
+    max_connections: int = Field(
+        4096,
+        ge=16,
+        description="Most HTTP connections of one worker process; when they run short those without a request "
+        "give way.",
+    )
+    least_rate: ByteSize = Field(
+        ByteSize(500),
+        description="Bytes a second, over two minutes, that a client or peer must send or take while we wait for it; "
+        "0 for any.",
     )
     render_threads: int = Field(
         2, ge=1, le=256, description="Pictures one worker process decodes and renders at once, one processor core each."
@@ -181,7 +195,14 @@ class Settings(BaseSettings):
         description="Talk to AE titles that are not among the peers; without it only when listening on loopback.",
     )
     dimse_any_called_ae: bool = Field(False, description="Answer to every called AE title, not only to aet.")
-    dimse_max_associations: int = Field(100, ge=1, le=10_000, description="Most associations at once.")
+    dimse_max_associations: int = Field(
+        100, ge=1, le=10_000, description="Most associations that are worked for at once; idle ones do not count."
+    )
+    dimse_max_connections: int = Field(
+        4096,
+        ge=16,
+        description="Most DIMSE connections; when they run short the idle ones give way, the longest idle first.",
+    )
     dimse_max_pdu: int = Field(
         131072, ge=4096, le=1 << 24, description="Longest PDU, in bytes, that peers are told to send."
     )

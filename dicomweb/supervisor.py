@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 
 from dicomweb import demo, logs
 from dicomweb.children import LAST_PATIENCE, Child, Kind
+from dicomweb.descriptors import raise_limit
 from dicomweb.inherited_files import descriptors_of, read_for_children
 from dicomweb.kept_database import KeptDatabase
 from dicomweb.listener import DIMSE, DIMSE_TLS, HTTP, address_of, listen_everywhere, url_of
@@ -110,6 +111,7 @@ class Supervisor:
         """
         logs.configure(self.settings, "supervisor")
         os.umask(0o077)  # what it and its children write is nobody else's business
+        raise_limit()
         if self.settings.dimse and self.settings.dimse_tls_port is not None:
             server_context(self.settings)  # whatever is wrong with it is said now
         with contextlib.ExitStack() as opened:

@@ -8,20 +8,22 @@ import contextlib
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from dicomweb import logs
 from dicomweb.app import create_app
-from dicomweb.bounded_head import BoundedHeadProtocol
 from dicomweb.child_process import be_child
+from dicomweb.connections import Connections
 from dicomweb.garbage import tune_garbage_collector
 from dicomweb.gateway_probe import GatewayProbe
 from dicomweb.lifeline import Orders, show_life
 from dicomweb.listener import HTTP
 from dicomweb.metrics import Metrics
 from dicomweb.settings import Settings
+from dicomweb.taking import Taker
 from storage.archive import Archive
 
 KEEP_ALIVE = 75
@@ -43,11 +45,15 @@ def build(archive: Archive, settings: Settings) -> tuple[ASGIApp, Callable[[], N
 class Server(uvicorn.Server):
     """uvicorn, stopped by our signals and telling the supervisor when it listens."""
 
-    def __init__(self, config: uvicorn.Config, orders: Orders, end_streams: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, orders: Orders, connections: Connections, end_streams: Callable[[], None]
+    ) -> None:
         super().__init__(config)
+        self._connections = connections
         self._orders = orders
         self._end_streams = end_streams
-        self._life: asyncio.Task[None] | None = None
+        self._opening: set[asyncio.Task[None]] = set()
+        self._tasks: list[asyncio.Task[None]] = []
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -64,17 +70,36 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then say so."""
         tune_garbage_collector()
-        await super().startup(sockets)
-        self._life = asyncio.create_task(show_life(self._orders.life))
+        await super().startup([])
+        self.servers = [Taker(listener, self._taken) for listener in sockets or ()]  # type: ignore[misc]
+        self._tasks += [asyncio.create_task(each) for each in (self._connections.watch(), show_life(self._orders.life))]
+
+    def _taken(self, connection: socket.socket, _: str) -> None:
+        """Speak HTTP on a connection."""
+        opening = asyncio.create_task(self._speak(connection))
+        self._opening.add(opening)
+        opening.add_done_callback(self._opening.discard)
+
+    async def _speak(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        protocol = partial(
+            self._connections.protocol,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+            _loop=loop,
+        )
+        with contextlib.suppress(OSError):  # it is gone already
+            await loop.connect_accepted_socket(protocol, connection)
 
 
 async def serve(orders: Orders, archive: Archive) -> None:
     """Serve until SIGTERM."""
     settings = orders.settings
     app, end_streams = build(archive, settings)
+    connections = Connections(settings)
     config = uvicorn.Config(
         app,
-        http=BoundedHeadProtocol,
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -85,7 +110,7 @@ async def serve(orders: Orders, archive: Archive) -> None:
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=round(settings.shutdown_grace_seconds),
     )
-    await Server(config, orders, end_streams).serve(sockets=[socket.socket(fileno=orders.listeners[HTTP])])
+    await Server(config, orders, connections, end_streams).serve(sockets=[socket.socket(fileno=orders.listeners[HTTP])])
 
 
 if __name__ == "__main__":

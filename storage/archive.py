@@ -16,7 +16,7 @@ from storage.bulk_value import BulkValue
 from storage.data_set_file import DataSetFile
 from storage.database import sql
 from storage.dicomdir_file import DicomdirFile, TransferSyntaxOf
-from storage.errors import NotFound, Unavailable
+from storage.errors import Busy, NotFound, Unavailable
 from storage.frame_set import FrameSet
 from storage.index import Arrival, Index, Verdict
 from storage.ingest import Ingest, Outcome
@@ -114,16 +114,19 @@ class Archive:
         ------
         Unavailable
             One of them does not; the message says which.
+        Busy
+            They do, and every connection to the database is at work.
         """
         try:
-            async with self.pool.acquire(timeout=5) as connection:
-                await connection.fetchval("SELECT 1", timeout=5)
+            free = await database.answers(self.pool)
         except Exception as error:
             raise Unavailable("The database does not answer.") from error
         try:
             await self.blobs.run(self.blobs.free_bytes)
         except OSError as error:
             raise Unavailable("The storage folder cannot be read.") from error
+        if not free:
+            raise Busy("Every connection to the database is at work.")
 
     async def ready_to_store(self) -> None:
         """Return when there is room for more instances; whoever reads needs none.

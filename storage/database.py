@@ -376,6 +376,30 @@ async def connect(
     return pool
 
 
+async def answers(pool: "asyncpg.Pool[asyncpg.Record]", *, seconds: float = 5.0) -> bool:
+    """Ask whether the database answers; return whether the pool had a connection free to ask on.
+
+    A pool whose connections are all at work says nothing of the database: it is then asked on one of its own.
+
+    Raises
+    ------
+    Exception
+        It does not answer within `seconds`.
+    """
+    free = pool.get_idle_size() > 0 or pool.get_size() < pool.get_max_size()
+    async with asyncio.timeout(seconds):
+        if free:
+            async with pool.acquire(timeout=seconds) as connection:
+                await connection.fetchval("SELECT 1")
+        else:
+            own = await asyncpg.connect(cast(Pool, pool).watch.url, timeout=seconds)
+            try:
+                await own.fetchval("SELECT 1")
+            finally:
+                own.terminate()
+    return free
+
+
 @asynccontextmanager
 async def searching(
     pool: "asyncpg.Pool[asyncpg.Record]", *, seconds: float = 30.0, alone: bool = False

@@ -39,11 +39,13 @@ class Watch:
     ----------
     silent : bool
         Whether the database does not answer now.
+    url : str
+        As given.
     """
 
     def __init__(self, url: str) -> None:
         self.silent = False
-        self._url = url
+        self.url = url
         self._lent: dict[Any, float] = {}
         self._waiting: dict[asyncio.Timeout, float] = {}
         self._connection: Any = None
@@ -105,7 +107,7 @@ class Watch:
             async with asyncio.timeout(ANSWER_WITHIN):
                 if self._connection is None or self._connection.is_closed():
                     self._connection = await asyncpg.connect(
-                        self._url, server_settings={"application_name": "dicomweb watch"}
+                        self.url, server_settings={"application_name": "dicomweb watch"}
                     )
                 await self._connection.execute("SELECT 1")
                 return True

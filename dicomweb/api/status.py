@@ -17,7 +17,7 @@ from dicomweb.api.body import answer
 from dicomweb.api.openapi import operation, reference
 from dicomweb.urls import base_url
 from dicomweb.version import program_version
-from storage.errors import Unavailable
+from storage.errors import Busy, Unavailable
 from storage.statistics import Statistics
 
 if TYPE_CHECKING:
@@ -104,6 +104,8 @@ async def _gateway(request: Request) -> dict[str, Any]:
         try:
             await probe.ask()
             facts["ok"] = True
+        except Busy as error:
+            facts |= {"ok": True, "problem": str(error)}
         except Unavailable as error:
             facts |= {"ok": False, "problem": str(error)}
     return facts

@@ -86,7 +86,7 @@ async def accept(
         closed, as it is when `negotiate` raises or the task is cancelled.
     """
     timeouts = timeouts or Timeouts()
-    connection = Connection(reader, writer, write_timeout=timeouts.write)
+    connection = Connection(reader, writer, write_timeout=timeouts.write, least_rate=timeouts.least_rate)
     association = None
     has_aborted = False
     try:

@@ -141,6 +141,11 @@ class Association:
         return not self._is_ended and not self._release_requested
 
     @property
+    def is_slow(self) -> bool:
+        """Whether the peer sends or takes data too slowly for somebody who needs the place."""
+        return self._patience.is_slow or self._connection.is_slow
+
+    @property
     def bytes_in(self) -> int:
         """Received bytes, all PDUs counted."""
         return self._connection.bytes_in
@@ -307,6 +312,10 @@ class Association:
         """Abort the association (PS3.8 7.3) and close the socket; nothing happens when it has ended."""
         self._abort_soon(pdu.abort(source, reason), AssociationAborted("the association was aborted on this side"))
         await self._ended()
+
+    def give_up(self) -> None:
+        """Begin to abort it, since its peer is too slow."""
+        self._abort_soon(pdu.abort(2, 0), PeerTimeout("the peer was too slow, and others waited"))
 
     async def _request_release(self) -> None:
         self._release_requested = True

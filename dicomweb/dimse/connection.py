@@ -5,7 +5,8 @@ Facts this module keeps:
 - Nagle's algorithm is off: DIMSE is question and answer, and a delayed last segment costs 40 ms each time.
 - Most devices leave theirs on: the rest of what they say then waits for our acknowledgement, which the kernel delays
   by 40 ms. So we ask it to acknowledge at once, again after every read, since it falls back by itself.
-- A peer that takes nothing for the write timeout is a PeerTimeout; one that takes a little goes on.
+- A peer that takes nothing for the write timeout is a PeerTimeout, and so is one below the least rate; one that takes a
+  little more goes on.
 - Closing is bounded in time and leaves no socket behind, whether or not the peer takes part, also when the task that
   closes is cancelled.
 - Losing the connection is an AssociationAborted, never an OSError.
@@ -18,6 +19,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from dicomweb.dimse.errors import AssociationAborted, PeerTimeout
+from dicomweb.pace import GRACE, Pace, acknowledged, keep_little
 
 READ_LIMIT: Final = 256 << 10
 """How much is read from the socket at once, in bytes; give it to `asyncio.start_server` as limit."""
@@ -47,10 +49,19 @@ class Connection:
         Received and handed to the socket.
     """
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, write_timeout: float) -> None:
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        write_timeout: float,
+        least_rate: float = 0.0,
+    ) -> None:
         self._reader = reader
         self._writer = writer
         self._write_timeout = write_timeout
+        self._pace = Pace(least_rate)
+        self._flushes: tuple[float, int] | None = None  # since when, and what the peer had taken then
         self._loop = asyncio.get_running_loop()
         self._acknowledged: Any = _tcp_socket(writer) if QUICK_ACKNOWLEDGEMENT else None
         self.bytes_in = 0
@@ -117,15 +128,35 @@ class Connection:
             The connection is lost.
         """
         transport = self._writer.transport
-        unsent = transport.get_write_buffer_size()
+        has_room = transport.get_write_buffer_size() <= UNSENT
+        self._flushes = None if has_room else (self._loop.time(), acknowledged(transport))
         try:
             while not await self._is_drained():
-                if transport.get_write_buffer_size() >= unsent:
-                    raise PeerTimeout(f"the peer took nothing for {self._write_timeout:g} seconds")
-                unsent = transport.get_write_buffer_size()
+                self._flushes = self._taken(self._flushes)
         except OSError as error:
             raise AssociationAborted(LOST) from error
+        finally:
+            self._flushes = None
         self.last_active = self._loop.time()
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether the peer takes what we send too slowly for somebody who needs the place."""
+        if self._flushes is None:
+            return False
+        since, before = self._flushes
+        waited = self._loop.time() - since
+        return waited >= GRACE and acknowledged(self._writer.transport) - before < self._pace.least * waited
+
+    def _taken(self, before: tuple[float, int] | None) -> tuple[float, int]:
+        """Count what the peer took in a write timeout that has passed."""
+        now, taken = self._loop.time(), acknowledged(self._writer.transport)
+        if before is not None:
+            if taken <= before[1]:
+                raise PeerTimeout(f"the peer took nothing for {self._write_timeout:g} seconds")
+            if self._pace.waited(now - before[0], taken - before[1]):
+                raise PeerTimeout(f"the peer took less than {self._pace.least:g} bytes a second")
+        return now, taken
 
     async def _is_drained(self) -> bool:
         try:
@@ -182,6 +213,7 @@ def abort(writer: asyncio.StreamWriter) -> None:
 
 def _prepare(writer: asyncio.StreamWriter) -> None:
     writer.transport.set_write_buffer_limits(high=UNSENT)
+    keep_little(writer.transport)
     if (tcp := _tcp_socket(writer)) is not None:
         tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

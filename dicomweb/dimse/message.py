@@ -26,6 +26,8 @@ class Timeouts:
         Without any message, while none is being handled.
     write : float
         During which the peer takes nothing of what we send.
+    least_rate : float
+        Bytes a second, on average (`dicomweb/pace.py`), that the peer must send of a data set, or take of one.
     """
 
     connect: float = 10.0
@@ -33,6 +35,7 @@ class Timeouts:
     dimse: float = 60.0
     idle: float = 600.0
     write: float = 60.0
+    least_rate: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

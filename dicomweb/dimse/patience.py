@@ -4,7 +4,8 @@ Facts this module keeps:
 
 - A command set, and any PDU that is no P-DATA-TF, is short: the DIMSE timer is for all of it. A byte now and then does
   not start it anew, so a peer cannot keep its place among the associations that way.
-- A data set may be long and the line slow: within it the DIMSE timer is one of silence.
+- A data set may be long and the line slow: within it the DIMSE timer is one of silence, and the peer must keep the
+  least rate, counted while we wait for it.
 - Between messages the idle timer runs, but not while somebody on this side is at work.
 """
 
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from dicomweb.dimse.connection import Connection
 from dicomweb.dimse.errors import PeerTimeout
 from dicomweb.dimse.message import Timeouts
+from dicomweb.pace import Pace
 
 _LEAST = 0.001
 
@@ -37,6 +39,13 @@ class Patience:
         self._is_busy = is_busy
         self._loop = asyncio.get_running_loop()
         self._due: float | None = None
+        self._pace = Pace(timeouts.least_rate)
+        self._reads_since: float | None = None
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether a data set comes too slowly for somebody who needs the place."""
+        return self._reads_since is not None and self._pace.gives_way(self._loop.time() - self._reads_since)
 
     def whole(self) -> None:
         """Say that a command set or a PDU has come to its end: the next one has a timer of its own."""
@@ -60,8 +69,15 @@ class Patience:
             raise PeerTimeout(f"a command or PDU of the peer was not whole within {seconds:g} seconds") from None
 
     async def read_data(self) -> bytes:
-        """Return more of a data set; raises as `read_command`, after silence."""
-        return await self._connection.read(self._timeouts.dimse)
+        """Return more of a data set; raises as `read_command`, after silence or below the least rate."""
+        begun = self._reads_since = self._loop.time()
+        try:
+            chunk = await self._connection.read(self._timeouts.dimse)
+        finally:
+            self._reads_since = None
+        if self._pace.waited(self._loop.time() - begun, len(chunk)):
+            raise PeerTimeout(f"the peer sent less than {self._pace.least:g} bytes a second")
+        return chunk
 
     async def read_next(self) -> bytes:
         """Return the beginning of the next message, whenever it comes; raises as `read_command`, after idleness."""

@@ -110,7 +110,8 @@ async def connect(
     )
     encoded = encode_request(proposal)
     timeouts = timeouts or Timeouts()
-    connection = Connection(*await _opened(address, timeouts.connect), write_timeout=timeouts.write)
+    streams = await _opened(address, timeouts.connect)
+    connection = Connection(*streams, write_timeout=timeouts.write, least_rate=timeouts.least_rate)
     association = None
     try:
         association = await _propose(connection, proposal, encoded, timeouts)

@@ -54,7 +54,7 @@ HINTS: Final = {
     UNKNOWN_CALLED_AE: "that is not the title of this archive (aet)",
     IDENTITY_REFUSED: "username and passcode are not those of the peer",
     STOPPING: "the gateway stops",
-    TOO_MANY: "there are as many associations as dimse_max_associations allows",
+    TOO_MANY: "as many associations are worked for as dimse_max_associations allows",
 }
 """What the log says about a rejection to whoever has to mend it."""
 
@@ -80,7 +80,7 @@ class Caller:
     listening_on : str
         Address of the socket that took it.
     room : bool
-        Whether one more association may be had.
+        Whether one more association would be worked for now.
     stopping : bool
         Whether the gateway is about to end.
     """

@@ -20,6 +20,7 @@ from dicomweb.dimse.command_set import Operation
 from dicomweb.dimse.errors import AssociationError
 from dicomweb.gateway.associations import LiveAssociation
 from dicomweb.gateway.call import Call, error_comment
+from dicomweb.gateway.places import Places
 from dicomweb.gateway.services import STORAGE, Provider, Services
 from storage.database import connection_lost
 from storage.errors import ArchiveError, Unavailable
@@ -31,8 +32,8 @@ UNRECOGNIZED_OPERATION = 0x0211
 NOT_AUTHORIZED = 0x0124
 
 
-async def dispatch(call: Call, services: Services, live: LiveAssociation) -> None:
-    """Have one request answered.
+async def dispatch(call: Call, services: Services, live: LiveAssociation, places: Places) -> None:
+    """Have one request answered, when there is a place.
 
     Raises
     ------
@@ -43,7 +44,8 @@ async def dispatch(call: Call, services: Services, live: LiveAssociation) -> Non
     begun = time.perf_counter()
     live.begun(operation)
     try:
-        await _answer(call, services, operation)
+        async with places.place(live):
+            await _answer(call, services, operation)
     finally:
         live.ended()
         seconds = time.perf_counter() - begun

@@ -47,4 +47,5 @@ class Gateway:
             dimse=settings.dimse_timeout,
             idle=settings.dimse_idle_timeout,
             write=settings.dimse_timeout,
+            least_rate=float(settings.least_rate),
         )

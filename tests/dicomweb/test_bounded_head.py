@@ -6,14 +6,11 @@ from typing import Any
 
 import pytest
 import uvicorn
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from dicomweb import bounded_head
 from dicomweb.bounded_head import LONGEST_HEAD, BoundedHeadProtocol
-from tests.builders import ct_slice
 from tests.dicomweb.loopback import listening
 
 
@@ -122,64 +119,4 @@ async def test_a_connection_without_a_request_is_closed(sent: bytes) -> None:
     async with listening(Response(b"here"), http=BoundedHeadProtocol, timeout_keep_alive=0.2) as url:
         reader, writer = await opened(url, sent)
         assert await asyncio.wait_for(reader.read(), 30) == b""
-        writer.close()
-
-
-async def test_a_body_that_falls_silent_is_given_up_and_leaves_nothing(
-    monkeypatch: pytest.MonkeyPatch, app: Any, archive: Any
-) -> None:
-    """The connection is closed and the staged file discarded; who goes on sending is not hurt (A-109, B-020)."""
-    monkeypatch.setattr(bounded_head, "BODY_SILENT_FOR", 2)
-    file = ct_slice()
-    head = b"POST /dicom-web/studies HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/dicom\r\n"
-    head += b"Content-Length: %d\r\n\r\n" % len(file)
-    step = len(file) // 10
-    slowly = [file[start : start + step] for start in range(0, len(file), step)]
-    async with listening(app, http=BoundedHeadProtocol, timeout_keep_alive=60) as url:
-        reader, writer = await opened(url, head, file[:100])
-        with pytest.raises(ConnectionResetError):
-            assert await asyncio.wait_for(reader.read(), 30) == b""
-            raise ConnectionResetError  # either way it is closed
-        writer.close()
-        await asyncio.sleep(0.1)
-        assert not list((archive.blobs.root / ".staging").iterdir())
-        reader, writer = await opened(url, head, *slowly, pause=0.25)
-        assert (await asyncio.wait_for(reader.readline(), 30)) == b"HTTP/1.1 200 OK\r\n"
-        writer.close()
-
-
-async def test_a_pause_of_ours_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the server does not read, or has not said 100 Continue, the client need not send (RFC 9110 10.1.1)."""
-    monkeypatch.setattr(bounded_head, "BODY_SILENT_FOR", 1)
-
-    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
-        await asyncio.sleep(1.5)
-        body = await Request(scope, receive).body()
-        await asyncio.sleep(1.5)
-        await Response(b"%d" % len(body))(scope, receive, send)
-
-    head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 500000\r\n"
-    async with listening(slow, http=BoundedHeadProtocol, timeout_keep_alive=60) as url:
-        eager, one = await opened(url, head + b"\r\n" + bytes(500_000))
-        patient, two = await opened(url, head + b"Expect: 100-continue\r\n\r\n")
-        assert await asyncio.wait_for(patient.readline(), 30) == b"HTTP/1.1 100 Continue\r\n"
-        two.write(bytes(500_000))
-        assert (await asyncio.wait_for(eager.read(), 30)).endswith(b"500000")
-        assert (await asyncio.wait_for(patient.read(), 30)).endswith(b"500000")
-        one.close()
-        two.close()
-
-
-@pytest.mark.parametrize("extra", [b"", b"Connection: Upgrade\r\nUpgrade: h2c\r\n"], ids=["plain", "upgrade"])
-async def test_a_response_that_takes_long_is_no_silent_body(monkeypatch: pytest.MonkeyPatch, extra: bytes) -> None:
-    """A request without a body is whole with its head."""
-    monkeypatch.setattr(bounded_head, "BODY_SILENT_FOR", 0.1)
-
-    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
-        await asyncio.sleep(0.5)
-        await Response(b"here")(scope, receive, send)
-
-    async with listening(slow, http=BoundedHeadProtocol, timeout_keep_alive=60) as url:
-        reader, writer = await opened(url, b"GET / HTTP/1.1\r\nHost: x\r\n" + extra + b"\r\n")
-        assert await asyncio.wait_for(reader.readline(), 30) == b"HTTP/1.1 200 OK\r\n"
         writer.close()
