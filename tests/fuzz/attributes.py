@@ -8,6 +8,7 @@ Facts this module keeps:
   an icon in its place is no fault, an exception in the log is.
 """
 
+import asyncio
 import io
 import random
 import re
@@ -30,6 +31,8 @@ from pydicom.uid import CTImageStorage, GrayscaleSoftcopyPresentationStateStorag
 import dicomweb.rendering
 from dicomweb.rendering.overlays import GROUPS
 from tests.builders import ABSENT, JPEG_BASELINE, ct_slice, dicom_file, encapsulated, multi_frame, part10
+from tests.fuzz import wire
+from tests.fuzz.target import Fault, Target
 from tests.waveforms import channel, multiplex_group, waveform_file
 
 STUDY: Final = "1.2.826.0.1.3680043.10.1561.77"
@@ -83,10 +86,6 @@ Ask = Callable[[str, str, dict[str, str], bytes], Awaitable[Answer]]
 """Sends method, path below the DICOMweb root, header fields and body, and returns the answer."""
 
 
-class Fault(AssertionError):
-    """The server answered what it never should."""
-
-
 def image() -> bytes:
     """Return the image that the presentation states are for: to be stored first."""
     return ct_slice(STUDY, SERIES, IMAGE_UID, rows=8, columns=8)
@@ -110,12 +109,6 @@ def _changed(chance: random.Random) -> bytes:
     for keyword, uid in (UIDS | {"SOPInstanceUID": f"{STUDY}.{chance.getrandbits(60)}"}).items():
         dataset.add_new(Tag(keyword), "UI", uid)
     return part10(dataset, transfer_syntax=dataset.file_meta.TransferSyntaxUID)
-
-
-def mutants(chance: random.Random) -> Iterator[bytes]:
-    """Yield Part 10 files without end, the same for the same source of chance."""
-    while True:
-        yield make(chance)
 
 
 async def check(ask: Ask, file: bytes) -> str:
@@ -144,6 +137,20 @@ async def check(ask: Ask, file: bytes) -> str:
             raise Fault(f"{resource} as {accept} answers {answer.status}: {answer.body[:300]!r}")
         shown = "shown" if answer.status == 200 and resource == "/rendered" else shown
     return shown
+
+
+PINNED: Final = {"the image that others refer to": lambda _: image()}
+
+
+def send(target: Target, data: bytes) -> str:
+    """Store a file on a server and read it in every form."""
+
+    async def ask(method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        request = wire.request(method, f"/dicom-web{path}", headers, body, port=target.port)
+        answer = wire.exchange(target, request)
+        return Answer(answer.status, answer.body)
+
+    return asyncio.run(check(ask, data))
 
 
 @cache

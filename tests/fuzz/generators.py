@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from tests.fuzz import bodies, codecs, metadata, part10, pdus, requests
+from tests.fuzz import attributes, bodies, codecs, metadata, part10, pdus, requests
 from tests.fuzz.target import Target
 
 
@@ -42,6 +42,9 @@ GENERATORS: Mapping[str, Generator] = {
     each.name: each
     for each in (
         Generator("codecs", codecs.make, codecs.send, codecs.PINNED),
+        Generator(
+            "attributes", attributes.make, attributes.send, {"the image of the others": lambda _: attributes.image()}
+        ),
         Generator("part10", part10.make, part10.send, part10.PINNED),
         Generator("json", metadata.make_json, metadata.send_json, metadata.PINNED_JSON),
         Generator("xml", metadata.make_xml, metadata.send_xml, metadata.PINNED_XML),
