@@ -17,10 +17,7 @@ from typing import Any, Protocol
 from dicomweb.bounded_head import LATE, BoundedHeadProtocol
 from dicomweb.pace import Pace, acknowledged, keep_little, reset
 
-BUSY = (
-    b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 1\r\nconnection: close\r\n"
-    b"access-control-allow-origin: *\r\n\r\n"
-)
+BUSY = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 1\r\nconnection: close\r\n\r\n"
 """For a connection that has no place: nobody knows yet what it will ask."""
 
 
