@@ -123,6 +123,17 @@ def test_modules_and_classes_are_named_after_what_they_are(word: str) -> None:
     assert [name for name in classes if name.lower().endswith(word)] == []
 
 
+def test_every_attack_of_the_security_page_has_its_test() -> None:
+    """docs/security.md names tests and test modules that exist."""
+    named = set(re.findall(r"\btest_\w+", (ROOT / "docs/security.md").read_text("utf-8")))
+    tests = [path for path in files() if path.is_relative_to(ROOT / "tests") and path.suffix == ".py"]
+    there = {path.stem for path in tests}.union(
+        *(re.findall(r"\bdef (test_\w+)", path.read_text("utf-8")) for path in tests)
+    )
+    assert named - there == set()
+    assert len(named) > 30
+
+
 @pytest.mark.parametrize("name", ["settings", "resources", "attributes", "media_types", "failures"])
 def test_the_readme_says_what_the_code_does(name: str) -> None:
     """The conformance tables of the README are those the code makes: python -m scripts.conformance renews them."""

@@ -64,7 +64,9 @@ async def test_what_was_kept_in_the_clear_is_sealed(archive: Any) -> None:
     assert (await archive.peers.get("OTHER")).our_passcode is None
 
 
-@pytest.mark.parametrize("key", [None, Fernet.generate_key().decode(), "no key", "\udcff"], ids=["none", "another", "no key", "no text"])
+@pytest.mark.parametrize(
+    "key", [None, Fernet.generate_key().decode(), "no key", "\udcff"], ids=["none", "another", "no key", "no text"]
+)
 async def test_a_lost_key_is_one_sentence(archive: Any, key: str | None) -> None:
     """Without the key only calling that peer fails, with what to do; nothing else does, and giving it anew mends it."""
     await archive.peers.put(PACS, our_passcode=SECRET)
