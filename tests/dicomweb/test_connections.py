@@ -91,7 +91,7 @@ async def is_cut(streams: Streams, within: float = 30.0) -> bool:
 async def test_a_body_that_falls_silent_is_given_up_and_leaves_nothing(app: Any, archive: Any) -> None:
     """408 and the staged file discarded; who sends slowly and keeps pace is stored (A-109, B-020)."""
     file = ct_slice()
-    head = b"POST /dicom-web/studies HTTP/1.1\r\nHost: x\r\nContent-Type: application/dicom\r\n"
+    head = b"POST /dicom-web/studies HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/dicom\r\n"
     head += b"Content-Length: %d\r\n\r\n" % len(file)
     step = len(file) // 10
     async with watched(app, over=2, least_rate=500) as (url, _):

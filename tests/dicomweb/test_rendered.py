@@ -437,18 +437,6 @@ async def test_an_animation_has_an_end(
     assert late.status_code == 406 and "seconds" in late.json()["detail"]
 
 
-@pytest.mark.parametrize("accept", ["image/jpeg", "image/gif"])
-async def test_a_picture_longer_than_its_media_type_is_refused(
-    archive: Any, client: httpx2.AsyncClient, accept: str
-) -> None:
-    """A viewport that makes a picture of 70 000 columns has no JPEG and no GIF, and is told so (PS3.18 8.7.8.1)."""
-    (path,) = await stored(archive, multi_frame(1, rows=1, columns=35_000, bits=8))
-    refused = await client.get(f"{path}/rendered?viewport=70000,2", headers={"Accept": accept})
-    assert refused.status_code == 406 and "65535" in refused.json()["detail"]
-    answer = await client.get(f"{path}/rendered?viewport=70000,2", headers={"Accept": "image/png"})
-    assert picture(answer).shape == (2, 70_000)
-
-
 async def test_bits_that_cannot_be_are_all_there_are(archive: Any, client: httpx2.AsyncClient) -> None:
     """An image that states 65535 Bits Stored is shown as one of the 16 bits that are allocated (PS3.5 8.1.1)."""
     sound, odd = [

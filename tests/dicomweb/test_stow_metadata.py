@@ -337,7 +337,9 @@ def test_what_is_no_array_is_no_json(tmp_path: Path, text: str) -> None:
 
 async def test_data_sets_are_counted(archive: Archive, tmp_path: Path) -> None:
     """More data sets than parts are allowed, in all documents, are a 413 that says so; nothing is stored (A-106)."""
-    app = assemble(archive, Settings(data_dir=tmp_path / "data", max_parts=3), stow.ROUTES)
+    app = assemble(
+        archive, Settings(data_dir=tmp_path / "data", max_parts=3, allowed_hosts=["archive.test"]), stow.ROUTES
+    )
     sets = [metadata() for _ in range(4)]
     documents = [json.dumps(sets[:2]).encode(), json.dumps(sets[2:]).encode()]
     transport = httpx2.ASGITransport(app=app)

@@ -36,7 +36,7 @@ MODULE, PROBLEM = "application/dicom+json", "application/problem+json"
 def app(archive: Archive, tmp_path: Path) -> Starlette:
     """The store resources of an archive that has `KEPT`, and takes no structure sets."""
     archive.policy = Policy(refused_sop_classes=frozenset((REFUSED_CLASS,)), max_instance_bytes=1 << 20)
-    return assemble(archive, Settings(data_dir=tmp_path / "data"), stow.ROUTES)
+    return assemble(archive, Settings(data_dir=tmp_path / "data", allowed_hosts=["archive.test"]), stow.ROUTES)
 
 
 def zipped(**members: bytes) -> bytes:

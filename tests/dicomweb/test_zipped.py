@@ -37,7 +37,7 @@ def zip_of(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes
 @pytest.fixture
 def app(archive: Archive, tmp_path: Path) -> Starlette:
     """The store resources over an empty archive."""
-    return assemble(archive, Settings(data_dir=tmp_path / "data"), stow.ROUTES)
+    return assemble(archive, Settings(data_dir=tmp_path / "data", allowed_hosts=["archive.test"]), stow.ROUTES)
 
 
 async def post(client: httpx2.AsyncClient, body: bytes, content_type: str = "application/zip") -> httpx2.Response:

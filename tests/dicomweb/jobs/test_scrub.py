@@ -12,7 +12,6 @@ from dicomweb.settings import Settings
 from storage.archive import Archive
 from storage.damage import damaged_files
 from storage.jobs import Jobs
-from storage.peers import Peers
 from tests.builders import ct_slice, dataset_only
 from tests.dicomweb.jobs.working import IN_TIME, until, working
 from tests.dicomweb.scu.remote_archive import remote_archive
@@ -41,7 +40,7 @@ async def test_a_damaged_instance_is_healed_by_a_peer(archive: Any, tmp_path: Pa
     path = archive.blobs.path(damaged.blob)
     path.write_bytes(file[:-1] + bytes([file[-1] ^ 1]))
     with remote_archive(tmp_path, 1, file) as peer:
-        await Peers(archive.pool).put(peer)
+        await archive.peers.put(peer)
         async with healing(archive), asyncio.timeout(IN_TIME):
             while (await archive.instances("1.2"))[0].blob == damaged.blob:
                 await asyncio.sleep(0.05)
@@ -60,7 +59,7 @@ async def test_another_data_set_heals_nothing(archive: Any, tmp_path: Path, monk
     (damaged,) = await archive.instances("1.2")
     archive.blobs.path(damaged.blob).write_bytes(file[:-1] + bytes([file[-1] ^ 1]))
     with remote_archive(tmp_path, 1, file[:-2] + bytes([file[-2] ^ 1]) + file[-1:]) as peer:
-        await Peers(archive.pool).put(peer)
+        await archive.peers.put(peer)
         async with healing(archive), asyncio.timeout(IN_TIME):
             while not (jobs := await Jobs(archive.pool).list()):
                 await asyncio.sleep(0.05)
