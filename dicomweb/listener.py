@@ -95,6 +95,11 @@ def listen(place: Place, *, insecure: bool = False) -> socket.socket:
     return listener
 
 
+def plain_address(host: str) -> str:
+    """Return the address of a peer as IPv4 where that is what it is: a socket for both says ::ffff:192.0.2.7."""
+    return host.removeprefix("::ffff:") if host.startswith("::ffff:") and "." in host else host
+
+
 def is_loopback(host: str) -> bool:
     """Whether an address is one that only this machine can reach."""
     return ipaddress.ip_address(host.partition("%")[0]).is_loopback

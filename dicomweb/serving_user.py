@@ -195,14 +195,11 @@ def _cannot_run(user: ServingUser) -> str | None:
 
 def _require_files(user: ServingUser, settings: Settings) -> None:
     """Raise SettingsError when a file that is read again and again is closed to the user."""
+    named = {name: getattr(settings, name) for name in ("viewer_config", "viewer_dir", "passcode_key")}
+    there = {name: path for name, path in named.items() if path is not None and path.expanduser().exists()}
     with user.tried():
-        for name in ("viewer_config", "viewer_dir", "passcode_key"):
-            path: Path | None = getattr(settings, name)
-            if (
-                path is not None
-                and path.expanduser().exists()
-                and not os.access(path.expanduser(), os.R_OK, effective_ids=True)
-            ):
+        for name, path in there.items():
+            if not os.access(path.expanduser(), os.R_OK, effective_ids=True):
                 raise SettingsError(
                     f"--{name.replace('_', '-')} {path} cannot be read by user {user.name}, who serves; let that user "
                     "read it, or name another with --user."

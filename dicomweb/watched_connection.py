@@ -15,10 +15,15 @@ from enum import IntEnum
 from typing import Any, Protocol
 
 from dicomweb.bounded_head import LATE, BoundedHeadProtocol
+from dicomweb.listener import plain_address
 from dicomweb.pace import Pace, acknowledged, keep_little, reset
 
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 1\r\nconnection: close\r\n\r\n"
 """For a connection that has no place: nobody knows yet what it will ask."""
+
+
+NEWBORN = 0.25
+"""Seconds in which a connection is not idle although nothing has come yet: its request may wait to be read."""
 
 
 class Standing(IntEnum):
@@ -67,6 +72,8 @@ class WatchedConnection(BoundedHeadProtocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Take a place, or say that there is none."""
         super().connection_made(transport)
+        if self.client:
+            self.client = (plain_address(self.client[0]), self.client[1])
         keep_little(transport)
         self.address = self.client[0] if self.client else ""
         self._idle_since = self.loop.time()
@@ -114,6 +121,8 @@ class WatchedConnection(BoundedHeadProtocol):
 
     def standing(self) -> tuple[Standing, float] | None:
         """Return how readily it gives way, None when it stays: within a kind, the least first."""
+        if not self._received and self.loop.time() - self._idle_since < NEWBORN:
+            return None
         if self._in_head and not self._answering():
             return Standing.IN_HEAD, self._idle_since
         sends = self._waited_for()
@@ -123,7 +132,7 @@ class WatchedConnection(BoundedHeadProtocol):
 
     def let_go(self) -> None:
         """End it."""
-        if self._waited_for() and not self.cycle.response_started:
+        if self._waited_for() and not self.cycle.response_started and not self.pipeline:
             self.transport.write(LATE)
             self.transport.close()
         elif self._answering() or self.transport.get_write_buffer_size():

@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 
 from storage.codec_memory import NO_CHILD, NUMBER, SHARED_BYTES, Place, array_at, place_after, time_limit
 from storage.errors import CodecEnded, Unavailable
+from storage.system_errors import in_words
 
 logger = logging.getLogger(__name__)
 
@@ -321,16 +322,29 @@ class CodecChildren:
             return self._new()
 
     def _new(self) -> _Child:
+        try:
+            child = self._started()
+        except OSError as error:  # no memory, process or descriptor left for now
+            logger.error("no process can be started for codecs: %s", in_words(error))
+            child = None
+        if child is None:
+            raise Unavailable("No process can be started that decodes or encodes images; try again later.")
+        return child
+
+    def _started(self) -> _Child | None:
         with contextlib.ExitStack() as stack:
             ours, theirs = socket.socketpair()
             stack.callback(theirs.close)
-            memory = _shared_memory()
-            stack.callback(os.close, memory)
-            number = self._ask_ancestor(0, (theirs.fileno(), memory), start=True)
-            if number is not None and number != NO_CHILD:
-                return _Child(number, ours, memory)
-            ours.close()
-        raise Unavailable("No process can be started that decodes or encodes images; try again later.")
+            with contextlib.ExitStack() as on_failure:
+                on_failure.callback(ours.close)
+                memory = _shared_memory()
+                stack.callback(os.close, memory)
+                number = self._ask_ancestor(0, (theirs.fileno(), memory), start=True)
+                if number is None or number == NO_CHILD:
+                    return None
+                child = _Child(number, ours, memory)
+                on_failure.pop_all()
+                return child
 
     def _ask_ancestor(self, number: int, descriptors: Sequence[int] = (), *, start: bool = False) -> int | None:
         with self._lock:

@@ -1,5 +1,6 @@
 """What to do about a database whose own files are damaged, said in one sentence to whoever starts it."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,9 +29,12 @@ def explaining_damage(data_folder: Path, *, embedded: bool) -> Iterator[None]:
     DamagedDatabase
         The database cannot be used as it is; the message says what to do.
     """
+    is_new = embedded and not os.path.lexists(data_folder / "postgres")
     try:
         yield
     except (CannotStart, asyncpg.PostgresError) as error:
+        if is_new:  # there is nothing yet that could be damaged
+            raise
         raise _damaged(error, data_folder, embedded=embedded) from error
     except Unavailable as error:
         if not embedded:

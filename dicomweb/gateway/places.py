@@ -19,6 +19,7 @@ from typing import Final
 from dicomweb.dimse.command_set import Operation
 from dicomweb.dimse.negotiation import shown_title
 from dicomweb.gateway.associations import Associations, LiveAssociation
+from dicomweb.listener import plain_address
 from dicomweb.proxies import is_trusted
 from dicomweb.settings import Settings
 
@@ -60,7 +61,7 @@ class Places:
             yield
             return
         await self._take()
-        host = live.association.peer_host
+        host = plain_address(live.association.peer_host)
         self._holders[host] += 1
         try:
             yield

@@ -35,7 +35,7 @@ from dicomweb.gateway.presentation import refused
 from dicomweb.gateway.services import Services
 from dicomweb.gateway.streams import open_streams
 from dicomweb.gateway.visitors import Visitors
-from dicomweb.listener import DIMSE_TLS
+from dicomweb.listener import DIMSE_TLS, plain_address
 from dicomweb.taking import Taker
 from storage.errors import ArchiveError
 
@@ -109,7 +109,7 @@ class Server:
             self.gateway.metrics.rejected("too-many-connections")
             connection.close()
             return
-        visitor = self._visitors.add(host, self._open(connection, tls, listening_on))
+        visitor = self._visitors.add(plain_address(host), self._open(connection, tls, listening_on))
         visitor.task.add_done_callback(lambda _: connection.close())  # which a task cancelled at once has not done
 
     async def _open(self, connection: socket.socket, tls: ssl.SSLContext | None, listening_on: str) -> None:
@@ -191,4 +191,4 @@ class Server:
 
 def _host(writer: asyncio.StreamWriter, end: str) -> str:
     name = writer.get_extra_info(end)
-    return str(name[0]) if isinstance(name, tuple) and name else ""
+    return plain_address(str(name[0])) if isinstance(name, tuple) and name else ""

@@ -188,7 +188,7 @@ async def test_the_idle_give_way_the_oldest_first_and_who_keeps_pace_stays(monke
         sending = await opened(url, HEAD + b"Content-Length: 50000\r\n\r\n" + bytes(10_000))
         await asyncio.sleep(0.5)
         idle = [await opened(url) for _ in range(15)]
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(1)
         more = [await opened(url) for _ in range(5)]
         for reader, _ in idle[:5]:
             assert await asyncio.wait_for(reader.read(), 30) == b""
@@ -198,6 +198,15 @@ async def test_the_idle_give_way_the_oldest_first_and_who_keeps_pace_stays(monke
         assert (await asyncio.wait_for(sending[0].read(), 30)).endswith(b"50000")
         for _, writer in (*idle, *more, sending):
             writer.close()
+
+
+async def test_who_has_just_come_does_not_give_way() -> None:
+    """A request may wait to be read: it is the newcomer who has to come again."""
+    async with watched(length_of_body, max_connections=16) as (url, _):
+        burst = [await opened(url, HEAD + b"Content-Length: 3\r\n\r\nabc") for _ in range(64)]
+        for reader, _ in burst[:16]:
+            assert (await asyncio.wait_for(reader.readline(), 30)) == b"HTTP/1.1 200 OK\r\n"
+        leave(*burst)
 
 
 async def test_when_nobody_gives_way_a_newcomer_is_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:

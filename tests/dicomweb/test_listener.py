@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dicomweb.listener import DIMSE, DIMSE_TLS, HTTP, address_of, listen_everywhere, places, url_of
+from dicomweb.listener import DIMSE, DIMSE_TLS, HTTP, address_of, listen_everywhere, places, plain_address, url_of
 from dicomweb.settings import Settings, SettingsError
 
 
@@ -64,3 +64,19 @@ def test_a_host_that_is_none_is_named_with_its_setting() -> None:
     """User-pains 18."""
     with pytest.raises(SettingsError, match="--dimse-host nowhere is neither"):
         listen_everywhere(Settings(port=0, dimse_port=0, dimse_host="nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("said", "plain"),
+    [
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("::1", "::1"),
+        ("::ffff:c000:207", "::ffff:c000:207"),
+        ("", ""),
+    ],
+)
+def test_an_ipv4_peer_has_its_own_address(said: str, plain: str) -> None:
+    """A socket for IPv4 and IPv6 writes IPv4 addresses as mapped ones, with dots (RFC 4291 2.5.5.2, RFC 5952 5)."""
+    assert plain_address(said) == plain

@@ -19,6 +19,7 @@ from typing import Any
 
 from pydicom.uid import UID
 
+from storage.codec_children import CHILDREN
 from storage.errors import ArchiveError
 from storage.jpeg_2000_limits import UnfitCodestream
 from storage.pixel_data import decode_frame, encode_frame
@@ -45,7 +46,6 @@ DECODED_WITHIN = 20.0
 """Seconds a frame of a few thousand samples may take before it is the server's turn to show what it makes of it."""
 GROWTH = 512 * MIB
 """Bytes that such a frame may take."""
-ADDRESS_SPACE = 6144 * MIB
 SHARE = 8
 """One of so many inputs goes to the server whatever became of it here."""
 HEAD = 200
@@ -118,7 +118,7 @@ class Sieve:
         self._pipe: Connection | None = None
 
     def decode(self, file: bytes) -> str:
-        """Decode the first frame of a file; returns "decoded", "refused", "ended", "stalled" or "grew".
+        """Decode the first frame of a file; returns "decoded", "refused", "grew", or how it ended.
 
         Raises
         ------
@@ -157,10 +157,13 @@ class Sieve:
 
 
 def _decode_all(pipe: Connection) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    endings: list[str] = []
+    CHILDREN.on_ending = lambda _, how: endings.append(how)
     while True:
-        pipe.send(_decoded(pipe.recv_bytes()))
+        outcome = _decoded(pipe.recv_bytes())
+        pipe.send(endings[0] if endings else outcome)
+        endings.clear()
 
 
 def _decoded(file: bytes) -> str:
