@@ -37,7 +37,7 @@ def reading_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def replacing(archive: Archive) -> Archive:
+async def replacing(archive: Archive) -> Archive:
     """An archive that replaces."""
     return Archive(archive.pool, archive.blobs, Policy(duplicates="replace"))
 
