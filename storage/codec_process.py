@@ -72,7 +72,10 @@ def fork_for(control: socket.socket) -> None:
 
 
 def _how_ended(number: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+    except ChildProcessError:  # of the one before, with whom it was ended
+        return -signal.SIGKILL
 
 
 def _forked(connection: int, memory: int) -> int:
