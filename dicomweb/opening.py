@@ -74,16 +74,16 @@ async def open_archive(settings: Settings, *, exclusive: bool = False, create: b
             stack.enter_context(held)
         else:
             stack.enter_context(DataFolder.guest(path))
-        with explaining_damage(path, embedded=isinstance(held, DataFolder) and settings.database_url is None):
-            archive = await _open(settings, held, path, stack)
-            if isinstance(held, DataFolder):
-                await _tidy(archive, held, exclusive=exclusive)
+        archive = await _open(settings, held, path, stack)
+        if isinstance(held, DataFolder):
+            await _tidy(archive, held, exclusive=exclusive)
         yield archive
 
 
 async def _open(settings: Settings, held: DataFolder | dict[str, Any], path: Path, stack: AsyncExitStack) -> Archive:
     if isinstance(held, DataFolder):
-        url = await _own_database(settings, path, stack)
+        with explaining_damage(path, embedded=settings.database_url is None):
+            url = await _own_database(settings, path, stack)
     else:
         url = _database_of_server(held, settings)
     archive = await Archive.open(

@@ -147,7 +147,8 @@ class Supervisor:
         try:
             with explaining_damage(folder.path, embedded=embedded is not None):
                 url = await self._start_database(embedded)
-                await self._prepare(url, folder)
+                await self._migrate(url)
+            await self._tidy(url, folder)
             if self._stopping.is_set():
                 return 0
             return await self._serve(listeners, folder, url, embedded)
@@ -170,9 +171,8 @@ class Supervisor:
             _say(f"Making a database in {embedded.folder} (once, a few seconds) ...")
         return await asyncio.to_thread(embedded.start)
 
-    async def _prepare(self, url: str, folder: DataFolder) -> None:
-        """Bring the schema up to date and clean up after the last run."""
-        await asyncio.to_thread(sweep_spool, folder.path)
+    async def _migrate(self, url: str) -> None:
+        """Bring the schema up to date."""
         applied = await reach(
             url,
             lambda: migrate(url),
@@ -182,15 +182,19 @@ class Supervisor:
         )
         if applied:
             logger.info("the schema of the database was brought up to date: %s", ", ".join(applied))
-        if folder.has_guests():
-            logger.warning("a command still works on the data folder; cleaning up waits for the next start")
-            return
+
+    async def _tidy(self, url: str, folder: DataFolder) -> None:
+        """Clean up after the last run, and what earlier versions kept in the clear."""
+        await asyncio.to_thread(sweep_spool, folder.path)
         pool = await connect(url, max_size=2)
         blobs = LocalBlobs(folder.path / "blobs")
         try:
             key = PasscodeKey(self.settings.passcode_key or folder.path / PasscodeKey.NAME)
             if sealed := await Peers(pool, key).seal_plain():
                 logger.info("passcodes that were kept in the clear are sealed: %d; the key is %s", sealed, key.path)
+            if folder.has_guests():
+                logger.warning("a command still works on the data folder; cleaning up waits for the next start")
+                return
             swept = await sweep(pool, blobs)
         finally:
             await pool.close()

@@ -342,6 +342,8 @@ class Archive:
         if row is None:
             raise NotFound("There is no such instance in the archive.")
         instance_file, checksums = InstanceFile.from_row(row), row["frame_checksums"]
+        if None in checksums:  # they are compared by block
+            instance_file = await self._with_checksums(instance_file)
         return FrameSet(self.blobs, instance_file, frame_numbers, row["entries"], checksums, self.pixel_threads)
 
     async def bulk_data(self, study: str, series: str, instance: str, path: str) -> BulkValue:

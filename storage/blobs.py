@@ -310,8 +310,8 @@ class LocalBlobs:
         (self.root / name).unlink(missing_ok=True)
         self.replacements.path(name).unlink(missing_ok=True)
 
-    def note_replacements(self, number: int, olds: Mapping[str, str]) -> None:
-        """Bring to disk what published blobs, the keys of `olds`, take the place of (blocks).
+    def note_replacements(self, number: int, corrected: Mapping[str, str], healed: Mapping[str, str]) -> None:
+        """Bring to disk what published blobs, the keys, take the place of (blocks): see `Replacements.note`.
 
         Raises
         ------
@@ -319,7 +319,7 @@ class LocalBlobs:
             The disk does not take it.
         """
         with _disk_refusing():
-            self.replacements.note(number, olds)
+            self.replacements.note(number, corrected, healed)
 
     def quarantine(self, name: str) -> str:
         """Put a blob that no row names out of the way, never deleting it; returns where it is kept (blocks)."""

@@ -146,8 +146,9 @@ class _Ancestor:
 class _Child:
     """A child, its connection and the memory that is shared with it."""
 
-    def __init__(self, number: int, connection: socket.socket, memory: int) -> None:
+    def __init__(self, number: int, ancestor: _Ancestor, connection: socket.socket, memory: int) -> None:
         self.number = number
+        self.ancestor = ancestor
         self.is_new = True
         self._connection = connection
         self._shared = mmap.mmap(memory, SHARED_BYTES)
@@ -198,10 +199,10 @@ class _Child:
             self._shared.madvise(mmap.MADV_REMOVE, _KEPT_BYTES, place_after(used) - _KEPT_BYTES)
 
     def end(self) -> None:
-        """End it at once, if it has not ended by itself."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.number, signal.SIGKILL)
+        """End it at once, if it has not ended by itself; by its number only its ancestor may know it."""
         self._connection.close()
+        with contextlib.suppress(BufferError):  # somebody still looks at what it wrote
+            self._shared.close()
 
 
 def _written(answer: bytes) -> int:
@@ -316,10 +317,14 @@ class CodecChildren:
 
     def _any(self) -> _Child:
         """Return the child that was used last, so that others become idle; a new one when there is none."""
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return self._new()
+        while True:
+            try:
+                child = self._idle.pop()
+            except IndexError:
+                return self._new()
+            if child.ancestor is self._ancestor:
+                return child
+            child.end()  # it ended with its ancestor
 
     def _new(self) -> _Child:
         try:
@@ -339,31 +344,48 @@ class CodecChildren:
                 on_failure.callback(ours.close)
                 memory = _shared_memory()
                 stack.callback(os.close, memory)
-                number = self._ask_ancestor(0, (theirs.fileno(), memory), start=True)
-                if number is None or number == NO_CHILD:
-                    return None
-                child = _Child(number, ours, memory)
-                on_failure.pop_all()
+                forked = self._forked((theirs.fileno(), memory))
+                child = forked and _Child(*forked, ours, memory)
+                if child is not None:
+                    on_failure.pop_all()
                 return child
 
-    def _ask_ancestor(self, number: int, descriptors: Sequence[int] = (), *, start: bool = False) -> int | None:
+    def _forked(self, descriptors: Sequence[int]) -> tuple[int, _Ancestor] | None:
+        """Have a child forked; returns its number and who knows it by that, None when that cannot be done now."""
         with self._lock:
             for _ in range(2):
-                if self._ancestor is None and start and not self._is_closed:
+                if self._ancestor is None and not self._is_closed:
                     self._ancestor = _Ancestor()
                 if self._ancestor is None:
                     break
-                answer = self._ancestor.ask(number, descriptors)
-                if answer is not None:
-                    return answer
-                self._ancestor.close()
-                self._ancestor = None
+                number = self._ancestor.ask(0, descriptors)
+                if number is not None:
+                    return None if number == NO_CHILD else (number, self._ancestor)
+                self._lose_ancestor()
         return None
+
+    def _ended(self, child: _Child) -> int | None:
+        """End a child, if it has not ended by itself; returns how it ended, None when its ancestor is gone, too."""
+        child.end()
+        with self._lock:
+            if child.ancestor is not self._ancestor:
+                return None
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.number, signal.SIGKILL)
+            status = child.ancestor.ask(child.number)
+            if status is None:
+                self._lose_ancestor()
+            return status
+
+    def _lose_ancestor(self) -> None:
+        """Let go of an ancestor that does not answer; its children end with it, and nobody else is asked about them."""
+        assert self._ancestor is not None
+        self._ancestor.close()
+        self._ancestor = None
 
     def _ending(self, child: _Child, end: _ChildEnded) -> str:
         """Make sure that a child has ended, and return how it did; `_IDLE` when it had nothing to do."""
-        child.end()
-        status = self._ask_ancestor(child.number)
+        status = self._ended(child)
         if end.ending is not None:
             return end.ending
         if status is None or status in _BY_OTHERS:

@@ -72,10 +72,7 @@ def fork_for(control: socket.socket) -> None:
 
 
 def _how_ended(number: int) -> int:
-    try:
-        return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
-    except ChildProcessError:  # of the one before, with whom it was ended
-        return -signal.SIGKILL
+    return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
 
 
 def _forked(connection: int, memory: int) -> int:
@@ -127,7 +124,10 @@ def _answer_all(asking: socket.socket, shared: mmap.mmap, begun: int | None) -> 
         request = json.loads(line)
         if begun is not None:
             _, most = resource.getrlimit(resource.RLIMIT_AS)
-            resource.setrlimit(resource.RLIMIT_AS, (begun + request["memory"], most))
+            wanted = begun + request["memory"]
+            if most != resource.RLIM_INFINITY:
+                wanted = min(wanted, most)
+            resource.setrlimit(resource.RLIMIT_AS, (wanted, most))
         signal.setitimer(signal.ITIMER_PROF, request["seconds"])
         try:
             answer: dict[str, Any] = {"bytes": _done(request, shared)}

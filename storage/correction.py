@@ -18,10 +18,10 @@ async def correct(
     connection: Any,
     studies: Mapping[str, Any],
     series: Mapping[tuple[int, str], int],
-    arrivals: Sequence["Arrival"],
+    correcting: Sequence["Arrival"],
     rows: Mapping[tuple[str, str, str], Any],
 ) -> list[int]:
-    """Describe studies and series by those of the arrivals that take another's place.
+    """Describe studies and series by what corrects them.
 
     Parameters
     ----------
@@ -29,8 +29,8 @@ async def correct(
         In the transaction that locked the studies.
     studies, series
         The study rows by UID, and the ids of series rows by study row and UID.
-    arrivals
-        What is stored, no two of one key.
+    correcting
+        What is stored and takes the place of another file, no two of one key. What only heals one is not among them.
     rows
         The instance rows as they were, by key.
 
@@ -39,8 +39,7 @@ async def correct(
     list of int
         The study rows whose modalities or SOP classes may have become fewer.
     """
-    correcting = [arrival for arrival in arrivals if arrival.corrects is not None or arrival.key in rows]
-    correcting.sort(key=lambda arrival: (arrival.corrects or 0, arrival.blob.name))
+    correcting = sorted(correcting, key=lambda arrival: (arrival.corrects or 0, arrival.blob.name))
     recount = set()
     of_studies = {studies[arrival.key[0]]["id"]: arrival for arrival in correcting}
     of_series = {series[studies[arrival.key[0]]["id"], arrival.key[1]]: arrival for arrival in correcting}

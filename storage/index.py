@@ -199,7 +199,7 @@ class Index:
         verdicts = {arrival: Verdict("stored") for arrival in arrivals}
         for arrival, row in known.items():
             sent = await self._compare(connection, arrival, row, lost)
-            verdicts[arrival] = self._decide(sent, is_lost=row["blob"] in lost)
+            verdicts[arrival] = self._decide(sent, is_lost=row["blob"] in lost, is_newer=self._is_newer(row, arrival))
         return verdicts
 
     async def _compare(self, connection: Any, arrival: Arrival, row: Any, lost: set[str]) -> Resending:
@@ -223,7 +223,13 @@ class Index:
             resending.compare, known, (path, offset, length), arrival.record.warnings, self._policy
         )
 
-    def _decide(self, sent: Resending, *, is_lost: bool) -> Verdict:
+    def _is_newer(self, row: Any, arrival: Arrival) -> bool:
+        """Whether a file that was found comes before the stored one: that one was stored when the index was lost."""
+        if arrival.corrects is None or row["blob"] < arrival.blob.name:
+            return False
+        return self._blobs.replacements.of(row["blob"]) is None
+
+    def _decide(self, sent: Resending, *, is_lost: bool, is_newer: bool) -> Verdict:
         """Decide what to do with an arrival whose key has a row already (design: invariants)."""
         if sent == "same":
             return Verdict("stored" if is_lost else "duplicate")
@@ -231,6 +237,8 @@ class Index:
             return Verdict("stored")
         if sent == "cut off":
             return Verdict("failed", ConflictingInstance("The data set is cut off; the archive has the whole one."))
+        if is_newer:
+            return Verdict("failed", ConflictingInstance("A newer file is stored under these UIDs; that one is kept."))
         if self._policy.duplicates == "replace":
             return Verdict("replaced")
         return Verdict(
@@ -261,10 +269,13 @@ class Index:
             if not fresh:
                 return verdicts, []
             replaced = {a.blob.name: str(rows[a.key]["blob"]) for a in fresh if a.key in rows}
+            correcting = [a for a in fresh if verdicts[a].status == "replaced" or a.corrects is not None]
             if replaced:
                 number = await connection.fetchval(sql("new_version"))
-                await self._blobs.run(self._blobs.note_replacements, number, replaced)
-            await write_rows(connection, studies, fresh, rows)
+                healed = dict(replaced)
+                corrected = {a.blob.name: healed.pop(a.blob.name) for a in correcting if a.blob.name in replaced}
+                await self._blobs.run(self._blobs.note_replacements, number, corrected, healed)
+            await write_rows(connection, studies, fresh, rows, correcting)
             for arrival in fresh:
                 if any(key[2] == arrival.key[2] and key != arrival.key for key in rows):  # B-041
                     verdicts[arrival].warnings.append("This SOP Instance UID is also stored in another series.")

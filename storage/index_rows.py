@@ -30,7 +30,9 @@ async def lock_studies(connection: Any, records: Iterable[Record]) -> dict[str, 
             return {row["study_instance_uid"]: row for row in rows}
 
 
-async def write_rows(connection: Any, studies: dict[str, Any], arrivals: list["Arrival"], rows: _Rows) -> None:
+async def write_rows(
+    connection: Any, studies: dict[str, Any], arrivals: list["Arrival"], rows: _Rows, correcting: list["Arrival"]
+) -> None:
     """Write what lies below locked studies.
 
     Parameters
@@ -41,6 +43,8 @@ async def write_rows(connection: Any, studies: dict[str, Any], arrivals: list["A
         What to store, no two of one key; a row of that key, if there is one, is replaced.
     rows
         The existing instance rows by key.
+    correcting
+        Those of the arrivals that describe their study and series from now on.
     """
     series, new_series = await _series(connection, studies, [arrival.record for arrival in arrivals])
     version = await connection.fetchval(sql("new_version"))
@@ -62,7 +66,7 @@ async def write_rows(connection: Any, studies: dict[str, Any], arrivals: list["A
     replaced = [value for arrival, value in zip(arrivals, values, strict=True) if arrival.key in rows]
     await _insert(connection, "instances", new)
     await _insert(connection, "instances", replaced, _replace(replaced))
-    recount = await correct(connection, studies, series, arrivals, rows)
+    recount = await correct(connection, studies, series, correcting, rows)
     new_records = [arrival.record for arrival in arrivals if arrival.key not in rows]
     await _count_series(connection, studies, series, arrivals, new_records, version)
     await _count_studies(connection, studies, new_series, arrivals, new_records, version)

@@ -8,10 +8,11 @@ What was replaced never comes back: the notes beside the files say which those a
 
 import asyncio
 import multiprocessing
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, islice
+from heapq import merge
+from itertools import islice
 
 from storage import completion
 from storage.archive import Archive
@@ -22,7 +23,8 @@ from storage.index import Arrival
 from storage.part10 import FileSource
 from storage.policy import Policy
 from storage.record import Record, read_record
-from storage.replacements import superseded
+from storage.replacements import Replacement, superseded
+from storage.sweep import follow_replacements
 from storage.system_errors import in_words
 
 _BATCH = 64
@@ -47,12 +49,9 @@ async def reindex(archive: Archive, *, processes: int = 2) -> AsyncIterator[Rein
     await completion.follow(archive.pool)  # what was stored before and not yet looked at is news
     await archive.pool.execute(sql("forget_index"), timeout=ADMINISTRATIVE)
     replacements = await archive.blobs.run(archive.blobs.replacements.read)
-    gone, numbers = superseded(replacements), {each.new: each.number for each in replacements}
-    await archive.pool.execute(sql("follow_version"), max(numbers.values(), default=0))
-    names = chain(
-        (name for name in archive.blobs.names() if name not in gone and name not in numbers),
-        (each.new for each in replacements if each.new not in gone),
-    )
+    await follow_replacements(archive.pool, archive.blobs)
+    gone, numbers = superseded(replacements), {each.new: each.number for each in replacements if each.number}
+    names = _in_order(archive.blobs.names(), replacements, gone)
     unread = set()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
@@ -70,6 +69,16 @@ async def reindex(archive: Archive, *, processes: int = 2) -> AsyncIterator[Rein
             batch = following
     await archive.pool.execute(sql("discard_blobs"), _let_go(gone, unread))
     await archive.pool.execute("VACUUM (ANALYZE)", timeout=ADMINISTRATIVE)  # searches are planned for what is there
+
+
+def _in_order(names: Iterator[str], replacements: list[Replacement], gone: Mapping[str, str]) -> Iterator[str]:
+    """Yield what is not gone: by their places what corrects nothing, then the corrections by their numbers."""
+    noted = {each.new for each in replacements}
+    standing = [each for each in replacements if each.new not in gone]
+    healed = sorted((each.place, each.new) for each in standing if not each.number)
+    plain = ((name, name) for name in names if name not in gone and name not in noted)
+    yield from (name for _, name in merge(plain, healed))
+    yield from (each.new for each in standing if each.number)
 
 
 def _let_go(gone: dict[str, str], unread: set[str]) -> list[str]:

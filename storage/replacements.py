@@ -2,13 +2,15 @@
 
 Facts to keep:
 
-* `.replaced/<identifier of the new file>` holds the number of the replacement and the name of the old file. It is on
-  disk before the row of the new file commits, and goes when the new file does. A note whose new file is gone says
-  nothing: that one was never committed, or replaced itself.
-* Numbers grow in the order of the commits to a study; times of the clock, of files or of copies of the folder play no
-  part.
-* A note outlives the old file: what takes a place also corrects what was known of its study and series, and an index
-  that is built anew must come to the same.
+* `.replaced/<identifier of the new file>` holds a number, the name of the old file and the place (below). It is on disk
+  before the row of the new file commits, and goes when the new file does. A note whose new file is gone says nothing:
+  that one was never committed, or replaced itself.
+* A correction has a number of its own. Numbers grow in the order of the commits to a study, over the loss of a database
+  too; times of the clock, of files or of copies of the folder play no part.
+* What heals (the same data set for a damaged file, the whole one for a part) corrects nothing: it stands where the old
+  file stood, with its number (0 when that corrected nothing either) and its place, the name by which it comes in order.
+* A note outlives the old file: what corrects also describes study and series, and an index that is built anew must come
+  to the same.
 """
 
 import os
@@ -23,11 +25,22 @@ FOLDER = ".replaced"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Replacement:
-    """That one file took the place of another, by their blob names."""
+    """That one file took the place of another, by their blob names.
+
+    Attributes
+    ----------
+    number : int
+        Of the correction; 0 for none.
+    new, old : str
+        The files.
+    place : str
+        The file in whose order the new one comes.
+    """
 
     number: int
     new: str
     old: str
+    place: str
 
 
 class Replacements:
@@ -43,19 +56,37 @@ class Replacements:
         self._root = root
         self._folder = root / FOLDER
 
-    def note(self, number: int, olds: Mapping[str, str]) -> None:
-        """Bring to disk, under one number, what the blobs that are the keys of `olds` take the place of."""
+    def note(self, number: int, corrected: Mapping[str, str], healed: Mapping[str, str]) -> None:
+        """Bring to disk what new blobs, the keys, take the place of: as a correction of a number, or to heal it."""
+        notes = []
+        for new, old in corrected.items():
+            known = self.of(new)  # found in the folder, and in the index anew
+            notes.append(Replacement(known.number if known and known.number else number, new, old, new))
+        for new, old in healed.items():
+            before = self.of(old)
+            inherited = (before.number, before.place) if before else (0, old)
+            notes.append(Replacement(inherited[0], new, old, inherited[1]))
         if not self._folder.is_dir():
             make_folder(self._folder)
             fsync_folder(self._root)
-        for new, old in olds.items():
-            making = self._folder / f".{Path(new).stem}"
-            with os.fdopen(open_file(making, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w") as file:
-                file.write(f"{number} {new} {old}\n")
-                file.flush()
-                os.fsync(file.fileno())
-            making.replace(self.path(new))
+        made = [(self._making(each), self.path(each.new)) for each in notes]
+        for making, path in made:  # all are written by now: the first flush brings most of them to disk
+            _fsync(making)
+            making.replace(path)
         fsync_folder(self._folder)
+
+    def _making(self, each: Replacement) -> Path:
+        making = self._folder / f".{Path(each.new).stem}"
+        with os.fdopen(open_file(making, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w") as file:
+            file.write(f"{each.number} {each.new} {each.old} {each.place}\n")
+        return making
+
+    def of(self, name: str) -> Replacement | None:
+        """Return what a blob took the place of; None when it took none."""
+        try:
+            return _parse(self.path(name).read_text("utf-8", "replace"))
+        except FileNotFoundError:
+            return None
 
     def read(self) -> list[Replacement]:
         """Return the replacements whose new file is there, in their order."""
@@ -75,21 +106,27 @@ def superseded(replacements: Iterable[Replacement]) -> dict[str, str]:
     """Return the files that others took the place of, with the name of that other.
 
     A file that was replaced and then stored again by the same commit, whose answer had been lost, is the newest: its
-    own replacement has the higher number.
+    own correction has the higher number. Of two that took one place the first was never acknowledged.
     """
-    known = list(replacements)
+    known = sorted(replacements)
     stored = {each.new: each.number for each in known}
-    return {each.old: each.new for each in known if each.number > stored.get(each.old, -1)}
+    last = {each.old: each.new for each in known}
+    gone = {each.old: each.new for each in known if each.number >= stored.get(each.old, -1)}
+    return {each.new: last[each.old] for each in known if last[each.old] != each.new} | gone
 
 
 def _parse(text: str) -> Replacement | None:
     words = text.split()
-    return Replacement(int(words[0]), *words[1:]) if len(words) == 3 and words[0].isdecimal() else None
+    return Replacement(int(words[0]), *words[1:]) if len(words) == 4 and words[0].isdecimal() else None
 
 
 def fsync_folder(folder: Path) -> None:
-    """Bring the entries of a folder to disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    """Bring the entries of a folder to disk (blocks)."""
+    _fsync(folder)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -33,6 +33,7 @@ async def sweep(pool: "asyncpg.Pool[asyncpg.Record]", blobs: LocalBlobs) -> Swep
     ForeignFiles
         The files are those of another archive.
     """
+    await follow_replacements(pool, blobs)
     swept = Swept()
     staged = await blobs.run(blobs.staged)
     await _require_own_files(pool, blobs, staged)
@@ -51,6 +52,12 @@ async def sweep(pool: "asyncpg.Pool[asyncpg.Record]", blobs: LocalBlobs) -> Swep
         await pool.execute("DELETE FROM discarded_blobs WHERE blob = $1", row["blob"])
         swept.discarded += 1
     return swept
+
+
+async def follow_replacements(pool: "asyncpg.Pool[asyncpg.Record]", blobs: LocalBlobs) -> None:
+    """Have corrections go on behind the last one that was noted: a new database would count from 1 again."""
+    replacements = await blobs.run(blobs.replacements.read)
+    await pool.execute(sql("follow_version"), max((each.number for each in replacements), default=0))
 
 
 async def _require_own_files(pool: "asyncpg.Pool[asyncpg.Record]", blobs: LocalBlobs, staged: list[str]) -> None:

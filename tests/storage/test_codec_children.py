@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +194,29 @@ def test_who_kills_all_children_is_told_to_come_again(children: CodecChildren, e
         ended.set()
         killer.join()
     assert endings == [("htj2k_decode", KILLED)] * 2
+
+
+def test_who_kills_the_one_that_forks_costs_nothing(children: CodecChildren, endings: list[tuple[str, str]]) -> None:
+    """Its children end with it, those at work and those that wait; all frames come from the children of another one."""
+    image = picture((512, 512), bits=12)
+    stream = encoded(image, high_throughput=False)
+    with ThreadPoolExecutor(6) as threads:
+        assert all(np.array_equal(each.result(), image) for each in begun(threads, children, stream, image))
+        lost = children._ancestor
+        assert lost is not None and len(children._idle) > 1
+        at_work = begun(threads, children, stream, image)
+        os.kill(lost._process.pid, signal.SIGKILL)
+        assert all(np.array_equal(each.result(), image) for each in at_work)
+        assert all(np.array_equal(each.result(), image) for each in begun(threads, children, stream, image))
+    assert children._ancestor is not None and children._ancestor is not lost
+    assert {how for _, how in endings} <= {KILLED}
+
+
+def begun(
+    threads: ThreadPoolExecutor, children: CodecChildren, stream: bytes, image: NDArray[Any]
+) -> list[Future[NDArray[Any]]]:
+    """Begin to decode the same image six times."""
+    return [threads.submit(pixels, children, stream, image) for _ in range(6)]
 
 
 def forked(children: CodecChildren) -> list[int]:

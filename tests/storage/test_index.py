@@ -194,10 +194,10 @@ async def test_what_the_database_refuses_costs_only_itself(archive: Archive, mon
     """Promise 7: the neighbours of an instance that the index cannot hold are stored."""
     write_rows = index.write_rows
 
-    async def refuse_one(connection: Any, studies: Any, arrivals: Any, rows: Any) -> None:
+    async def refuse_one(connection: Any, studies: Any, arrivals: Any, *others: Any) -> None:
         if any(arrival.key[2] == "1.4.2" for arrival in arrivals):
             raise asyncpg.ProgramLimitExceededError("index row size exceeds btree maximum")
-        await write_rows(connection, studies, arrivals, rows)
+        await write_rows(connection, studies, arrivals, *others)
 
     monkeypatch.setattr(index, "write_rows", refuse_one)
     outcomes = await store_together(archive, "1.4.1", "1.4.2", "1.4.3")
@@ -263,10 +263,10 @@ async def test_a_file_the_disk_lost_is_not_promised_when_the_disk_says_so_only_o
             raise error
         fsync(file)
 
-    async def refuse(connection: Any, studies: Any, arrivals: Any, rows: Any) -> None:
+    async def refuse(connection: Any, studies: Any, arrivals: Any, *others: Any) -> None:
         if len(arrivals) > 1 or arrivals[0].key[2] == "1.4.3":
             raise asyncpg.DataError("refused")
-        await write_rows(connection, studies, arrivals, rows)
+        await write_rows(connection, studies, arrivals, *others)
 
     monkeypatch.setattr("storage.blobs.os.fsync", fail_once)
     monkeypatch.setattr(index, "write_rows", refuse)

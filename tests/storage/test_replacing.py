@@ -270,10 +270,45 @@ async def test_a_database_lost_with_the_process_gives_the_new_one(replacing: Arc
     blob.write(slice_of("new"))
     blob.publish()
     replacing.blobs.sync([blob.name])
-    replacing.blobs.note_replacements(7, {blob.name: old})
+    replacing.blobs.note_replacements(7, {blob.name: old}, {})
     assert await rebuilt(replacing) == []
     assert await given_out(replacing) == slice_of("new")
     assert await replacing.pool.fetchval("SELECT last_value FROM versions") >= 7
+
+
+async def test_what_was_stored_while_the_index_was_lost_stays(replacing: Archive) -> None:
+    """Promise 2: a file that was acknowledged on a new database is newer than one that once took a place."""
+    await replacing.store(slice_of("A"))
+    await replacing.store(slice_of("B"))
+    await replacing.pool.execute("TRUNCATE instances, series, studies, discarded_blobs")
+    await replacing.pool.execute("ALTER SEQUENCE versions RESTART WITH 1")
+    await sweep(replacing.pool, replacing.blobs)
+    assert (await replacing.store(slice_of("D"))).status == "stored"
+    for policy in ("replace", "keep-first"):
+        rebuilding = Archive(replacing.pool, replacing.blobs, Policy(duplicates=policy))
+        (problem,) = await rebuilt(rebuilding)
+        assert "newer file" in problem and await given_out(replacing) == slice_of("D")
+    assert (await replacing.store(slice_of("E"))).status == "replaced"
+    await rebuilt(replacing)
+    assert await given_out(replacing) == slice_of("E")
+
+
+@pytest.mark.parametrize("policy", ["keep-first", "replace"])
+@pytest.mark.parametrize("healed", ["1.4.1", "1.4.2"])
+async def test_what_heals_describes_nothing_anew(archive: Archive, policy: Any, healed: str) -> None:
+    """The good copy of a stray instance, or of the first, leaves study and patient alone, in an index anew, too."""
+    healing = Archive(archive.pool, archive.blobs, Policy(duplicates=policy))
+    await healing.store(slice_of("first", "1.4.1"))
+    await healing.store(slice_of("stray", "1.4.2"))
+    (found,) = await healing.instances("1.2", "1.3", healed)
+    path = healing.blobs.path(found.blob)
+    path.write_bytes(path.read_bytes()[:-1] + b"\xff")
+    assert (await healing.store(slice_of("first" if healed == "1.4.1" else "stray", healed))).status == "stored"
+    assert (await patients(healing))["STUDY"] == ["first"]
+    before = await dump(healing)
+    assert await rebuilt(healing) == [] and await dump(healing) == before
+    await sweep(healing.pool, healing.blobs)
+    assert await rebuilt(healing) == [] and await dump(healing) == before
 
 
 async def test_what_replaced_and_cannot_be_read_lets_nothing_go(replacing: Archive) -> None:
@@ -311,8 +346,8 @@ def test_notes_survive_a_copy_of_the_folder_and_go_with_their_file(tmp_path: Pat
         blob.publish()
         blob.settle()
     first, second, third = (blob.name for blob in staged)
-    blobs.note_replacements(3, {second: first})
-    blobs.note_replacements(4, {third: second})
+    blobs.note_replacements(3, {second: first}, {})
+    blobs.note_replacements(4, {third: second}, {})
     copied = tmp_path / "two"
     for path in sorted((tmp_path / "one").rglob("*")):
         target = copied / path.relative_to(tmp_path / "one")
@@ -320,10 +355,10 @@ def test_notes_survive_a_copy_of_the_folder_and_go_with_their_file(tmp_path: Pat
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
     notes = Replacements(copied).read()
-    assert notes == [Replacement(3, second, first), Replacement(4, third, second)]
+    assert notes == [Replacement(3, second, first, second), Replacement(4, third, second, third)]
     assert superseded(notes) == {first: second, second: third}
     blobs.delete(second)
-    assert blobs.replacements.read() == [Replacement(4, third, second)]
+    assert blobs.replacements.read() == [Replacement(4, third, second, third)]
     blobs.delete(third)
     assert blobs.replacements.read() == [] and not list((tmp_path / "one" / ".replaced").iterdir())
     blobs.close()
@@ -331,10 +366,29 @@ def test_notes_survive_a_copy_of_the_folder_and_go_with_their_file(tmp_path: Pat
 
 def test_of_files_that_replaced_each_other_the_later_one_stays() -> None:
     """Stored by a commit whose answer was lost, replaced, and stored again: it has the higher number."""
-    assert superseded([Replacement(1, "y", "x"), Replacement(2, "x", "y")]) == {"y": "x"}
+    assert superseded([Replacement(1, "y", "x", "y"), Replacement(2, "x", "y", "x")]) == {"y": "x"}
 
 
-@pytest.mark.parametrize("text", ["", "7", "x a b", "1 a", "1 a b c", "\udcff"])
+def test_of_two_that_took_one_place_the_later_one_stays() -> None:
+    """The first was never acknowledged: its commit failed, and nobody could remove it yet."""
+    notes = [Replacement(1, "z", "x", "z"), Replacement(2, "y", "x", "y")]
+    assert superseded(notes) == {"x": "y", "z": "y"}
+
+
+def test_what_heals_stands_where_the_old_file_stood(tmp_path: Path) -> None:
+    """Its note has number and place of the one it heals, however often that happens."""
+    (tmp_path / ".replaced").mkdir()
+    notes = Replacements(tmp_path)
+    for name in "abcde":
+        (tmp_path / name).touch()
+    notes.note(5, {"b": "a"}, {})
+    notes.note(6, {}, {"c": "b"})
+    notes.note(7, {}, {"e": "d"})
+    assert notes.read() == [Replacement(0, "e", "d", "d"), Replacement(5, "b", "a", "b"), Replacement(5, "c", "b", "b")]
+    assert superseded(notes.read()) == {"a": "b", "b": "c", "d": "e"}
+
+
+@pytest.mark.parametrize("text", ["", "7", "x a b c", "1 a", "1 a b", "1 a b c d", "\udcff"])
 def test_a_note_that_says_nothing_is_none(tmp_path: Path, text: str) -> None:
     """A note that a crash cut off, or something else in the folder, replaces nothing."""
     (tmp_path / ".replaced").mkdir()
