@@ -33,6 +33,8 @@ READING_MAY_TAKE = timedelta(minutes=15)
 
 _GROUP = 256
 _Key = tuple[str, str, str]
+_Present = dict[_Key, Any] | None
+_Asked = tuple["Arrival", "asyncio.Future[Verdict]"]
 
 
 @dataclass(slots=True, eq=False)
@@ -87,8 +89,10 @@ class Index:
         self._pool = pool
         self._blobs = blobs
         self._policy = policy
-        self._waiting: list[tuple[Arrival, asyncio.Future[Verdict]]] = []
+        self._waiting: list[_Asked] = []
         self._writing: asyncio.Task[None] | None = None
+        self._resent: list[_Asked] = []
+        self._rewriting: asyncio.Task[None] | None = None
 
     async def add(self, arrivals: Sequence[Arrival]) -> list[Verdict]:
         """Store a batch; the blobs belong to the index from now on, whatever happens to the caller.
@@ -104,35 +108,45 @@ class Index:
 
     async def close(self) -> None:
         """Wait until everything handed over is written."""
-        if self._writing:
-            await self._writing
+        for task in (self._writing, self._rewriting):
+            if task is not None:
+                await task
+        if self._rewriting is not None:  # the last group may have had some for it
+            await self._rewriting
 
     async def _write_groups(self) -> None:
         while self._waiting:
-            group = self._next_group()
-            verdicts = await self._write([arrival for arrival, _ in group])
-            for arrival, future in group:
-                if not future.cancelled():
-                    future.set_result(verdicts[arrival])
+            group, self._waiting = _next_group(self._waiting)
+            rows = await self._present([arrival for arrival, _ in group])
+            present = rows or {}
+            self._resent += [asked for asked in group if asked[0].key in present]
+            if self._resent and (self._rewriting is None or self._rewriting.done()):
+                self._rewriting = asyncio.create_task(self._write_resent())
+            await self._answer([asked for asked in group if asked[0].key not in present], rows)
 
-    def _next_group(self) -> list[tuple[Arrival, "asyncio.Future[Verdict]"]]:
-        """Take the next arrivals, no two of one key: of two the second meets the row of the first."""
-        group: list[tuple[Arrival, asyncio.Future[Verdict]]] = []
-        later: list[tuple[Arrival, asyncio.Future[Verdict]]] = []
-        keys: set[_Key] = set()
-        for arrival, future in self._waiting:
-            if len(group) < _GROUP and arrival.key not in keys:
-                keys.add(arrival.key)
-                group.append((arrival, future))
-            else:
-                later.append((arrival, future))
-        self._waiting = later
-        return group
+    async def _write_resent(self) -> None:
+        """Decide about what is there already: the stored files are read for that, and nobody else waits meanwhile."""
+        while self._resent:
+            group, self._resent = _next_group(self._resent)
+            await self._answer(group)
 
-    async def _write(self, arrivals: list[Arrival]) -> dict[Arrival, Verdict]:
+    async def _answer(self, group: list[_Asked], rows: _Present = None) -> None:
+        verdicts = await self._write([arrival for arrival, _ in group], rows) if group else {}
+        for arrival, future in group:
+            if not future.cancelled():
+                future.set_result(verdicts[arrival])
+
+    async def _present(self, arrivals: list[Arrival]) -> _Present:
+        """Return the rows that hold keys of arrivals; None when the index does not tell, which writing then meets."""
+        try:
+            return await _rows_of(self._pool, arrivals)
+        except Exception:
+            return None
+
+    async def _write(self, arrivals: list[Arrival], rows: _Present = None) -> dict[Arrival, Verdict]:
         """Store one group; when that fails for a reason of one of them, each alone. Never raises."""
         try:
-            return await self._store(arrivals)
+            return await self._store(arrivals, rows)
         except (
             asyncpg.DataError,
             asyncpg.IntegrityConstraintViolationError,
@@ -172,13 +186,15 @@ class Index:
         await self._blobs.run(let_go)
         return {a: Verdict("stored") if a in stored else Verdict("failed", error) for a in arrivals}
 
-    async def _store(self, arrivals: list[Arrival]) -> dict[Arrival, Verdict]:
-        rows = await retrying(lambda: _rows_of(self._pool, arrivals))
-        verdicts = await self._decide_all(self._pool, arrivals, rows)
+    async def _store(self, arrivals: list[Arrival], rows: _Present) -> dict[Arrival, Verdict]:
+        if rows is None:
+            rows = await retrying(lambda: _rows_of(self._pool, arrivals))
+        lost: dict[str, bool] = {}
+        verdicts = await self._decide_all(self._pool, arrivals, rows, lost)
         verdicts |= await self._publish([arrival for arrival in arrivals if verdicts[arrival].keeps])
         published = [arrival for arrival in arrivals if verdicts[arrival].keeps]
         if published:
-            written, replaced = await retrying(lambda: self._transact(published))
+            written, replaced = await retrying(lambda: self._transact(published, lost))
             verdicts |= written
             if replaced:
                 await self._forget()
@@ -186,23 +202,26 @@ class Index:
         return verdicts
 
     async def _decide_all(
-        self, connection: Any, arrivals: list[Arrival], rows: dict[_Key, Any]
+        self, connection: Any, arrivals: list[Arrival], rows: dict[_Key, Any], lost: dict[str, bool]
     ) -> dict[Arrival, Verdict]:
-        """Decide about arrivals, given the rows that hold their keys.
+        """Decide about arrivals, given the rows that hold their keys, and which stored files are known to be lost.
 
         A row whose file is gone, or not what was stored, never makes a duplicate: the sender would be told that the
-        archive has what it has lost. Such a row takes the arrival's file instead. To know it the file is read.
+        archive has what it has lost. Such a row takes the arrival's file instead. To know it the file is read, once.
         """
         known = {a: row for a in arrivals if (row := rows.get(a.key)) and not _is_row_of(row, a)}
-        stored = {row["blob"]: (row["size"], row["sha256"]) for row in known.values()}
-        lost = await self._blobs.run(self._blobs.damaged, stored) if known else set()
+        unread = {row["blob"]: (row["size"], row["sha256"]) for row in known.values() if row["blob"] not in lost}
+        if unread:
+            damaged = await self._blobs.run(self._blobs.damaged, unread)
+            lost |= {blob: blob in damaged for blob in unread}
         verdicts = {arrival: Verdict("stored") for arrival in arrivals}
         for arrival, row in known.items():
-            sent = await self._compare(connection, arrival, row, lost)
-            verdicts[arrival] = self._decide(sent, is_lost=row["blob"] in lost, is_newer=self._is_newer(row, arrival))
+            is_lost = lost[row["blob"]]
+            sent = await self._compare(connection, arrival, row, is_lost=is_lost)
+            verdicts[arrival] = self._decide(sent, is_lost=is_lost, is_newer=self._is_newer(row, arrival))
         return verdicts
 
-    async def _compare(self, connection: Any, arrival: Arrival, row: Any, lost: set[str]) -> Resending:
+    async def _compare(self, connection: Any, arrival: Arrival, row: Any, *, is_lost: bool) -> Resending:
         """Say what an arrival is to the stored file of its key; rare, and may read both files."""
         if row["sha256"] == arrival.blob.sha256:
             return "same"
@@ -212,7 +231,7 @@ class Index:
             return "different"
         blob, offset = arrival.blob, instance["layout"]["dataset_offset"]
         length, known_length = blob.size - offset, row["size"] - stored["dataset_offset"]
-        if row["blob"] in lost:
+        if is_lost:
             agrees = length == known_length and await connection.fetchval(
                 sql("agrees"), row["id"], instance["metadata"], instance["frame_checksums"]
             )
@@ -259,12 +278,14 @@ class Index:
         await self._blobs.run(self._blobs.sync, [a.blob.name for a in arrivals if a not in failed])
         return failed
 
-    async def _transact(self, arrivals: list[Arrival]) -> tuple[dict[Arrival, Verdict], list[str]]:
+    async def _transact(
+        self, arrivals: list[Arrival], lost: dict[str, bool]
+    ) -> tuple[dict[Arrival, Verdict], list[str]]:
         """Write the rows of published blobs; returns the verdicts, and the blobs no row names any more."""
         async with self._pool.acquire() as connection, connection.transaction():
             studies = await lock_studies(connection, [arrival.record for arrival in arrivals])
             rows = await _rows_of(connection, arrivals)
-            verdicts = await self._decide_all(connection, arrivals, rows)
+            verdicts = await self._decide_all(connection, arrivals, rows, lost)
             fresh = [a for a in arrivals if verdicts[a].keeps and not _is_row_of(rows.get(a.key), a)]
             if not fresh:
                 return verdicts, []
@@ -299,6 +320,20 @@ class Index:
         for row in await self._pool.fetch(sql("forgettable_blobs"), READING_MAY_TAKE):
             await self._blobs.run(self._blobs.delete, row["blob"])
             await self._pool.execute("DELETE FROM discarded_blobs WHERE blob = $1", row["blob"])
+
+
+def _next_group(waiting: list[_Asked]) -> tuple[list[_Asked], list[_Asked]]:
+    """Take the next arrivals, no two of one key: of two the second meets the row of the first; and what is left."""
+    group: list[_Asked] = []
+    later: list[_Asked] = []
+    keys: set[_Key] = set()
+    for arrival, future in waiting:
+        if len(group) < _GROUP and arrival.key not in keys:
+            keys.add(arrival.key)
+            group.append((arrival, future))
+        else:
+            later.append((arrival, future))
+    return group, later
 
 
 def _is_row_of(row: Any, arrival: Arrival) -> bool:

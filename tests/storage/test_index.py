@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 from typing import Any, Literal
 
@@ -300,8 +301,8 @@ async def test_a_file_that_another_replaced_before_it_was_known_to_be_stored_is_
     transact = index.Index._transact
     answers_lost = iter([True])
 
-    async def lose_one(self: index.Index, arrivals: Any) -> Any:
-        written = await transact(self, arrivals)
+    async def lose_one(self: index.Index, *arguments: Any) -> Any:
+        written = await transact(self, *arguments)
         if self is first._index and next(answers_lost, False):
             await second.store(ct_slice("1.2", "1.3", "1.4", PatientName="Doe^Jill"))
             raise ConnectionResetError
@@ -358,3 +359,25 @@ async def test_a_reader_of_the_change_feed_misses_nothing(archive: Archive) -> N
         await first.commit()
     missed = await archive.changes(seen[-1]["sequence"])
     assert [change["study_instance_uid"] for change in missed] == ["1.1"]
+
+
+async def test_what_is_sent_again_holds_nobody_up(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stored file of a duplicate is read before it is promised; who stores something new does not wait for that."""
+    await archive.store(ct_slice("1.2", "1.3", "1.4"))
+    reading, may_go_on = threading.Event(), threading.Event()
+    damaged = archive.blobs.damaged
+
+    def slowly(stored: Any) -> set[str]:
+        reading.set()
+        may_go_on.wait(60)
+        return damaged(stored)
+
+    monkeypatch.setattr(archive.blobs, "damaged", slowly)
+    again = asyncio.create_task(archive.store(ct_slice("1.2", "1.3", "1.4")))
+    try:
+        await asyncio.to_thread(reading.wait, 60)
+        assert (await archive.store(ct_slice("1.2", "1.3", "1.5"))).status == "stored"
+        assert not again.done()
+    finally:
+        may_go_on.set()
+    assert (await again).status == "duplicate"

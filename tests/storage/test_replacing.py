@@ -246,12 +246,12 @@ async def test_killed_at_any_moment_of_a_replacement(
     victim = Archive(replacing.pool, replacing.blobs, replacing.policy)
     storing = asyncio.create_task(victim.store(new))
     await asyncio.wait_for(killed.wait(), 30)
-    assert victim._index._writing is not None
+    assert victim._index._rewriting is not None
     monkeypatch.setattr(index.Index, "_give_up", die)
     monkeypatch.setattr("storage.blobs.StagedBlob.discard", lambda self: None)
-    for task in (victim._index._writing, storing):
+    for task in (victim._index._rewriting, storing):
         task.cancel()
-    await asyncio.gather(victim._index._writing, storing, return_exceptions=True)
+    await asyncio.gather(victim._index._rewriting, storing, return_exceptions=True)
     monkeypatch.undo()
     expected = new if point == "committed" else old
     await sweep(replacing.pool, replacing.blobs)
