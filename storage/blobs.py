@@ -31,9 +31,10 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from storage.blob_reader import CHUNK, LocalReader
 from storage.checksums import BlockChecksums, Checks
 from storage.damage import DamageLog
+from storage.durability import flush
 from storage.errors import OutOfSpace, Unavailable
 from storage.private_path import make_folder, open_file
-from storage.replacements import Replacements, fsync_folder
+from storage.replacements import Replacements
 from storage.system_errors import in_words
 
 logger = logging.getLogger(__name__)
@@ -238,7 +239,7 @@ class LocalBlobs:
         if not (root / ".staging").is_dir():
             make_folder(root / ".staging")
             for folder in (root, root.parent):
-                fsync_folder(folder)
+                flush(folder)
 
     def stage(self) -> StagedBlob:
         """Begin a new blob."""
@@ -247,10 +248,10 @@ class LocalBlobs:
     def sync(self, names: Iterable[str]) -> None:
         """Bring the folder entries of published blobs to disk (blocks)."""
         for folder in {(self.root / name).parent for name in names}:
-            fsync_folder(folder)
+            flush(folder)
             if folder not in self._known_folders:
-                fsync_folder(folder.parent)
-                fsync_folder(self.root)
+                flush(folder.parent)
+                flush(self.root)
                 self._known_folders = {folder, *list(self._known_folders)[:100]}
 
     def digest(self, name: str) -> Digest:

@@ -35,6 +35,7 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from storage.account import Account
+from storage.durability import flush
 from storage.errors import ArchiveError, OutOfSpace, SchemaMismatch
 from storage.postgres_access import ROLE, account_for, require_password, write_settings
 from storage.postgres_binaries import DISK_FULL, ENVIRONMENT, CannotStart, Programs, wheel_binaries
@@ -290,11 +291,7 @@ def _initialise(folder: Path, programs: Programs) -> None:
         raise CannotStart(f"the database folder {folder} cannot be made: {in_words(error)}") from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
-    descriptor = os.open(folder.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush(folder.parent)
 
 
 def _require_major_version(folder: Path, major: int) -> None:

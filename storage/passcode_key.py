@@ -18,6 +18,7 @@ from typing import Final
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
+from storage.durability import flush
 from storage.errors import ArchiveError, Unavailable
 from storage.private_path import open_file
 from storage.system_errors import in_words
@@ -95,7 +96,7 @@ class PasscodeKey:
                 with contextlib.suppress(FileExistsError):  # another process was faster: its key is the one
                     self.path.hardlink_to(new)
                 new.unlink()
-            _fsync(self.path.parent)
+            flush(self.path.parent)
         except OSError as error:
             raise Unavailable(f"the key of passcodes, {self.path}, cannot be written: {_why(error)}") from None
 
@@ -113,11 +114,3 @@ def _ciphers(keys: list[str]) -> MultiFernet:
 
 def _why(error: Exception) -> str:
     return in_words(error) if isinstance(error, OSError) else "it is no text"
-
-
-def _fsync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

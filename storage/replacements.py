@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from storage.durability import flush
 from storage.private_path import make_folder, open_file
 
 FOLDER = ".replaced"
@@ -68,12 +69,12 @@ class Replacements:
             notes.append(Replacement(inherited[0], new, old, inherited[1]))
         if not self._folder.is_dir():
             make_folder(self._folder)
-            fsync_folder(self._root)
+            flush(self._root)
         made = [(self._making(each), self.path(each.new)) for each in notes]
         for making, path in made:  # all are written by now: the first flush brings most of them to disk
-            _fsync(making)
+            flush(making)
             making.replace(path)
-        fsync_folder(self._folder)
+        flush(self._folder)
 
     def _making(self, each: Replacement) -> Path:
         making = self._folder / f".{Path(each.new).stem}"
@@ -118,16 +119,3 @@ def superseded(replacements: Iterable[Replacement]) -> dict[str, str]:
 def _parse(text: str) -> Replacement | None:
     words = text.split()
     return Replacement(int(words[0]), *words[1:]) if len(words) == 4 and words[0].isdecimal() else None
-
-
-def fsync_folder(folder: Path) -> None:
-    """Bring the entries of a folder to disk (blocks)."""
-    _fsync(folder)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -27,6 +27,7 @@ from pathlib import Path
 
 from dicomweb.viewer.installed import FILES, GZIP, LIST, Viewer, ViewerFile, describe, load, versions
 from dicomweb.viewer.package import VERSION, WrongPackage, fetch, verify
+from storage.durability import flush
 from storage.errors import InUse, OutOfSpace, Unavailable
 from storage.system_errors import in_words
 
@@ -101,7 +102,7 @@ def install(folder: Path, *, package: Path | None = None, tell: Callable[[str], 
             if target.exists():
                 target.rename(making / "before")  # damaged, see above
             made.rename(target)
-            _flush_folder(folder)
+            flush(folder)
         finally:
             shutil.rmtree(making, ignore_errors=True)
     viewer = load(target)
@@ -243,12 +244,4 @@ def _write(place: Path, content: bytes) -> None:
 
 def _flush_folders(top: Path) -> None:
     for folder in (top, *(path for path in top.rglob("*") if path.is_dir())):
-        _flush_folder(folder)
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        flush(folder)

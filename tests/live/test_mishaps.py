@@ -65,6 +65,7 @@ def test_what_a_killed_worker_was_receiving_is_removed_while_others_serve(serve:
         os.kill(worker, signal.SIGKILL)
         wait_for(lambda: not any(staging.glob("*.dcm")) and not left.exists())
     wait_for(lambda: children(server)["worker-1"]["pid"] not in (None, worker))
+    assert not left.exists() and list(staging.iterdir()) == []
 
 
 def test_a_stopped_database_is_a_503_in_seconds(serve: Serve) -> None:
