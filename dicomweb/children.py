@@ -131,9 +131,9 @@ class Child:
         finally:
             os.close(writing)
         self._process = process
-        self._changed(self)
         watching = asyncio.create_task(self._watch(process, reading))
         try:
+            self._changed(self)
             if self.stopping:
                 process.terminate()
             orders = Orders(self.kind.name, self._settings, os.getpid(), writing, self._listeners, _RUN)

@@ -68,7 +68,10 @@ class Orders:
 
 def receive_orders() -> Orders:
     """Read the orders from standard input and from now on die with the supervisor."""
-    orders = Orders.from_line(sys.stdin.buffer.readline())
+    line = sys.stdin.buffer.readline()
+    if not line:  # the supervisor ended before it gave any
+        sys.exit(1)
+    orders = Orders.from_line(line)
     die_with_parent(orders.supervisor, SIGKILL)
     threading.Thread(target=_die_with_pipe, name="lifeline", daemon=True).start()
     return orders

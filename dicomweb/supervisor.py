@@ -48,6 +48,7 @@ from storage.migrate import migrate
 from storage.passcode_key import PasscodeKey
 from storage.peers import Peers
 from storage.sweep import sweep
+from storage.system_errors import in_words
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -242,7 +243,7 @@ class Supervisor:
         if embedded:
             tending.append(asyncio.create_task(self._look_after(embedded)))
         try:
-            if await self._all_ready():
+            if await self._all_ready(folder):
                 self._greet(address, dimse, folder.path)
                 if self.demo:
                     _say(await asyncio.to_thread(demo.load, address + MOUNT))
@@ -257,7 +258,7 @@ class Supervisor:
                 task.cancel()
             await asyncio.gather(*tending, return_exceptions=True)
 
-    async def _all_ready(self) -> bool:
+    async def _all_ready(self, folder: DataFolder) -> bool:
         """Wait for every child; False when one of them cannot start or a signal came first."""
         for child in self.children:
             while not child.ready.is_set():
@@ -266,6 +267,8 @@ class Supervisor:
                     return False
                 if child.restarts >= FALSE_STARTS:
                     logger.error("%s cannot start, see above; giving up", child.kind.name)
+                    if folder.is_moved():
+                        self._leave(folder)
                     return False
         return True
 
@@ -295,6 +298,11 @@ class Supervisor:
         while seen < 2:
             await asyncio.sleep(LOOK_AFTER_FOLDER_EVERY)
             seen = seen + 1 if await asyncio.to_thread(folder.is_moved) else 0
+        if not self._stopping.is_set():
+            self._leave(folder)
+
+    def _leave(self, folder: DataFolder) -> None:
+        """End at once: the folder is not the archive's any more."""
         logger.error("the data folder %s was moved, removed or replaced; stopping before anything is lost", folder.path)
         self._failed = True
         self._stopping.set()
@@ -317,8 +325,12 @@ class Supervisor:
         account: dict[str, Any] = {"supervisor": {"pid": os.getpid(), "restarts": 0}}
         account |= {child.kind.name: {"pid": child.pid, "restarts": child.restarts} for child in self.children}
         temporary = run / f".{CHILDREN_FILE}"
-        temporary.write_text(json.dumps(account))
-        temporary.replace(run / CHILDREN_FILE)
+        try:
+            temporary.write_text(json.dumps(account))
+            temporary.replace(run / CHILDREN_FILE)
+        except OSError as error:  # a full disk keeps no child from starting
+            if not self._stopping.is_set():
+                logger.warning("/metrics does not know the children of now: %s", in_words(error))
 
     def _greet(self, address: str, dimse: Mapping[str, str], folder: Path) -> None:
         title = self.settings.aet

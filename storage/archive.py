@@ -31,6 +31,7 @@ from storage.policy import Policy
 from storage.search import Page
 from storage.search_places import SearchPlaces
 from storage.selection import Chosen, UniqueKeys
+from storage.system_errors import in_words
 from storage.transcoded_file import DecodedPixelData, TranscodedFile
 from storage.whole_metadata import whole_metadata
 
@@ -92,12 +93,17 @@ class Archive:
         Raises
         ------
         Unavailable
-            The database did not answer for `patience` seconds; it may just be starting again.
+            The database did not answer for `patience` seconds (it may just be starting again), or the folder cannot
+            be used.
         """
+        try:
+            blobs = LocalBlobs(folder / "blobs")
+        except OSError as error:
+            raise Unavailable(f"the folder {folder / 'blobs'} cannot be used: {in_words(error)}") from error
         pool = await database.reach(
             database_url, lambda: database.connect(database_url, max_size=connections), seconds=patience
         )
-        return cls(pool, LocalBlobs(folder / "blobs"), policy, pixel_threads, passcode_key)
+        return cls(pool, blobs, policy, pixel_threads, passcode_key)
 
     async def close(self) -> None:
         """Finish what is being written and let go of the database."""

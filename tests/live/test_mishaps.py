@@ -13,8 +13,8 @@ import pytest
 
 from storage.postgres_processes import processes_on
 from tests.builders import ct_slice
-from tests.live.test_supervisor import alive, children, wait_for
-from tests.live_server import LiveServer
+from tests.live.test_supervisor import alive, children, ready, wait_for
+from tests.live_server import LiveServer, start_server
 
 Serve = Callable[..., LiveServer]
 HEADERS = {"Content-Type": "application/dicom", "Accept": "application/dicom+json"}
@@ -43,6 +43,30 @@ def test_a_data_folder_that_is_replaced_ends_the_server(serve: Serve, database_u
     wait_for(lambda: not alive(supervisor))
     assert "was moved, removed or replaced" in server.log.read_text()
     assert not list(server.data_dir.rglob("*.dcm"))
+
+
+def test_a_data_folder_that_is_replaced_ends_a_server_that_starts(tmp_path: Path, database_url: str) -> None:
+    """Children that cannot start because of it do not hide the reason."""
+    server = start_server(tmp_path / "data", "--database-url", database_url, "--workers", "4")
+    try:
+        wait_for(lambda: (server.data_dir / "run" / "children.json").exists())
+        server.data_dir.rename(server.data_dir.with_name("elsewhere"))
+        server.data_dir.mkdir()
+        assert server.process.wait(60) == 1
+        log = server.log.read_text()
+        assert "was moved, removed or replaced" in log and "Traceback" not in log
+    finally:
+        server.stop()
+
+
+def test_a_child_starts_though_the_account_of_children_cannot_be_written(serve: Serve, database_url: str) -> None:
+    """A full disk takes nobody away who only reads."""
+    server = serve("--database-url", database_url, "--workers", "1")
+    worker = children(server)["worker-1"]["pid"]
+    (server.data_dir / "run" / ".children.json").mkdir()
+    os.kill(worker, signal.SIGKILL)
+    wait_for(lambda: "/metrics does not know" in server.log.read_text())
+    wait_for(lambda: ready(server))
 
 
 def test_what_a_killed_worker_was_receiving_is_removed_while_others_serve(serve: Serve, database_url: str) -> None:
