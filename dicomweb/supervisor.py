@@ -44,6 +44,7 @@ from storage.data_folder import DataFolder
 from storage.database import connect, reach
 from storage.embedded import EmbeddedPostgres
 from storage.errors import ArchiveError
+from storage.kept_memory import KEEP_MEMORY
 from storage.migrate import migrate
 from storage.passcode_key import PasscodeKey
 from storage.peers import Peers
@@ -53,9 +54,6 @@ from storage.system_errors import in_words
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
-KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
-"""glibc gives a frame's memory back to the kernel at once and takes it anew for the next one, page by page: a quarter
-of the time of a worker that sends frames. With these it keeps what it needs again."""
 DATABASE_PATIENCE = 30.0
 """Seconds that a database elsewhere may take to answer: containers start in any order."""
 LOOK_AFTER_DATABASE_EVERY = 0.5

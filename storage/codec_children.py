@@ -38,7 +38,9 @@ from numpy.typing import NDArray
 
 from storage.codec_memory import NO_CHILD, NUMBER, SHARED_BYTES, Place, array_at, place_after, time_limit
 from storage.errors import CodecEnded, Unavailable
+from storage.kept_memory import KEEP_MEMORY
 from storage.system_errors import in_words
+from storage.waking import woken_here
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +118,7 @@ class _Ancestor:
         self._control.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, time_limit(_STARTED_WITHIN))
         paths = filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")))
         # Nothing of our settings is in its environment; threads of a library would not survive a fork.
-        environment = {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1", "LC_ALL": "C"}
+        environment = {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1", "LC_ALL": "C", **KEEP_MEMORY}
         with theirs:
             self._process = subprocess.Popen(
                 (sys.executable, "-P", "-m", "storage.codec_process", str(theirs.fileno())),
@@ -181,7 +183,8 @@ class _Child:
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, time_limit(seconds))
         answer = b""
         try:
-            self._connection.sendall(request)
+            with woken_here(self.number):
+                self._connection.sendall(request)
             while not answer.endswith(b"\n"):
                 received = self._connection.recv(_MOST_ANSWER)
                 if not received or len(answer) > _MOST_ANSWER:
