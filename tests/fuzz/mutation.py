@@ -30,6 +30,8 @@ VALUES: tuple[Any, ...] = (
     *TEXTS,
 )
 """Of every type of JSON."""
+MOST_PLACES = 100_000
+"""Of a document: repeats of repeats would fill the memory of who makes them."""
 HEAD = 160
 """Bytes at the start of a codestream, data set or message, of which most of what follows depends."""
 
@@ -61,7 +63,8 @@ def changed_value(chance: random.Random, value: Any) -> Any:
     elif isinstance(container, dict):
         container[chance.choice(TEXTS)] = container[key]
     else:
-        container[key:key] = [_copied(container[key])] * chance.choice((1, 2, 300))
+        copies = min(chance.choice((1, 2, 300)), MOST_PLACES // len(places))
+        container[key:key] = [_copied(container[key])] * copies
     return value
 
 

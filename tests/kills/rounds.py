@@ -50,6 +50,10 @@ class Round:
         )
 
 
+ROUNDS_OF_A_STUDY = 20
+"""In which all clients store into one study: it is to stay smaller than the longest list there is, 5 000 instances."""
+
+
 @dataclass
 class Rounds:
     """A server that is killed again and again, and what it was told to keep.
@@ -69,10 +73,14 @@ class Rounds:
     def __post_init__(self) -> None:
         self.server = self._started()
         self._is_fresh = True
+        self._in_shared = 0
 
     def run(self, victim: str) -> Round | None:
         """Do one round; None when there is nobody of this kind to kill."""
         before = set(self.ledger.acknowledged), self.ledger.reads, len(self.lost), len(self.ledger.wrong)
+        self._in_shared += 1
+        if self._in_shared > ROUNDS_OF_A_STUDY:
+            self.shared, self._in_shared = new_uid(), 1
         with Traffic(self.server, self.ledger, self.chance, self.shared) as traffic:
             traffic.wait_for_the_first_answer()
             self._give_work_to_jobs()
