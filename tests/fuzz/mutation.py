@@ -50,27 +50,27 @@ def changed_value(chance: random.Random, value: Any) -> Any:
     """Return a JSON value with one place in it changed; the deeper ones as likely as the others."""
     places = list(_places(value))
     if not places:
-        return chance.choice(VALUES)
+        return _copied(chance.choice(VALUES))
     container, key = chance.choice(places)
     kind = chance.random()
     if kind < 0.6:
-        container[key] = chance.choice(VALUES)
+        container[key] = _copied(chance.choice(VALUES))
     elif kind < 0.75:
         del container[key]
     elif kind < 0.9:
         other, name = chance.choice(places)
         container[key] = _copied(other[name])
     elif isinstance(container, dict):
-        container[chance.choice(TEXTS)] = container[key]
+        container[chance.choice(TEXTS)] = _copied(container[key])
     else:
         copies = min(chance.choice((1, 2, 300)), MOST_PLACES // len(places))
-        container[key:key] = [_copied(container[key])] * copies
+        container[key:key] = [_copied(container[key]) for _ in range(copies)]
     return value
 
 
 def _places(value: Any) -> list[tuple[Any, Any]]:
     found: list[tuple[Any, Any]] = []
-    waiting = [value]
+    waiting = [value] if isinstance(value, dict | list) else []
     while waiting:
         each = waiting.pop()
         keys: Sequence[Any] = list(each) if isinstance(each, dict) else range(len(each))

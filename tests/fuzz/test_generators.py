@@ -35,3 +35,12 @@ def test_an_input_can_be_made_again(name: str) -> None:
     generator = GENERATORS[name]
     assert [generator.input(1, number) for number in range(9)] == [generator.input(1, number) for number in range(9)]
     assert len({generator.input(seed, number) for seed in (1, 2) for number in range(9)}) > 9
+
+
+def test_an_input_depends_on_nothing_that_was_made_before() -> None:
+    """What fails alone can be made again alone; and what is made stays small, however many came before."""
+    generator = GENERATORS["json"]
+    alone = generator.input(7, 5)
+    made = [generator.input(7, number) for number in range(600)]
+    assert generator.input(7, 5) == alone
+    assert max(map(len, made)) < 4 << 20
