@@ -4,6 +4,7 @@ import pytest
 
 from tests.fuzz.campaign import Campaign
 from tests.fuzz.generators import GENERATORS
+from tests.fuzz.mutation import VALUES
 from tests.fuzz.target import Target
 
 INPUTS = 20
@@ -40,7 +41,8 @@ def test_an_input_can_be_made_again(name: str) -> None:
 def test_an_input_depends_on_nothing_that_was_made_before() -> None:
     """What fails alone can be made again alone; and what is made stays small, however many came before."""
     generator = GENERATORS["json"]
-    alone = generator.input(7, 5)
+    alone, odd = generator.input(7, 5), repr(VALUES)
     made = [generator.input(7, number) for number in range(600)]
     assert generator.input(7, 5) == alone
+    assert repr(VALUES) == odd
     assert max(map(len, made)) < 4 << 20
