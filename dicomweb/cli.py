@@ -7,53 +7,18 @@ when it is run (or its help asked for).
 import os
 import select
 import sys
-from collections.abc import Mapping, Sequence
-from importlib import import_module
+from collections.abc import Sequence
 
-from cyclopts import App
-
-from dicomweb.exit_status import ExitStatus, status_of
+from dicomweb.commands.exit_status import ExitStatus, status_of
+from dicomweb.commands.table import COMMANDS, make_app
 from dicomweb.settings import SettingsError, unknown_variables
-from dicomweb.version import program_version
 from storage.errors import ArchiveError
-
-COMMANDS: Mapping[str, str] = {
-    "serve": "dicomweb.commands.serve:serve",
-    "status": "dicomweb.commands.status:status",
-    "studies": "dicomweb.commands.studies:studies",
-    "import": "dicomweb.commands.import_:import_",
-    "export": "dicomweb.commands.export:export",
-    "check": "dicomweb.commands.check:check",
-    "reindex": "dicomweb.commands.reindex:reindex",
-    "peers": "dicomweb.commands.peers:peers",
-    "jobs": "dicomweb.commands.jobs:jobs",
-    "commitments": "dicomweb.commands.commitments:commitments",
-    "migrate": "dicomweb.commands.migrate:migrate",
-    "viewer": "dicomweb.commands.viewer:viewer",
-    "worklist": "dicomweb.commands.worklist:worklist",
-    "config": "dicomweb.commands.config:config",
-    "completion": "dicomweb.commands.completion:completion",
-}
-"""Name of the command to the function that is it."""
 
 SAFE_PATH = "PYTHONSAFEPATH"
 """Set, no Python that this one starts looks for modules in the current folder: a `storage.py` there would be run."""
 
 OUTPUTS = (1, 2)
 """Standard output and standard error."""
-
-
-def make_app(names: Sequence[str] = tuple(COMMANDS)) -> App:
-    """Make the command line of the commands named."""
-    app = App(
-        name="dicomweb",
-        help="A DICOMweb image archive. Start it with: dicomweb serve",
-        version=program_version,
-    )
-    for name in names:
-        module, _, function = COMMANDS[name].partition(":")
-        app.command(getattr(import_module(module), function), name=name)
-    return app
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -17,13 +17,13 @@ from typing import Any
 
 from dicomweb.settings import Settings, SettingsError
 from storage.archive import Archive
-from storage.damaged_database import explaining_damage
-from storage.data_folder import DataFolder
-from storage.database import reach
-from storage.embedded import EmbeddedPostgres
+from storage.database.damaged_database import explaining_damage
+from storage.database.data_folder import DataFolder
+from storage.database.embedded import EmbeddedPostgres
+from storage.database.migrate import migrate
+from storage.database.pool import reach
 from storage.errors import InUse, NotFound
-from storage.migrate import migrate
-from storage.sweep import sweep
+from storage.upkeep.sweep import sweep
 
 START_PATIENCE = 5.0
 """Seconds that a server that holds the folder is given to say where its database is."""

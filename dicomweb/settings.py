@@ -21,9 +21,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from storage.elements import Limits
+from storage.dicom.elements import Limits
 from storage.policy import Policy
-from storage.system_errors import in_words
+from storage.system.errors import in_words
 
 PREFIX = "DICOMWEB_"
 GIB = 1 << 30

@@ -15,12 +15,12 @@ from pydantic import ByteSize
 from pydicom.uid import UID
 from starlette.routing import BaseRoute, Mount, Route
 
-from dicomweb.app import create_app
-from dicomweb.capabilities import describe_handler
 from dicomweb.failures import FAILURES
-from dicomweb.media_types import TRANSFER_SYNTAXES_OF_MEDIA_TYPE
+from dicomweb.http.app import create_app
+from dicomweb.http.capabilities import describe_handler
+from dicomweb.http.message.media_types import TRANSFER_SYNTAXES_OF_MEDIA_TYPE
 from dicomweb.settings import PREFIX, Settings
-from storage.attributes import ATTRIBUTES, BY_LEVEL, Attribute, Level
+from storage.matching.attributes import ATTRIBUTES, BY_LEVEL, Attribute, Level
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 SECTION = re.compile(r"(<!-- conformance: (\w+) -->\n)(.*?)(<!-- end of conformance -->)", re.DOTALL)

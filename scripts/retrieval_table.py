@@ -28,8 +28,8 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from scripts.conformance import table
+from storage.dicom.part10 import BytesSource, read_header
 from storage.errors import ArchiveError
-from storage.part10 import BytesSource, read_header
 from tests.builders import new_uid
 from tests.corpus import corpus_folder, corpus_manifest, wheel_files
 from tests.dicomweb.parts import parts_of

@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("dicomweb", "storage", "tests", "scripts")
-TABLES = {"storage/attributes.py", "storage/transfer_syntax.py"}  # files that are one long table
+TABLES = {"storage/matching/attributes.py", "storage/dicom/transfer_syntax.py"}  # files that are one long table
 FUNCTION_P90, FUNCTION_MOST = 35, 80
 FILE_MEDIAN, FILE_MOST = 200, 500
 SCRIPT_MOST = 30

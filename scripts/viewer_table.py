@@ -31,7 +31,7 @@ from PIL import Image
 from playwright.sync_api import BrowserContext, Error, Page, sync_playwright
 from pydicom.uid import ParametricMapStorage, VLWholeSlideMicroscopyImageStorage
 
-from dicomweb.viewer import installation
+from dicomweb.http.viewer import installation
 from scripts.bench.server import bench_server
 from scripts.conformance import table
 from scripts.retrieval_table import PIXELS, completed, read, samples, syntax_of

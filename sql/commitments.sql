@@ -1,4 +1,4 @@
--- What storage/commitments.py, storage/commitment_check.py and storage/commitments_asked.py run.
+-- What storage/work/commitments.py, storage/work/commitment_check.py and storage/work/commitments_asked.py run.
 
 -- name: add_commitment
 -- The one row of this transaction; whether it is of another request shows in its token.

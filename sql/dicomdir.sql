@@ -1,4 +1,4 @@
--- What storage/dicomdir_file.py reads.
+-- What storage/retrieval/dicomdir_file.py reads.
 
 -- name: dicomdir_levels
 SELECT st.attributes AS study, se.series_instance_uid, se.attributes AS series

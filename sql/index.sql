@@ -1,4 +1,4 @@
--- What storage/index.py and storage/index_rows.py run.
+-- What storage/index/writer.py and storage/index/rows.py run.
 
 -- name: rows_of_instances
 SELECT st.study_instance_uid, se.series_instance_uid, i.sop_instance_uid, i.id, i.sha256, i.blob, i.size,

@@ -1,4 +1,4 @@
--- What storage/removal.py, storage/verify.py and storage/reindex.py run.
+-- What storage/index/removal.py, storage/upkeep/verify.py and storage/upkeep/reindex.py run.
 
 -- name: lock_studies_of_instances
 SELECT id FROM studies

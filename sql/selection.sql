@@ -1,4 +1,4 @@
--- What storage/selection.py reads; it puts the condition and the order at the end of the first.
+-- What storage/retrieval/selection.py reads; it puts the condition and the order at the end of the first.
 
 -- name: chosen_instances
 SELECT i.id, st.study_instance_uid, se.series_instance_uid, i.sop_instance_uid, i.sop_class_uid, i.transfer_syntax_uid

@@ -1,4 +1,4 @@
--- What storage/statistics.py reads: numbers for people, cheap enough to be asked for every few seconds.
+-- What storage/upkeep/statistics.py reads: numbers for people, cheap enough to be asked for every few seconds.
 
 -- name: count_entities
 SELECT count(*) AS studies, coalesce(sum(number_of_series), 0)::bigint AS series,

@@ -1,4 +1,4 @@
--- What storage/worklist.py and storage/performed_steps.py run.
+-- What storage/worklist/items.py and storage/worklist/performed_steps.py run.
 
 -- name: add_worklist_item
 INSERT INTO worklist_items (id, study_instance_uid, accession_number, requested_procedure_id,

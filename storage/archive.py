@@ -9,31 +9,33 @@ from typing import Any
 
 import asyncpg
 
-from storage import database, selection
-from storage.blobs import LocalBlobs
-from storage.bulk_text import BulkText
-from storage.bulk_value import BulkValue
-from storage.data_set_file import DataSetFile
-from storage.database import sql
-from storage.dicomdir_file import DicomdirFile, TransferSyntaxOf
+from storage.blobs.local import LocalBlobs
+from storage.database import pool as database
+from storage.database.pool import sql
 from storage.errors import Busy, NotFound, Unavailable
-from storage.frame_set import FrameSet
-from storage.index import Arrival, Index, Verdict
+from storage.index.arrival import Arrival
+from storage.index.search import Page
+from storage.index.search_places import SearchPlaces
+from storage.index.writer import Index, Verdict
 from storage.ingest import Ingest, Outcome
-from storage.instance_file import InstanceFile, PartFile, source_of
-from storage.intact_file import IntactFile, read_intact
-from storage.matching import Query
-from storage.metadata_set import MetadataSet
-from storage.passcode_key import PasscodeKey
-from storage.peers import Peers
-from storage.pixel_threads import PixelThreads
+from storage.matching.conditions import Query
+from storage.pixels.threads import PixelThreads
 from storage.policy import Policy
-from storage.search import Page
-from storage.search_places import SearchPlaces
-from storage.selection import Chosen, UniqueKeys
-from storage.system_errors import in_words
-from storage.transcoded_file import DecodedPixelData, TranscodedFile
-from storage.whole_metadata import whole_metadata
+from storage.retrieval import selection
+from storage.retrieval.bulk_text import BulkText
+from storage.retrieval.bulk_value import BulkValue
+from storage.retrieval.data_set_file import DataSetFile
+from storage.retrieval.dicomdir_file import DicomdirFile, TransferSyntaxOf
+from storage.retrieval.frame_set import FrameSet
+from storage.retrieval.instance_file import InstanceFile, PartFile, source_of
+from storage.retrieval.intact_file import IntactFile, read_intact
+from storage.retrieval.metadata_set import MetadataSet
+from storage.retrieval.selection import Chosen, UniqueKeys
+from storage.retrieval.transcoded_file import DecodedPixelData, TranscodedFile
+from storage.retrieval.whole_metadata import whole_metadata
+from storage.system.errors import in_words
+from storage.system.passcode_key import PasscodeKey
+from storage.work.peers import Peers
 
 _ROWS_AT_ONCE = 500
 _TABLES = 16  # of checksums of long files that are remembered, each a 16 384th of its file
@@ -46,7 +48,7 @@ class Archive:
     Parameters
     ----------
     pool : asyncpg.Pool
-        From `storage.database.connect`, to a migrated database.
+        From `storage.database.pool.connect`, to a migrated database.
     blobs : LocalBlobs
         Where the files lie.
     policy : Policy, optional

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal
 
-from storage.blobs import LocalBlobs, StagedBlob
+from storage.blobs.local import LocalBlobs, StagedBlob
+from storage.dicom.part10 import BytesSource, FileSource
 from storage.errors import (
     ArchiveError,
     InstanceMismatch,
@@ -21,10 +22,10 @@ from storage.errors import (
     StudyMismatch,
     without_frames,
 )
-from storage.index import Arrival, Index
-from storage.part10 import BytesSource, FileSource
+from storage.index.arrival import Arrival
+from storage.index.record import Record, read_record
+from storage.index.writer import Index
 from storage.policy import Policy
-from storage.record import Record, read_record
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from storage.elements import Limits
+from storage.dicom.elements import Limits
 
 
 @dataclass(frozen=True, slots=True)

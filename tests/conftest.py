@@ -16,8 +16,8 @@ import httpx2
 import pytest
 from hypothesis import HealthCheck, settings
 
-from storage import embedded
-from storage.migrate import migrate
+from storage.database import embedded
+from storage.database.migrate import migrate
 from tests import pynetdicom_race
 from tests.live_server import LiveServer, running_server
 
@@ -79,7 +79,7 @@ async def archive(database_url: str, tmp_path: Path) -> AsyncIterator[Any]:
 @pytest.fixture
 def app(archive: Any, tmp_path: Path) -> Any:
     """The ASGI application over the empty archive, with default settings."""
-    from dicomweb.app import create_app
+    from dicomweb.http.app import create_app
     from dicomweb.settings import Settings
 
     return create_app(archive, Settings(data_dir=tmp_path / "data", allowed_hosts=["archive.test"]))

@@ -9,18 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from storage.elements import Header
-from storage.errors import ArchiveError
-from storage.frame_table import FrameTable, frame_table
-from storage.layout import PixelLayout, frame_bytes, frame_span, layout_of
-from storage.part10 import BytesSource, FileSource, read_header
-from storage.pixel_data import (
-    DecodedFrame,
-    decode_frame,
-    encode_frame,
-)
-from storage.source import Source
-from storage.transfer_syntax import (
+from storage.dicom.elements import Header
+from storage.dicom.part10 import BytesSource, FileSource, read_header
+from storage.dicom.source import Source
+from storage.dicom.transfer_syntax import (
     DEFLATED_IMAGE_FRAME,
     ENCAPSULATED_UNCOMPRESSED,
     HTJ2K_LOSSLESS,
@@ -33,7 +25,15 @@ from storage.transfer_syntax import (
     JPEG_XL_LOSSLESS,
     RLE_LOSSLESS,
 )
-from storage.vr import PIXEL_DATA
+from storage.dicom.vr import PIXEL_DATA
+from storage.errors import ArchiveError
+from storage.pixels.frame_table import frame_table
+from storage.pixels.layout import FrameTable, PixelLayout, frame_bytes, frame_span, layout_of
+from storage.pixels.pixel_data import (
+    DecodedFrame,
+    decode_frame,
+    encode_frame,
+)
 from tests.corpus import corpus_folder
 
 Pixels = NDArray[Any]

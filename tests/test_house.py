@@ -3,14 +3,16 @@
 import ast
 import os
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from storage.database import sql_folder
+from storage.database.pool import sql_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("dicomweb", "storage")
@@ -59,7 +61,8 @@ def scripts() -> list[Path]:
 def test_no_file_names_this_machine_or_a_registry_or_leaves_work_undone(forbidden: str) -> None:
     """Anyone can clone this anywhere: no registry hosts, no paths of one machine, no unfinished business."""
     marks = forbidden.isalpha() and forbidden.isupper()
-    pattern = re.compile(rf"\b{forbidden}\b" if marks else re.escape(forbidden))
+    root = r"(?<!\w)" if forbidden.startswith("/") else ""  # paths of a machine start there, ours do not
+    pattern = re.compile(rf"\b{forbidden}\b" if marks else root + re.escape(forbidden))
     texts = {path: path.read_text(encoding="utf-8", errors="replace") for path in files()}
     assert [str(path.relative_to(ROOT)) for path, text in texts.items() if pattern.search(text)] == []
 
@@ -72,6 +75,26 @@ def test_a_script_is_executable_strict_and_short(script: Path) -> None:
     assert text.startswith("#!/usr/bin/env bash\n")
     assert "set -euo pipefail" in text
     assert len(text.splitlines()) <= SCRIPT_LINES
+
+
+def test_a_module_that_looks_up_is_caught(tmp_path: Path) -> None:
+    """The floors of the house hold for a new module in any room, without a word about it in the contracts."""
+    for name in PACKAGES:
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "static"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    strays = {
+        "storage/dicom": "storage.archive",
+        "dicomweb/http/stow": "dicomweb.http.app",
+        "dicomweb/jobs": "starlette",
+    }
+    for room, wanted in strays.items():
+        (tmp_path / room / "stray.py").write_text(f"import {wanted}\n")
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    judged = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert judged.returncode == 1
+    for room, wanted in strays.items():
+        assert f"{room.replace('/', '.')}.stray -> {wanted}" in judged.stdout
 
 
 def test_the_versions_installed_are_pinned() -> None:

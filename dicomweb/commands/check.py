@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 from cyclopts import Parameter
 
+from dicomweb.commands.exit_status import ExitStatus
 from dicomweb.commands.location import DEFAULT, Location
 from dicomweb.commands.printing import Json, say
-from dicomweb.exit_status import ExitStatus
 from dicomweb.settings import Settings
-from storage.system_errors import in_words
+from storage.system.errors import in_words
 
 if TYPE_CHECKING:
     from storage.archive import Archive
-    from storage.verify import Finding
+    from storage.upkeep.verify import Finding
 
 
 def check(
@@ -43,9 +43,9 @@ def check(
 async def _check(settings: Settings, *, repairing: bool, as_json: bool) -> int:
     from dicomweb.opening import open_archive
     from dicomweb.progress import Progress
-    from storage.database import ADMINISTRATIVE
-    from storage.stocktaking import take_stock
-    from storage.verify import Finding, verify
+    from storage.database.pool import ADMINISTRATIVE
+    from storage.upkeep.stocktaking import take_stock
+    from storage.upkeep.verify import Finding, verify
 
     found = left = checked = 0
     async with open_archive(settings) as archive:
@@ -70,7 +70,7 @@ async def _check(settings: Settings, *, repairing: bool, as_json: bool) -> int:
 async def _repair(archive: "Archive", finding: "Finding") -> str | None:
     """Repair a finding; returns what was done, None when nothing could be."""
     from storage.errors import ArchiveError
-    from storage.verify import repair
+    from storage.upkeep.verify import repair
 
     try:
         return await repair(archive, finding)

@@ -12,7 +12,7 @@ from dicomweb.commands.printing import Json, write, write_either, write_json
 from dicomweb.settings import Settings
 
 if TYPE_CHECKING:
-    from storage.commitments import Commitment, Commitments
+    from storage.work.commitments import Commitment, Commitments
 
 commitments = App(
     name="commitments",
@@ -79,14 +79,14 @@ def resend(number: int, *, json: Json = False, at: Location = DEFAULT) -> None:
 @asynccontextmanager
 async def _open(settings: Settings) -> "AsyncIterator[Commitments]":
     from dicomweb.opening import open_archive
-    from storage.commitments import Commitments
+    from storage.work.commitments import Commitments
 
     async with open_archive(settings) as archive:
         yield Commitments(archive.pool)
 
 
 async def _list(settings: Settings, state: StateName | None, limit: int, as_json: bool) -> None:
-    from dicomweb.api.commitments import shown
+    from dicomweb.http.api.commitments import shown
 
     async with _open(settings) as table:
         for commitment in await table.newest(states=[state] if state else [], limit=limit):
@@ -94,7 +94,7 @@ async def _list(settings: Settings, state: StateName | None, limit: int, as_json
 
 
 async def _show(settings: Settings, number: int, as_json: bool) -> None:
-    from dicomweb.api.commitments import shown, shown_reference
+    from dicomweb.http.api.commitments import shown, shown_reference
 
     async with _open(settings) as table:
         commitment = await table.get(number)
@@ -109,7 +109,7 @@ async def _show(settings: Settings, number: int, as_json: bool) -> None:
 
 
 async def _resend(settings: Settings, number: int, as_json: bool) -> None:
-    from dicomweb.api.commitments import shown
+    from dicomweb.http.api.commitments import shown
 
     async with _open(settings) as table:
         commitment = await table.resend(number)

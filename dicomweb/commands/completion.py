@@ -18,6 +18,6 @@ def completion(shell: Literal["bash", "zsh", "fish"]) -> None:
     shell
         Which.
     """
-    from dicomweb.cli import make_app
+    from dicomweb.commands.table import make_app
 
     write(make_app().generate_completion(prog_name="dicomweb", shell=shell).rstrip("\n"))

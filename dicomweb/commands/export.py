@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from dicomweb.commands.exit_status import ExitStatus
 from dicomweb.commands.location import DEFAULT, Location
 from dicomweb.commands.printing import Json, say, write_either
-from dicomweb.exit_status import ExitStatus
 from dicomweb.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from dicomweb.progress import Progress
     from storage.archive import Archive
-    from storage.instance_file import InstanceFile
+    from storage.retrieval.instance_file import InstanceFile
 
 MOST_STUDIES = 100_000
 
@@ -60,8 +60,8 @@ async def _export(settings: Settings, terms: list[str], to: Path, as_json: bool)
     from dicomweb.commands.study_search import search_for_studies, texts_of
     from dicomweb.opening import open_archive
     from dicomweb.progress import Progress
-    from storage.attributes import tag_of
     from storage.errors import ArchiveError, NotFound, OutOfSpace
+    from storage.matching.attributes import tag_of
 
     status = ExitStatus.DONE
     async with open_archive(settings) as archive:
@@ -92,7 +92,7 @@ async def _export(settings: Settings, terms: list[str], to: Path, as_json: bool)
 
 async def _write_study(archive: "Archive", files: "list[InstanceFile]", to: Path, progress: "Progress") -> Path:
     """Write the files of a study, then its DICOMDIR; returns the folder."""
-    from storage.dicomdir import NAME, file_ids
+    from storage.writing.dicomdir import NAME, file_ids
 
     dicomdir = await archive.dicomdir(files, lambda file: file.retrieved_transfer_syntax_uid)
     try:
@@ -121,7 +121,7 @@ async def _write(path: Path, chunks: "AsyncIterator[bytes]") -> None:
 def _telling(path: Path) -> Iterator[None]:
     """What goes wrong with the folder that is written to is said in a sentence."""
     from storage.errors import ArchiveError, OutOfSpace
-    from storage.system_errors import in_words
+    from storage.system.errors import in_words
 
     try:
         yield
@@ -133,6 +133,6 @@ def _telling(path: Path) -> Iterator[None]:
 
 
 def _folder_name(study_instance_uid: str, study_date: str) -> str:
-    from dicomweb.wado_zip import file_name
+    from dicomweb.http.wado.zip import file_name
 
     return file_name(study_instance_uid, None, None, study_date=study_date).removesuffix(".zip")

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from dicomweb.commands.exit_status import ExitStatus
 from dicomweb.commands.flags import ConfigFile
 from dicomweb.commands.printing import Json, say, write_either
-from dicomweb.exit_status import ExitStatus
 from dicomweb.settings import Settings, SettingsError, load
-from storage.system_errors import in_words
+from storage.system.errors import in_words
 
 if TYPE_CHECKING:
     from dicomweb.importing.journal import Journal

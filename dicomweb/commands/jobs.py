@@ -13,7 +13,7 @@ from dicomweb.commands.printing import Json, write, write_either, write_json
 from dicomweb.settings import Settings
 
 if TYPE_CHECKING:
-    from storage.jobs import Job, Jobs
+    from storage.work.jobs import Job, Jobs
 
 jobs = App(
     name="jobs",
@@ -105,14 +105,14 @@ def retry(number: int, *, json: Json = False, at: Location = DEFAULT) -> None:
 @asynccontextmanager
 async def _open(settings: Settings) -> "AsyncIterator[Jobs]":
     from dicomweb.opening import open_archive
-    from storage.jobs import Jobs
+    from storage.work.jobs import Jobs
 
     async with open_archive(settings) as archive:
         yield Jobs(archive.pool)
 
 
 async def _list(settings: Settings, state: StateName | None, kind: str | None, limit: int, as_json: bool) -> None:
-    from dicomweb.api.jobs import shown
+    from dicomweb.http.api.jobs import shown
 
     async with _open(settings) as table:
         for job in await table.list(states=[state] if state else [], kinds=[kind] if kind else [], limit=limit):
@@ -120,7 +120,7 @@ async def _list(settings: Settings, state: StateName | None, kind: str | None, l
 
 
 async def _show(settings: Settings, number: int, as_json: bool) -> None:
-    from dicomweb.api.jobs import shown
+    from dicomweb.http.api.jobs import shown
 
     async with _open(settings) as table:
         job = await _job(table, number)
@@ -132,7 +132,7 @@ async def _show(settings: Settings, number: int, as_json: bool) -> None:
 
 
 async def _cancel(settings: Settings, number: int, as_json: bool) -> None:
-    from dicomweb.api.jobs import shown
+    from dicomweb.http.api.jobs import shown
     from storage.errors import ArchiveError
 
     async with _open(settings) as table:
@@ -144,7 +144,7 @@ async def _cancel(settings: Settings, number: int, as_json: bool) -> None:
 
 
 async def _retry(settings: Settings, number: int, as_json: bool) -> None:
-    from dicomweb.api.jobs import shown
+    from dicomweb.http.api.jobs import shown
     from storage.errors import ArchiveError
 
     async with _open(settings) as table:

@@ -6,11 +6,11 @@ from contextlib import ExitStack
 from dicomweb.commands.location import DEFAULT, Location
 from dicomweb.commands.printing import Json, write_either
 from dicomweb.settings import Settings
-from storage import migrate as storage_migrate
-from storage.damaged_database import explaining_damage
-from storage.data_folder import DataFolder
-from storage.database import reach
-from storage.embedded import EmbeddedPostgres
+from storage.database import migrate as storage_migrate
+from storage.database.damaged_database import explaining_damage
+from storage.database.data_folder import DataFolder
+from storage.database.embedded import EmbeddedPostgres
+from storage.database.pool import reach
 
 
 def migrate(*, json: Json = False, at: Location = DEFAULT) -> None:

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from dicomweb.api.jobs import shown as shown_job
-from dicomweb.api.peers import shown
+from dicomweb.commands.exit_status import ExitStatus
 from dicomweb.commands.printing import say, write_either, write_json, write_table
 from dicomweb.dimse.errors import AssociationError, AssociationRejected
-from dicomweb.exit_status import ExitStatus
+from dicomweb.http.api.jobs import shown as shown_job
+from dicomweb.http.api.peers import shown
 from dicomweb.jobs.worker import JobWorker
 from dicomweb.opening import open_archive, with_calling_facts
 from dicomweb.progress import Progress
@@ -22,11 +22,11 @@ from dicomweb.scu.calling import Caller, OperationFailed
 from dicomweb.scu.identifier import RETURNED, identifier, value_of
 from dicomweb.settings import Settings, SettingsError, flag
 from storage.archive import Archive
-from storage.data_folder import DataFolder
+from storage.database.data_folder import DataFolder
 from storage.errors import NotFound
-from storage.jobs import FINISHED, Job, Jobs
-from storage.peers import Peer
-from storage.record import UID
+from storage.index.record import UID
+from storage.work.jobs import FINISHED, Job, Jobs
+from storage.work.peers import Peer
 
 LOOK_EVERY = 0.2
 

@@ -86,7 +86,7 @@ def add(
         Write what is now known of it as JSON.
     """
     from dicomweb.commands import peer_actions
-    from storage.peers import Peer
+    from storage.work.peers import Peer
 
     options = {
         "tls": tls,

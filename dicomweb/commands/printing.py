@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import orjson
 from cyclopts import Parameter
 
-from storage.record import UID
+from storage.index.record import UID
 
 Json = Annotated[bool, Parameter(negative=())]
 """The flag `--json`, which every command has that writes results."""

@@ -9,9 +9,9 @@ import orjson
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from dicomweb.commands.exit_status import ExitStatus
 from dicomweb.commands.location import DEFAULT, Location
 from dicomweb.commands.printing import Json, write_either
-from dicomweb.exit_status import ExitStatus
 from dicomweb.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def reindex(
 async def _reindex(settings: Settings, jobs: int, as_json: bool) -> int:
     from dicomweb.opening import open_archive
     from dicomweb.progress import Progress
-    from storage import reindex as rebuilding
-    from storage.stocktaking import take_stock
+    from storage.upkeep import reindex as rebuilding
+    from storage.upkeep.stocktaking import take_stock
 
     indexed = failed = 0
     async with open_archive(settings, exclusive=True) as archive:
@@ -70,7 +70,7 @@ async def _reindex(settings: Settings, jobs: int, as_json: bool) -> int:
 
 async def _require_files(archive: "Archive", files: int) -> None:
     """Refuse to empty an index because the wrong folder was named."""
-    from storage.database import ADMINISTRATIVE
+    from storage.database.pool import ADMINISTRATIVE
 
     if files:
         return

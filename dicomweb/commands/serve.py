@@ -15,6 +15,6 @@ def serve(*, demo: bool = False, config: ConfigFile = None, settings: SettingFla
     demo
         Load the sample files of the installed pydicom package, so that there is something to see.
     """
-    from dicomweb.supervisor import Supervisor
+    from dicomweb.supervisor.supervisor import Supervisor
 
     sys.exit(Supervisor(resolve(settings, config), demo=demo).run())

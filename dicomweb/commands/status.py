@@ -9,7 +9,7 @@ from dicomweb.commands.printing import Json, write, write_json
 from dicomweb.settings import Settings
 
 if TYPE_CHECKING:
-    from storage.statistics import Statistics
+    from storage.upkeep.statistics import Statistics
 
 QUEUES = ("jobs", "commitments")
 
@@ -33,8 +33,8 @@ def status(*, json: Json = False, at: Location = DEFAULT) -> None:
 
 async def _facts(settings: Settings) -> dict[str, Any]:
     from dicomweb.opening import open_archive
-    from storage.data_folder import DataFolder
-    from storage.statistics import StatisticsReader
+    from storage.database.data_folder import DataFolder
+    from storage.upkeep.statistics import StatisticsReader
 
     running = DataFolder.running(settings.data_dir)
     async with open_archive(settings) as archive:

@@ -44,7 +44,7 @@ def studies(
 async def _studies(settings: Settings, terms: list[str], limit: int, as_json: bool) -> None:
     from dicomweb.commands.study_search import search_for_studies, texts_of
     from dicomweb.opening import open_archive
-    from storage.attributes import tag_of
+    from storage.matching.attributes import tag_of
 
     async with open_archive(settings) as archive:
         page, warnings = await search_for_studies(archive, terms, limit)

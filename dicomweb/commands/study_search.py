@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from dicomweb.query_parameters import parse_search
+from dicomweb.http.qido.parameters import parse_search
 from dicomweb.settings import SettingsError
-from storage.attributes import Level
-from storage.record import UID
+from storage.index.record import UID
+from storage.matching.attributes import Level
 
 if TYPE_CHECKING:
     from storage.archive import Archive
-    from storage.search import Page
+    from storage.index.search import Page
 
 
 async def search_for_studies(archive: "Archive", terms: Sequence[str], limit: int) -> "tuple[Page, list[str]]":

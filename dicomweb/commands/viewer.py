@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
+from dicomweb.commands.exit_status import ExitStatus
 from dicomweb.commands.flags import ConfigFile
 from dicomweb.commands.printing import Json, say, write_either
-from dicomweb.exit_status import ExitStatus
 from dicomweb.settings import Settings, load
 
 if TYPE_CHECKING:
-    from dicomweb.viewer.installed import Viewer
+    from dicomweb.http.viewer.installed import Viewer
 
 viewer = App(
     name="viewer",
@@ -48,7 +48,7 @@ def install(
     viewer_dir
         Another folder than `viewer` in there.
     """
-    from dicomweb.viewer import installation
+    from dicomweb.http.viewer import installation
 
     folder = _folder(load({"data_dir": data_dir, "viewer_dir": viewer_dir}, config))
     installed = installation.install(folder, package=package, tell=say)
@@ -77,7 +77,7 @@ def remove(
     viewer_dir
         Another folder than `viewer` in there.
     """
-    from dicomweb.viewer import installation
+    from dicomweb.http.viewer import installation
 
     removed = installation.remove(_folder(load({"data_dir": data_dir, "viewer_dir": viewer_dir}, config)))
     line = f"Removed OHIF {', '.join(removed)}." if removed else "No viewer is installed."
@@ -105,7 +105,7 @@ def show(
     viewer_dir
         Another folder than `viewer` in there.
     """
-    from dicomweb.viewer.installed import newest
+    from dicomweb.http.viewer.installed import newest
 
     found = newest(_folder(load({"data_dir": data_dir, "viewer_dir": viewer_dir}, config)))
     if found is None:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
+from dicomweb.commands.exit_status import ExitStatus
 from dicomweb.commands.location import DEFAULT, Location
 from dicomweb.commands.printing import Json, say, write, write_either, write_json
-from dicomweb.exit_status import ExitStatus
 from dicomweb.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
-    from storage.worklist import StoredItem, Worklist
+    from storage.worklist.items import StoredItem, Worklist
 
 worklist = App(
     name="worklist",
@@ -90,7 +90,7 @@ def list_(
 async def _import(settings: Settings, paths: list[Path], as_json: bool) -> int:
     from dicomweb.importing.worklist_files import UnreadableFile, found, items_in
     from dicomweb.opening import open_archive
-    from storage.worklist import Worklist
+    from storage.worklist.items import Worklist
 
     outcomes: Counter[str] = Counter()
     async with open_archive(settings, create=True) as archive:
@@ -113,7 +113,7 @@ async def _import(settings: Settings, paths: list[Path], as_json: bool) -> int:
 async def _bring(target: "Worklist", place: str, dataset: Any) -> str:
     """Bring one item; returns what became of it."""
     from storage.errors import InvalidDicom, LimitExceeded
-    from storage.worklist_item import read_item
+    from storage.worklist.item import read_item
 
     try:
         return await target.bring(read_item(dataset, repeatable=True))
@@ -125,9 +125,9 @@ async def _bring(target: "Worklist", place: str, dataset: Any) -> str:
 async def _list(settings: Settings, keys: list[str], limit: int, *, as_json: bool) -> None:
     from dicomweb.importing.worklist_files import UnreadableFile, column_path
     from dicomweb.opening import open_archive
-    from storage.matching import Key
-    from storage.worklist import Worklist
-    from storage.worklist_matching import query_of
+    from storage.matching.conditions import Key
+    from storage.worklist.items import Worklist
+    from storage.worklist.matching import query_of
 
     wanted: list[Key] = []
     for text in keys:
@@ -149,9 +149,9 @@ async def _list(settings: Settings, keys: list[str], limit: int, *, as_json: boo
 
 
 def _lines(item: "StoredItem") -> list[str]:
-    from storage.attributes import tag_of
-    from storage.json_values import values_of
-    from storage.worklist_item import STEPS, first_text
+    from storage.dicom.json_values import values_of
+    from storage.matching.attributes import tag_of
+    from storage.worklist.item import STEPS, first_text
 
     name: Any = next(iter(values_of(item.dataset[tag_of("PatientName")])), {})
     of_item = [

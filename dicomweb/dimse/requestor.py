@@ -31,7 +31,7 @@ from dicomweb.dimse.negotiation import (
     UserIdentity,
 )
 from dicomweb.dimse.pdu import Parser, Pdu, PduType
-from storage.system_errors import in_words
+from storage.system.errors import in_words
 
 MOST_CONTEXTS: Final = 128
 """How many presentation contexts one association can have."""

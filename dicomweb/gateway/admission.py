@@ -33,8 +33,8 @@ from dicomweb.dimse.negotiation import (
 from dicomweb.gateway import presentation
 from dicomweb.gateway.gateway import Gateway
 from dicomweb.gateway.services import Services
-from dicomweb.listener import is_loopback
-from storage.peers import Peer
+from dicomweb.process.listener import is_loopback
+from storage.work.peers import Peer
 
 logger = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from dicomweb.dimse.command_set import PENDING, Operation, Value, text
 from dicomweb.dimse.negotiation import shown_title
 from dicomweb.failures import failure_of
 from dicomweb.gateway.gateway import Gateway
-from storage.attributes import Tag8
 from storage.errors import InvalidQuery
+from storage.matching.attributes import Tag8
 
 logger = logging.getLogger(__name__)
 

@@ -23,11 +23,11 @@ from dicomweb.gateway.gateway import Gateway
 from dicomweb.gateway.storage_classes import is_storage
 from dicomweb.scu.calling import identity_of
 from dicomweb.scu.commitment import CommitmentRefused, CommitmentUnanswered, request_commitment
-from storage.commitment_check import CommitmentCheck
-from storage.commitments import CLAIM, PROCESSING_FAILURE, SOUND, Commitment, Commitments, Reference, State
-from storage.commitments_asked import CommitmentsAsked
-from storage.database import connection_lost
+from storage.database.pool import connection_lost
 from storage.errors import Unavailable
+from storage.upkeep.commitment_check import CommitmentCheck
+from storage.work.commitments import CLAIM, PROCESSING_FAILURE, SOUND, Commitment, Commitments, Reference, State
+from storage.work.commitments_asked import CommitmentsAsked
 
 logger = logging.getLogger(__name__)
 

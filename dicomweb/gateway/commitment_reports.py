@@ -29,11 +29,11 @@ from dicomweb.gateway.gateway import Gateway
 from dicomweb.scu.calling import identity_of
 from dicomweb.scu.commitment import TRANSFER_SYNTAXES, status_of, status_text
 from dicomweb.scu.commitment_data_set import SOP_CLASS, SOP_INSTANCE, write_report
-from storage.commitments import CheckedReference, Commitment, Commitments
-from storage.data_set import encode
-from storage.database import connection_lost
+from storage.database.pool import connection_lost
+from storage.dicom.data_set import encode
 from storage.errors import Unavailable
-from storage.peers import Peer
+from storage.work.commitments import CheckedReference, Commitment, Commitments
+from storage.work.peers import Peer
 
 logger = logging.getLogger(__name__)
 

@@ -23,9 +23,9 @@ from dicomweb.scu.commitment_data_set import (
     ArgumentRefused,
     read_request,
 )
-from storage.commitments import Commitments
-from storage.commitments_asked import CommitmentsAsked
 from storage.errors import OutOfSpace, Unavailable
+from storage.work.commitments import Commitments
+from storage.work.commitments_asked import CommitmentsAsked
 
 SOP_CLASSES: Final = frozenset({SOP_CLASS})
 

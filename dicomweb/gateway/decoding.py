@@ -11,9 +11,9 @@ import asyncio
 from typing import Final
 
 from dicomweb.dimse.message import Message
-from storage.data_set import Bounds, Decoded, read
+from storage.dicom.data_set import Bounds, Decoded, read
+from storage.dicom.part10 import encoding_of
 from storage.errors import LimitExceeded
-from storage.part10 import encoding_of
 
 AT_ONCE: Final = 32 << 10
 """Bytes that are decoded on the event loop; starting a thread takes longer than most identifiers."""

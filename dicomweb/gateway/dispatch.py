@@ -22,7 +22,7 @@ from dicomweb.gateway.associations import LiveAssociation
 from dicomweb.gateway.call import Call, error_comment
 from dicomweb.gateway.places import Places
 from dicomweb.gateway.services import STORAGE, Provider, Services
-from storage.database import connection_lost
+from storage.database.pool import connection_lost
 from storage.errors import ArchiveError, Unavailable
 
 logger = logging.getLogger(__name__)

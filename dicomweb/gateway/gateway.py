@@ -8,7 +8,7 @@ from dicomweb.gateway.associations import Associations
 from dicomweb.gateway.metrics import GatewayMetrics
 from dicomweb.settings import Settings
 from storage.archive import Archive
-from storage.peers import Peers
+from storage.work.peers import Peers
 
 
 @dataclass(slots=True, eq=False)

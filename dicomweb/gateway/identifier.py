@@ -16,9 +16,9 @@ from pydicom.datadict import keyword_for_tag
 
 from dicomweb.gateway.call import Call, WrongIdentifier
 from dicomweb.gateway.decoding import decoded
-from storage.attributes import Level, Tag8, tag_of
-from storage.data_set import Bounds
+from storage.dicom.data_set import Bounds
 from storage.errors import InvalidDicom
+from storage.matching.attributes import Level, Tag8, tag_of
 
 OF_SEARCH: Final = Bounds(length=4 << 20, elements=4096, values=1 << 16)
 """What the identifier of a C-FIND may have; real ones have some hundred bytes, unless they list UIDs."""

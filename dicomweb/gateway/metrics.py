@@ -1,4 +1,4 @@
-"""What the gateway counts, in the same files as the HTTP workers (see `dicomweb/metrics.py`)."""
+"""What the gateway counts, in the same files as the HTTP workers (see `dicomweb/telemetry/metrics.py`)."""
 
 import asyncio
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from dicomweb.dimse.command_set import Operation
-from dicomweb.metrics import allocate_files, instances_counter
+from dicomweb.telemetry.metrics import allocate_files, instances_counter
 
 _SECONDS: Final = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 _DESCRIPTORS: Final = Path("/proc/self/fd")

@@ -5,7 +5,7 @@ Facts and clauses this module keeps:
 - Refused: a step that does not begin IN PROGRESS (0106), one that exists (0111), a change of one that has ended
   (0110, Error ID A710), of one nobody created (0112) (F.7.2.1.3, F.7.2.2.3-4; G-161 to G-165).
 - Kept, with a warning (0107) that lists the attributes: a step that lacks something, a change of what may not change
-  (G-163, G-166, G-168; `storage/performed_step_rules.py` says why).
+  (G-163, G-166, G-168; `storage/worklist/performed_step_rules.py` says why).
 - A modality may leave the choice of the SOP Instance UID to us, and is told of it (PS3.7 10.1.5.1.4).
 - What peers are to be passed on is queued in the transaction that keeps it (G-173).
 """
@@ -15,12 +15,12 @@ from typing import Final
 
 from dicomweb.gateway.call import SUCCESS, Call, error_comment
 from dicomweb.gateway.decoding import decoded
-from storage import data_set
-from storage.dicomjson import Attribute
+from storage.dicom import data_set
+from storage.dicom.dicomjson import Attribute
 from storage.errors import NotFound
-from storage.performed_step_rules import STATUS
-from storage.performed_steps import PerformedSteps, StepExists, StepIsFinal, WrongStatus
-from storage.record import UID
+from storage.index.record import UID
+from storage.worklist.performed_step_rules import STATUS
+from storage.worklist.performed_steps import PerformedSteps, StepExists, StepIsFinal, WrongStatus
 
 SOP_CLASSES: Final = frozenset({"1.2.840.10008.3.1.2.3.3"})
 """Modality Performed Procedure Step."""

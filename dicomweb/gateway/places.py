@@ -19,7 +19,7 @@ from typing import Final
 from dicomweb.dimse.command_set import Operation
 from dicomweb.dimse.negotiation import shown_title
 from dicomweb.gateway.associations import Associations, LiveAssociation
-from dicomweb.listener import plain_address
+from dicomweb.process.listener import plain_address
 from dicomweb.proxies import is_trusted
 from dicomweb.settings import Settings
 

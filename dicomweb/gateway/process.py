@@ -1,7 +1,7 @@
 """The gateway process: one event loop that serves the inherited sockets.
 
-Run by the supervisor with `python -m dicomweb.gateway.process`; see `dicomweb/lifeline.py` for what they tell each
-other. When it dies, HTTP goes on, nothing that was acknowledged is lost, and the next one takes the sockets over.
+Run by the supervisor with `python -m dicomweb.gateway.process`; see `dicomweb/process/lifeline.py` for what they tell
+each other. When it dies, HTTP goes on, nothing that was acknowledged is lost, and the next one takes the sockets over.
 """
 
 import asyncio
@@ -12,14 +12,14 @@ import socket
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
-from dicomweb.child_process import be_child
-from dicomweb.garbage import tune_garbage_collector
 from dicomweb.gateway.commitment_delivery import Delivery
 from dicomweb.gateway.gateway import Gateway
 from dicomweb.gateway.server import Server
 from dicomweb.gateway.watchdog import watch
-from dicomweb.lifeline import Orders, show_life
-from dicomweb.listener import DIMSE_TLS
+from dicomweb.process.child import be_child
+from dicomweb.process.garbage import tune_garbage_collector
+from dicomweb.process.lifeline import Orders, show_life
+from dicomweb.process.listener import DIMSE_TLS
 from dicomweb.tls import client_context, server_context
 from storage.archive import Archive
 

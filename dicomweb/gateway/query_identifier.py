@@ -17,11 +17,11 @@ from typing import Any, Final
 
 from dicomweb.gateway.call import WrongIdentifier
 from dicomweb.gateway.identifier import QUERY_RETRIEVE_LEVEL, UNIQUE_KEYS, Identifier, key_values, name_of
-from storage.attributes import BY_LEVEL, Level, Tag8, level_of, tag_of, vr_of
 from storage.errors import InvalidQuery
-from storage.matching import Include, Key, Query, conditions
-from storage.search_text import is_wild
-from storage.stored_values import is_private_creator
+from storage.matching.attributes import BY_LEVEL, Level, Tag8, level_of, tag_of, vr_of
+from storage.matching.conditions import Include, Key, Query, conditions
+from storage.matching.search_text import is_wild
+from storage.matching.stored_values import is_private_creator
 
 PENDING: Final = 0xFF00
 PENDING_WITH_UNSUPPORTED_KEYS: Final = 0xFF01

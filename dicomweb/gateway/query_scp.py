@@ -19,9 +19,9 @@ from typing import Any, Final
 from dicomweb.gateway import identifier
 from dicomweb.gateway.call import CANCELLED, SUCCESS, Call
 from dicomweb.gateway.query_identifier import Negotiated, Search, negotiate, understand
-from storage import data_set
-from storage.matching import Query
-from storage.search import Page
+from storage.dicom import data_set
+from storage.index.search import Page
+from storage.matching.conditions import Query
 
 __all__ = ["SOP_CLASSES", "find", "negotiate"]
 

@@ -11,8 +11,8 @@ Facts kept here:
 
 from dicomweb.gateway.call import WrongIdentifier
 from dicomweb.gateway.identifier import UNIQUE_KEYS, Identifier, name_of
-from storage.attributes import Level, Tag8
-from storage.selection import UniqueKeys
+from storage.matching.attributes import Level, Tag8
+from storage.retrieval.selection import UniqueKeys
 
 
 def unique_keys(identifier: Identifier, *, relational: bool) -> UniqueKeys:

@@ -26,9 +26,9 @@ from dicomweb.gateway.sub_operations import PENDING, SUCCESS, UNABLE_TO_COUNT, U
 from dicomweb.scu.calling import identity_of
 from dicomweb.scu.store import Originator, Sender, Sent
 from dicomweb.scu.store_operations import StoreOperations
-from storage import data_set
+from storage.dicom import data_set
 from storage.errors import ArchiveError
-from storage.selection import Chosen
+from storage.retrieval.selection import Chosen
 
 PATIENT_ROOT_MOVE: Final = "1.2.840.10008.5.1.4.1.2.1.2"
 PATIENT_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.1.3"

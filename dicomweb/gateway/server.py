@@ -20,7 +20,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from dicomweb import logs
 from dicomweb.dimse.acceptor import accept
 from dicomweb.dimse.association import Association
 from dicomweb.dimse.connection import abort
@@ -35,8 +34,9 @@ from dicomweb.gateway.presentation import refused
 from dicomweb.gateway.services import Services
 from dicomweb.gateway.streams import open_streams
 from dicomweb.gateway.visitors import Visitors
-from dicomweb.listener import DIMSE_TLS, plain_address
-from dicomweb.taking import Taker
+from dicomweb.process.listener import DIMSE_TLS, plain_address
+from dicomweb.process.taking import Taker
+from dicomweb.telemetry import logs
 from storage.errors import ArchiveError
 
 logger = logging.getLogger(__name__)

@@ -32,7 +32,7 @@ from dicomweb.gateway import (
 from dicomweb.gateway.call import Call
 from dicomweb.gateway.storage_classes import is_storage
 from dicomweb.settings import Settings
-from storage.transfer_syntax import (
+from storage.dicom.transfer_syntax import (
     DEFLATED_LE,
     EXPLICIT_BE,
     EXPLICIT_LE,

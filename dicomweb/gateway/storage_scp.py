@@ -19,11 +19,11 @@ from typing import Final
 from dicomweb.failures import failure_of
 from dicomweb.gateway.call import SUCCESS, Call
 from dicomweb.scu.received_file import received_file
-from storage.attributes import Tag8, tag_of
+from storage.dicom.loss import Loss
 from storage.errors import InstanceMismatch
+from storage.index.record import UID
 from storage.ingest import Outcome
-from storage.loss import Loss
-from storage.record import UID
+from storage.matching.attributes import Tag8, tag_of
 
 DATA_SET_DOES_NOT_MATCH: Final = 0xB007
 INVALID_SOP_INSTANCE: Final = 0x0117

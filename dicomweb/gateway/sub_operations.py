@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from dicomweb.dimse.command_set import Value
 from dicomweb.scu.store_operations import Sent
-from storage.attributes import tag_of
+from storage.matching.attributes import tag_of
 
 SUCCESS: Final = 0x0000
 PENDING: Final = 0xFF00

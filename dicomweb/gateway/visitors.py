@@ -18,8 +18,8 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from dicomweb.descriptors import most_connections
 from dicomweb.gateway.associations import LiveAssociation
+from dicomweb.process.descriptors import most_connections
 from dicomweb.proxies import is_trusted
 from dicomweb.settings import Settings
 

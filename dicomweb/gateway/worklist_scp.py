@@ -20,12 +20,12 @@ from typing import Any, Final
 
 from dicomweb.gateway.call import CANCELLED, SUCCESS, Call, WrongIdentifier
 from dicomweb.gateway.decoding import decoded
-from storage import data_set
+from storage.dicom import data_set
+from storage.dicom.text_encoder import TextEncoder, text_encoder
 from storage.errors import InvalidQuery
-from storage.text_encoder import TextEncoder, text_encoder
-from storage.worklist import Worklist
-from storage.worklist_answer import answer, converted
-from storage.worklist_matching import WorklistQuery, conditions, keys_of
+from storage.worklist.answer import answer, converted
+from storage.worklist.items import Worklist
+from storage.worklist.matching import WorklistQuery, conditions, keys_of
 
 SOP_CLASSES: Final = frozenset({"1.2.840.10008.5.1.4.31"})
 """Modality Worklist Information Model - FIND."""

@@ -16,33 +16,29 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Mount, Route, Router
 from starlette.types import Lifespan
 
-from dicomweb import (
-    capabilities,
-    front_page,
-    health,
-    qido,
-    rendered,
-    retrieve_thumbnail,
-    stow,
-    wado,
-    wado_uri,
-)
-from dicomweb.api import routes as api
-from dicomweb.api.body import MOUNT_OF_API
-from dicomweb.api.changes import ChangeFeed
-from dicomweb.entrance import Entrance
-from dicomweb.failures import answer_archive_error, answer_http_exception
-from dicomweb.host_names import HostNames
-from dicomweb.middleware import ProtocolMiddleware
-from dicomweb.places import places_for
-from dicomweb.renderer import Renderer
-from dicomweb.request_limit import RequestLimit
-from dicomweb.ui import routes as ui
-from dicomweb.urls import MOUNT
-from dicomweb.viewer import routes as viewer
-from dicomweb.viewer.installed import ViewerFolder
+from dicomweb.http import capabilities, front_page, health
+from dicomweb.http.api import routes as api
+from dicomweb.http.api.body import MOUNT_OF_API
+from dicomweb.http.api.changes import ChangeFeed
+from dicomweb.http.entrance.host_names import HostNames
+from dicomweb.http.entrance.places import places_for
+from dicomweb.http.entrance.request_limit import RequestLimit
+from dicomweb.http.entrance.request_rules import Entrance
+from dicomweb.http.middleware import ProtocolMiddleware
+from dicomweb.http.problems import answer_archive_error, answer_http_exception
+from dicomweb.http.qido import resource as qido
+from dicomweb.http.rendered import resource as rendered
+from dicomweb.http.rendered import thumbnails as retrieve_thumbnail
+from dicomweb.http.rendered import wado_uri
+from dicomweb.http.rendered.renderer import Renderer
+from dicomweb.http.stow import resource as stow
+from dicomweb.http.ui import routes as ui
+from dicomweb.http.urls import MOUNT
+from dicomweb.http.viewer import routes as viewer
+from dicomweb.http.viewer.installed import ViewerFolder
+from dicomweb.http.wado import routes as wado
 from storage.errors import ArchiveError
-from storage.statistics import StatisticsReader
+from storage.upkeep.statistics import StatisticsReader
 
 if TYPE_CHECKING:
     from dicomweb.settings import Settings

@@ -14,15 +14,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from dicomweb.conditional import entity_tag
-from dicomweb.failures import NotAcceptable
-from dicomweb.media_types import Offer, available, select
+from dicomweb.http.message.bodies import WholeBody, not_modified
+from dicomweb.http.message.conditional import entity_tag
+from dicomweb.http.message.media_types import Offer, available, select
+from dicomweb.http.message.target import accept_key, accepted
+from dicomweb.http.problems import NotAcceptable
+from dicomweb.http.urls import MOUNT, base_url
 from dicomweb.rendering.encoders import MEDIA_TYPES
 from dicomweb.rendering.rendering_parameters import PARAMETERS
 from dicomweb.rendering.sheet_svg import SVG
-from dicomweb.urls import MOUNT, base_url
-from dicomweb.wado_body import WholeBody, not_modified
-from dicomweb.wado_request import accept_key, accepted
 
 WADL = "application/vnd.sun.wadl+xml"
 JSON = "application/json"

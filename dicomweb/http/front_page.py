@@ -1,6 +1,6 @@
 """The root of the server: leads people to the pages, and tells programs where everything is.
 
-With a viewer installed its list of studies is here for people (`dicomweb/viewer/`); the pages stay at `/ui/`.
+With a viewer installed its list of studies is here for people (`dicomweb/http/viewer/`); the pages stay at `/ui/`.
 """
 
 import orjson
@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dicomweb.urls import base_url
+from dicomweb.http.urls import base_url
 from dicomweb.version import program_version
 
 HTML = "text/html"

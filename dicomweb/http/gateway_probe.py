@@ -16,10 +16,10 @@ from dicomweb.dimse.errors import AssociationError, AssociationRejected
 from dicomweb.dimse.message import Timeouts
 from dicomweb.dimse.negotiation import VERIFICATION
 from dicomweb.dimse.requestor import Address, connect
-from dicomweb.listener import reachable
+from dicomweb.process.listener import reachable
 from dicomweb.settings import Settings
+from storage.dicom.transfer_syntax import IMPLICIT_LE
 from storage.errors import Busy, Unavailable
-from storage.transfer_syntax import IMPLICIT_LE
 
 VALID_FOR: Final = 1.0
 """Seconds."""

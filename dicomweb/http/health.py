@@ -1,4 +1,4 @@
-"""Health, for load balancers, orchestrators and people.
+"""Health and metrics, for load balancers, orchestrators and people.
 
 `/health/live` says that a worker runs, `/health/ready` that the archive can serve, `/health` what a person wants to
 know when URLs come out wrong: the root as this very request sees it.
@@ -12,16 +12,19 @@ Facts this module keeps:
 """
 
 import orjson
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dicomweb.metrics import show_metrics
-from dicomweb.urls import base_url
+from dicomweb.http.problems import problem
+from dicomweb.http.urls import base_url
+from dicomweb.telemetry.metrics import Metrics, queues
 from dicomweb.version import program_version
-from storage.damage import damage_advice, damaged_files
+from storage.blobs.damage import damage_advice, damaged_files
 from storage.errors import Busy, OutOfSpace, Unavailable
-from storage.stocktaking import advice, unindexed_files
+from storage.upkeep.stocktaking import advice, unindexed_files
 
 
 async def show_live(request: Request) -> Response:
@@ -53,6 +56,15 @@ async def show_health(request: Request) -> Response:
         ):
             state["advice"] = told
     return _answer(state | {"version": program_version(), "base_url": base_url(request)})
+
+
+async def show_metrics(request: Request) -> Response:
+    """Answer `/metrics`."""
+    metrics: Metrics | None = getattr(request.app.state, "metrics", None)
+    if metrics is None:
+        return problem(404, "", "Metrics are counted by `dicomweb serve` only.")
+    text = await run_in_threadpool(metrics.exposition) + await queues(request.app.state.statistics)
+    return Response(text, 200, {"Cache-Control": "no-store"}, CONTENT_TYPE_LATEST)
 
 
 async def _state(request: Request) -> dict[str, str]:

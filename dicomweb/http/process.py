@@ -1,6 +1,7 @@
 """One HTTP worker: a process with one event loop that serves the inherited socket.
 
-Run by the supervisor with `python -m dicomweb.worker`; see `dicomweb/lifeline.py` for what they tell each other.
+Run by the supervisor with `python -m dicomweb.http.process`; see `dicomweb/process/lifeline.py` for what they tell each
+other.
 """
 
 import asyncio
@@ -13,17 +14,17 @@ from functools import partial
 import uvicorn
 from starlette.types import ASGIApp
 
-from dicomweb import logs
-from dicomweb.app import create_app
-from dicomweb.child_process import be_child
-from dicomweb.connections import Connections
-from dicomweb.garbage import tune_garbage_collector
-from dicomweb.gateway_probe import GatewayProbe
-from dicomweb.lifeline import Orders, show_life
-from dicomweb.listener import HTTP
-from dicomweb.metrics import Metrics
+from dicomweb.http.app import create_app
+from dicomweb.http.entrance.connections import Connections
+from dicomweb.http.gateway_probe import GatewayProbe
+from dicomweb.http.request_log import RequestLog
+from dicomweb.process.child import be_child
+from dicomweb.process.garbage import tune_garbage_collector
+from dicomweb.process.lifeline import Orders, show_life
+from dicomweb.process.listener import HTTP
+from dicomweb.process.taking import Taker
 from dicomweb.settings import Settings
-from dicomweb.taking import Taker
+from dicomweb.telemetry.metrics import Metrics
 from storage.archive import Archive
 
 KEEP_ALIVE = 75
@@ -38,7 +39,7 @@ def build(archive: Archive, settings: Settings) -> tuple[ASGIApp, Callable[[], N
     if settings.dimse:
         app.state.gateway_probe = GatewayProbe(settings)
     proxies = settings.trusted_proxies
-    log = logs.RequestLog(app, begun=metrics.begun, ended=metrics.ended, trusted_proxies=proxies)
+    log = RequestLog(app, begun=metrics.begun, ended=metrics.ended, trusted_proxies=proxies)
     return log, app.state.change_feed.close
 
 

@@ -10,7 +10,7 @@ from dicomweb.importing.target import TargetLost
 from storage.archive import Archive
 from storage.errors import OutOfSpace, Unavailable
 from storage.ingest import Outcome
-from storage.system_errors import in_words
+from storage.system.errors import in_words
 
 _STATUS = {"stored": Status.STORED, "duplicate": Status.DUPLICATE, "replaced": Status.REPLACED}
 

@@ -8,7 +8,7 @@ from typing import IO, Protocol
 
 from dicomweb.importing.results import shown
 from storage.errors import ArchiveError
-from storage.system_errors import in_words
+from storage.system.errors import in_words
 
 
 class Unreadable(ArchiveError):

@@ -21,7 +21,7 @@ from dicomweb.importing.media_directory import is_directory_name, referenced_fil
 from dicomweb.importing.results import Result, Status, shown
 from dicomweb.importing.zip_members import is_zip, zip_members
 from storage.errors import ArchiveError
-from storage.system_errors import in_words
+from storage.system.errors import in_words
 
 _Identity = tuple[int, int]
 _PUT_ASIDE = frozenset({".staging", ".quarantine", ".replaced"})

@@ -17,8 +17,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from storage.errors import InUse, Unavailable
-from storage.private_path import make_folder, open_file
-from storage.system_errors import in_words
+from storage.system.errors import in_words
+from storage.system.private_path import make_folder, open_file
 
 
 class Journal:

@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from storage.elements import Element, Limits
-from storage.part10 import FileSource, read_header
-from storage.vr import tag_of
+from storage.dicom.elements import Element, Limits
+from storage.dicom.part10 import FileSource, read_header
+from storage.dicom.vr import tag_of
 
 _RECORDS = tag_of("DirectoryRecordSequence")
 _FILE_ID = tag_of("ReferencedFileID")

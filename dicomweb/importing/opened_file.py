@@ -10,10 +10,10 @@ from typing import IO
 from dicomweb.importing.found_file import Found, Unreadable
 from dicomweb.importing.media_directory import is_directory_name
 from dicomweb.importing.results import Result, Status
-from storage.elements import Header
+from storage.dicom.elements import Header
+from storage.dicom.part10 import BytesSource, read_header
 from storage.errors import ArchiveError
-from storage.part10 import BytesSource, read_header
-from storage.system_errors import in_words
+from storage.system.errors import in_words
 
 CHUNK = 1 << 20
 """Bytes read at once."""

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dicomweb.importing.found_file import Found, Unreadable
 from dicomweb.importing.opened_file import CHUNK, OpenedFile, open_file
 from dicomweb.importing.results import Result
+from storage.dicom.part10 import BytesSource, read_header
+from storage.dicom.vr import tag_of
 from storage.errors import ArchiveError
-from storage.part10 import BytesSource, read_header
-from storage.vr import tag_of
 
 _SOP_INSTANCE_UID = tag_of("SOPInstanceUID")
 

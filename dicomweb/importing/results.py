@@ -9,7 +9,7 @@ from typing import IO, Any
 import orjson
 
 from storage.errors import Unavailable
-from storage.system_errors import in_words
+from storage.system.errors import in_words
 
 FIRST_NAMES = 5
 """Names shown of the files refused for one reason."""

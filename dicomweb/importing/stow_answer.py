@@ -7,9 +7,9 @@ from typing import Any
 
 import orjson
 
-from storage import dicomxml
+from storage.dicom import dicomxml
+from storage.dicom.vr import tag_of
 from storage.errors import ArchiveError
-from storage.vr import tag_of
 
 REPLACED_ANOTHER = 0xB000
 """Warning Reason of an instance that replaced another: the archive's own way to say it."""

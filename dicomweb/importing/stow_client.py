@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from socket import SHUT_RDWR
 from urllib.parse import unquote, urlsplit
 
+from dicomweb.http.message.multipart import PART_END, closing, new_boundary, part_head
 from dicomweb.importing.found_file import Unreadable
 from dicomweb.importing.part import Part
 from dicomweb.importing.stow_answer import Answer, read_answer
-from dicomweb.multipart import PART_END, closing, new_boundary, part_head
 from dicomweb.settings import SettingsError
 from dicomweb.version import program_version
 from storage.errors import ArchiveError
-from storage.system_errors import in_words
+from storage.system.errors import in_words
 
 CONNECT_WITHIN = 30.0
 ANSWER_WITHIN = 900.0

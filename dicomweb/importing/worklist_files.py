@@ -24,13 +24,13 @@ import orjson
 from pydicom.datadict import DicomDictionary  # type: ignore[attr-defined]
 
 from dicomweb.importing.found_files import leads_out
-from storage import dicomjson
-from storage.attributes import tag_of, vr_of
-from storage.date_time import stored_date, stored_time
+from storage.dicom import dicomjson
+from storage.dicom.part10 import BytesSource, read_header
 from storage.errors import ArchiveError
-from storage.part10 import BytesSource, read_header
-from storage.system_errors import in_words
-from storage.worklist_item import ACCESSION, REQUESTED_PROCEDURE, STEPS, STUDY, path_in_item
+from storage.matching.attributes import tag_of, vr_of
+from storage.matching.date_time import stored_date, stored_time
+from storage.system.errors import in_words
+from storage.worklist.item import ACCESSION, REQUESTED_PROCEDURE, STEPS, STUDY, path_in_item
 
 SUFFIXES: Final = (".wl", ".dcm", ".json", ".csv")
 LONGEST: Final = 256 << 20

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from dicomweb.http.stow.body import FREE_INFLATION, MAX_INFLATION
 from dicomweb.importing.found_file import FoundFile, Unreadable, journal_key
 from dicomweb.importing.results import Result, Status, shown
-from dicomweb.stow_body import FREE_INFLATION, MAX_INFLATION
 
 MOST_ENTRIES = 2_000_000
 _ENCRYPTED = 1  # bit of the flags (APPNOTE 4.4.4)

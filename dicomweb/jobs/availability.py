@@ -2,8 +2,8 @@
 
 from dicomweb.jobs.work import Work
 from dicomweb.scu.availability import notification, notify
-from storage.completion import performed_steps
-from storage.selection import UniqueKeys
+from storage.retrieval.selection import UniqueKeys
+from storage.work.completion import performed_steps
 
 
 async def announce(work: Work) -> None:

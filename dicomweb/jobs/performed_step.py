@@ -5,7 +5,7 @@ from typing import Final
 from dicomweb.jobs.work import Later, Work
 from dicomweb.scu.calling import OperationFailed
 from dicomweb.scu.performed_step import pass_on
-from storage.performed_steps import PerformedSteps
+from storage.worklist.performed_steps import PerformedSteps
 
 UNANSWERED: Final = "Sent, but not answered."
 """What is kept of a message while the peer may have it and has not said so."""

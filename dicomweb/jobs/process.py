@@ -1,19 +1,20 @@
 """The process of the job worker, run by the supervisor with `python -m dicomweb.jobs.process`.
 
-It listens to nobody: it learns of jobs from the database. See `dicomweb/lifeline.py` for its talk with the supervisor.
+It listens to nobody: it learns of jobs from the database. See `dicomweb/process/lifeline.py` for its talk with the
+supervisor.
 """
 
 import asyncio
 import signal
 
-from dicomweb.child_process import be_child
-from dicomweb.garbage import tune_garbage_collector
 from dicomweb.jobs.scrub import keep_healing, keep_scrubbing
 from dicomweb.jobs.stock import keep_stock
 from dicomweb.jobs.worker import JobWorker
-from dicomweb.lifeline import Orders, show_life
+from dicomweb.process.child import be_child
+from dicomweb.process.garbage import tune_garbage_collector
+from dicomweb.process.lifeline import Orders, show_life
 from storage.archive import Archive
-from storage.jobs import listen
+from storage.work.jobs import listen
 
 
 async def serve(orders: Orders, archive: Archive) -> None:

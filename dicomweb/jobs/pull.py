@@ -26,11 +26,11 @@ from dicomweb.scu.get import MOST_CLASSES, get
 from dicomweb.scu.identifier import uids
 from dicomweb.scu.move import move
 from dicomweb.scu.retrieval import Retrieval
-from storage.damage import damaged_among
+from storage.blobs.damage import damaged_among
 from storage.errors import OutOfSpace, Unavailable
 from storage.ingest import Outcome
-from storage.peers import Peer
-from storage.selection import UniqueKeys
+from storage.retrieval.selection import UniqueKeys
+from storage.work.peers import Peer
 
 CLASSES_AT_ONCE: Final = 3
 """SOP classes of one C-GET for which every transfer syntax has a context of its own."""

@@ -7,7 +7,7 @@ from dicomweb.dimse.association import Association
 from dicomweb.scu.calling import LITTLE_ENDIAN, Caller, NotOffered, OperationFailed
 from dicomweb.scu.find import PATIENT_ROOT, STUDY_ROOT, search
 from dicomweb.scu.identifier import identifier, value_of
-from storage.peers import Peer
+from storage.work.peers import Peer
 
 
 class RemoteInstance(NamedTuple):

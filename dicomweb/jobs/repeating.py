@@ -5,9 +5,9 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from storage.database import connection_lost
+from storage.database.pool import connection_lost
 from storage.errors import ArchiveError
-from storage.system_errors import in_words
+from storage.system.errors import in_words
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,8 @@ Facts this module keeps:
 
 - Whatever finds damage (the scrub, `dicomweb check`, somebody who reads), the instance is asked of the peers of
   `heal_from` once, by the job "pull". What they send is taken in the place of the damaged file when it is the same:
-  the same bytes, or the same data set as far as the index knows it (`storage/index.py`); anything else is refused.
+  the same bytes, or the same data set as far as the index knows it (`storage/index/writer.py`); anything else is
+  refused.
 """
 
 import asyncio
@@ -14,9 +15,9 @@ from typing import Final
 from dicomweb.jobs.repeating import repeat
 from dicomweb.settings import Settings
 from storage.archive import Archive
-from storage.damage import ask_for
-from storage.jobs import Jobs
-from storage.scrub import Scrub
+from storage.blobs.damage import ask_for
+from storage.upkeep.scrub import Scrub
+from storage.work.jobs import Jobs
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from dicomweb.jobs.work import Hopeless, Later, Work
 from dicomweb.scu.contexts import Plan, kind_of, plan_associations
 from dicomweb.scu.store_operations import StoreOperations
 from storage.archive import Archive
-from storage.peers import Peer
-from storage.selection import Chosen, UniqueKeys
+from storage.retrieval.selection import Chosen, UniqueKeys
+from storage.work.peers import Peer
 
 PATIENCE = 3
 """Attempts that an association may be lost at the same instance before that is given up: it may be what kills it."""

@@ -5,7 +5,7 @@ from typing import Final
 
 from dicomweb.jobs.repeating import repeat
 from storage.archive import Archive
-from storage.stocktaking import advice, take_stock
+from storage.upkeep.stocktaking import advice, take_stock
 
 logger = logging.getLogger(__name__)
 

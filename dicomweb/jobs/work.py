@@ -4,8 +4,8 @@ from typing import Any
 
 from dicomweb.scu.calling import Caller
 from storage.archive import Archive
-from storage.jobs import ClaimedJob, Job
-from storage.peers import Peer
+from storage.work.jobs import ClaimedJob, Job
+from storage.work.peers import Peer
 
 
 class Hopeless(Exception):

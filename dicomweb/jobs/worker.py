@@ -22,13 +22,14 @@ from dicomweb.jobs import availability, performed_step, pull, send
 from dicomweb.jobs.work import Hopeless, Later, Work
 from dicomweb.scu.calling import Caller, NotOffered, OperationFailed
 from dicomweb.settings import Settings, SettingsError
-from storage import completion, performed_steps
 from storage.archive import Archive
-from storage.database import connection_lost
+from storage.database.pool import connection_lost
 from storage.errors import ArchiveError
-from storage.jobs import ClaimedJob, JobQueue
-from storage.system_errors import in_words
-from storage.worklist import Worklist
+from storage.system.errors import in_words
+from storage.work import completion
+from storage.work.jobs import ClaimedJob, JobQueue
+from storage.worklist import performed_steps
+from storage.worklist.items import Worklist
 
 logger = logging.getLogger(__name__)
 

@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 
-from dicomweb import logs
-from dicomweb.lifeline import Orders, receive_orders
-from dicomweb.metrics import count_codec_endings
+from dicomweb.process.lifeline import Orders, receive_orders
 from dicomweb.settings import SettingsError
+from dicomweb.telemetry import logs
+from dicomweb.telemetry.metrics import count_codec_endings
 from storage.archive import Archive
 from storage.errors import ArchiveError
-from storage.pixel_threads import PixelThreads
+from storage.pixels.threads import PixelThreads
 
 logger = logging.getLogger(__name__)
 

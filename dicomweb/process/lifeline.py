@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from signal import SIGKILL
 
 from dicomweb.settings import Settings
-from storage.launch import die_with_parent
+from storage.system.launch import die_with_parent
 
 READY = b"ready\n"
 ALIVE = b"alive\n"

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from dicomweb.settings import Settings, SettingsError, flag
-from storage.system_errors import in_words
+from storage.system.errors import in_words
 
 BACKLOG = 2048
 HTTP = "http"

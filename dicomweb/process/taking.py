@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from storage.system_errors import in_words
+from storage.system.errors import in_words
 
 logger = logging.getLogger(__name__)
 

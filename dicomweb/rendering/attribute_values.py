@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from pydicom.datadict import dictionary_description
 
-from storage.dicomjson import BINARY
-from storage.vr import tag_of
+from storage.dicom.dicomjson import BINARY
+from storage.dicom.vr import tag_of
 
 Attributes = Mapping[str, Any]
 """A data set, or an item of a sequence, in the DICOM JSON Model: `{"00280010": {"vr": "US", "Value": [512]}}`."""

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from dicomweb.rendering.attribute_values import Attributes, BulkData, integer, text
 from dicomweb.rendering.grayscale import Grayscale, Levels, Padding, Samples, grey_levels, value_range, window_of_range
 from dicomweb.rendering.lookup_tables import LookupTable, palette_component
-from storage.color_space import eight_bits, rgb
+from storage.pixels.color_space import eight_bits, rgb
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ import numpy as np
 from PIL import Image
 
 from dicomweb.rendering.grayscale import Levels
-from storage.codec_children import CHILDREN
-from storage.pixel_data import UnencodablePixelData
+from storage.pixels.codec_children import CHILDREN
+from storage.pixels.pixel_data import UnencodablePixelData
 
 JPEG: Final = "image/jpeg"
 PNG: Final = "image/png"

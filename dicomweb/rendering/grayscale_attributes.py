@@ -37,7 +37,7 @@ from dicomweb.rendering.grayscale import (
     window_of_range,
 )
 from dicomweb.rendering.lookup_tables import LookupTable, table_of_item
-from storage.transfer_syntax import TRANSFER_SYNTAXES
+from storage.dicom.transfer_syntax import TRANSFER_SYNTAXES
 
 _WIDEST = 64
 _PROJECTIONS = frozenset(f"1.2.840.10008.5.1.4.1.1.12.{kind}" for kind in ("1", "1.1", "2", "2.1"))

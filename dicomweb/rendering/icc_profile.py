@@ -19,7 +19,7 @@ from PIL import Image
 from dicomweb.rendering.attribute_values import Attributes, BulkData, binary, key_of
 from dicomweb.rendering.functional_groups import optical_path
 from dicomweb.rendering.grayscale import Levels
-from storage.codec_children import CHILDREN, CodecRefused
+from storage.pixels.codec_children import CHILDREN, CodecRefused
 
 NO: Final = "no"
 YES: Final = "yes"

@@ -32,7 +32,7 @@ from dicomweb.rendering.icc_profile import NO, apply_profile, source_profile
 from dicomweb.rendering.overlays import draw, overlay_data_keys, overlays_of
 from dicomweb.rendering.rendering_parameters import RenderingParameters
 from dicomweb.rendering.viewport import pixel_aspect, shown
-from storage.pixel_data import UndecodablePixelData
+from storage.pixels.pixel_data import UndecodablePixelData
 
 _DEFAULT_DURATION = 100.0
 _SLOWEST_RATE = 1e-6  # frames a second

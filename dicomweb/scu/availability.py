@@ -8,10 +8,10 @@ from pydicom.datadict import dictionary_VR
 
 from dicomweb.dimse.command_set import Operation
 from dicomweb.scu.calling import LITTLE_ENDIAN, Caller, check_status, context_of
-from storage import data_set
-from storage.attributes import tag_of
-from storage.peers import Peer
-from storage.selection import Chosen
+from storage.dicom import data_set
+from storage.matching.attributes import tag_of
+from storage.retrieval.selection import Chosen
+from storage.work.peers import Peer
 
 SOP_CLASS: Final = "1.2.840.10008.5.1.4.33"
 

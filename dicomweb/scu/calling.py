@@ -11,7 +11,7 @@ from dicomweb.dimse.requestor import Address, connect
 from dicomweb.settings import Settings
 from dicomweb.tls import client_context
 from storage.errors import ArchiveError
-from storage.peers import Peer
+from storage.work.peers import Peer
 
 EXPLICIT_LE: Final = "1.2.840.10008.1.2.1"
 IMPLICIT_LE: Final = "1.2.840.10008.1.2"

@@ -36,10 +36,10 @@ from dicomweb.scu.commitment_data_set import (
     read_report,
     write_request,
 )
-from storage.commitments import Reference
-from storage.commitments_asked import Answer, CommitmentsAsked
-from storage.data_set import Bounds, decode, encode
+from storage.dicom.data_set import Bounds, decode, encode
 from storage.errors import ArchiveError, InvalidDicom, LimitExceeded
+from storage.work.commitments import Reference
+from storage.work.commitments_asked import Answer, CommitmentsAsked
 
 IMPLICIT: Final = "1.2.840.10008.1.2"
 EXPLICIT: Final = "1.2.840.10008.1.2.1"

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
-from storage.commitments import SOUND, CheckedReference, Reference
-from storage.commitments_asked import Answer
-from storage.record import UID
+from storage.index.record import UID
+from storage.work.commitments import SOUND, CheckedReference, Reference
+from storage.work.commitments_asked import Answer
 
 SOP_CLASS: Final = "1.2.840.10008.1.20.1"
 SOP_INSTANCE: Final = "1.2.840.10008.1.20.1.1"

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
-from storage.transfer_syntax import EXPLICIT_LE, IMPLICIT_LE, decodable, encodable
+from storage.dicom.transfer_syntax import EXPLICIT_LE, IMPLICIT_LE, decodable, encodable
 
 MOST_CONTEXTS: Final = 128
 """Of one association (PS3.8 9.3.2.2)."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from dicomweb.dimse.command_set import Operation
 from dicomweb.dimse.negotiation import VERIFICATION
 from dicomweb.scu.calling import LITTLE_ENDIAN, Caller, check_status, context_of
-from storage.peers import Peer
+from storage.work.peers import Peer
 
 
 class Echo(NamedTuple):

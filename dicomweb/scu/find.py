@@ -8,8 +8,8 @@ from dicomweb.dimse.association import Association
 from dicomweb.dimse.command_set import Command, Operation
 from dicomweb.scu.calling import CANCELLED, LITTLE_ENDIAN, PENDING, Caller, check_status, context_of, status_of
 from dicomweb.scu.identifier import value_of
-from storage import data_set
-from storage.peers import Peer
+from storage.dicom import data_set
+from storage.work.peers import Peer
 
 STUDY_ROOT: Final = "1.2.840.10008.5.1.4.1.2.2.1"
 PATIENT_ROOT: Final = "1.2.840.10008.5.1.4.1.2.1.1"

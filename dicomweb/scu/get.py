@@ -23,16 +23,16 @@ from dicomweb.scu.calling import EXPLICIT_LE, IMPLICIT_LE, LITTLE_ENDIAN, Caller
 from dicomweb.scu.received_file import received_file
 from dicomweb.scu.retrieval import PATIENT_ROOT_GET, STUDY_ROOT_GET, Retrieval, retrievals
 from storage.archive import Archive
-from storage.ingest import Outcome
-from storage.peers import Peer
-from storage.record import UID
-from storage.transfer_syntax import (
+from storage.dicom.transfer_syntax import (
     DEFLATED_IMAGE_FRAME,
     ENCAPSULATED_UNCOMPRESSED,
     EXPLICIT_BE,
     GE_BIG_ENDIAN_WORDS,
     TRANSFER_SYNTAXES,
 )
+from storage.index.record import UID
+from storage.ingest import Outcome
+from storage.work.peers import Peer
 
 ROOTS: Final = (STUDY_ROOT_GET, PATIENT_ROOT_GET)
 MOST_CONTEXTS: Final = 128 - len(ROOTS)

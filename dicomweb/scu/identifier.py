@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from storage.attributes import tag_of, vr_of
+from storage.dicom.json_attribute import stated_value
 from storage.errors import InvalidQuery
-from storage.json_attribute import stated_value
+from storage.matching.attributes import tag_of, vr_of
 
 RetrieveLevel = Literal["PATIENT", "STUDY", "SERIES", "IMAGE"]
 LEVELS: Final = ("PATIENT", "STUDY", "SERIES", "IMAGE")

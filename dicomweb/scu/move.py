@@ -7,7 +7,7 @@ from typing import Any
 from dicomweb.dimse.command_set import Operation
 from dicomweb.scu.calling import LITTLE_ENDIAN, Caller
 from dicomweb.scu.retrieval import PATIENT_ROOT_MOVE, STUDY_ROOT_MOVE, Retrieval, retrievals
-from storage.peers import Peer
+from storage.work.peers import Peer
 
 ROOTS = (STUDY_ROOT_MOVE, PATIENT_ROOT_MOVE)
 

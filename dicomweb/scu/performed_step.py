@@ -5,11 +5,11 @@ from typing import Final
 
 from dicomweb.dimse.command_set import Command, Operation, number
 from dicomweb.scu.calling import LITTLE_ENDIAN, Caller, check_status, context_of, status_of
-from storage import data_set
-from storage.peers import Peer
-from storage.performed_step_rules import FINAL
-from storage.performed_step_rules import status_of as step_status_of
-from storage.performed_steps import StepMessage
+from storage.dicom import data_set
+from storage.work.peers import Peer
+from storage.worklist.performed_step_rules import FINAL
+from storage.worklist.performed_step_rules import status_of as step_status_of
+from storage.worklist.performed_steps import StepMessage
 
 SOP_CLASS: Final = "1.2.840.10008.3.1.2.3.3"
 

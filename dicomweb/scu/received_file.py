@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from dicomweb.dimse.association import Message
-from storage.elements import Dataset, Element
-from storage.part10 import file_meta_bytes
-from storage.vr import tag_of
+from storage.dicom.elements import Dataset, Element
+from storage.dicom.part10 import file_meta_bytes
+from storage.dicom.vr import tag_of
 
 _TITLES: Final = ("SourceApplicationEntityTitle", "SendingApplicationEntityTitle", "ReceivingApplicationEntityTitle")
 

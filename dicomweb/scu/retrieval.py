@@ -9,8 +9,8 @@ from dicomweb.dimse.association import Association, Message
 from dicomweb.dimse.command_set import Command, Operation, number
 from dicomweb.dimse.errors import AssociationError
 from dicomweb.scu.calling import CANCELLED, PENDING, OperationFailed, comment_of, context_of, status_of
-from storage import data_set
-from storage.attributes import tag_of
+from storage.dicom import data_set
+from storage.matching.attributes import tag_of
 
 STUDY_ROOT_MOVE: Final = "1.2.840.10008.5.1.4.1.2.2.2"
 PATIENT_ROOT_MOVE: Final = "1.2.840.10008.5.1.4.1.2.1.2"

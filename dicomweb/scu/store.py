@@ -22,7 +22,7 @@ from dicomweb.scu.contexts import Plan, kind_of, plan_associations
 from dicomweb.scu.store_operations import Originator, Sent, StoreOperations
 from storage.archive import Archive
 from storage.errors import ArchiveError
-from storage.selection import Chosen
+from storage.retrieval.selection import Chosen
 
 __all__ = ["Originator", "Sender", "Sent"]
 

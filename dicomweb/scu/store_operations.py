@@ -21,10 +21,10 @@ from dicomweb.dimse.command_set import Command, Operation, number, text
 from dicomweb.dimse.errors import AssociationError
 from dicomweb.scu.contexts import syntaxes_to_try
 from storage.archive import Archive
-from storage.data_set_file import DataSetFile
 from storage.errors import ArchiveError
-from storage.instance_file import InstanceFile
-from storage.selection import Chosen
+from storage.retrieval.data_set_file import DataSetFile
+from storage.retrieval.instance_file import InstanceFile
+from storage.retrieval.selection import Chosen
 
 logger = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from signal import SIGKILL, SIGTERM
 
-from dicomweb.lifeline import READY, SILENT_FOR, Orders
-from dicomweb.listener import HTTP
+from dicomweb.process.lifeline import READY, SILENT_FOR, Orders
+from dicomweb.process.listener import HTTP
 from dicomweb.settings import Settings
-from storage.system_errors import in_words
+from storage.system.errors import in_words
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Kind:
     module : str
         Run with `python -m`; it begins with `lifeline.receive_orders`.
     listeners : tuple of str
-        The listening sockets it serves, by their names in `dicomweb/listener.py`.
+        The listening sockets it serves, by their names in `dicomweb/process/listener.py`.
     """
 
     name: str

@@ -18,11 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from dicomweb import logs
 from dicomweb.settings import Settings
-from storage.account import Account
-from storage.embedded import EmbeddedPostgres
+from dicomweb.telemetry import logs
+from storage.database.embedded import EmbeddedPostgres
 from storage.errors import ArchiveError
+from storage.system.account import Account
 
 START, ALIVE, STOP = ORDERS = ("start", "alive", "stop")
 ENDS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

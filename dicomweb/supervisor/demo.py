@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pydicom
 
-from storage.system_errors import in_words
+from storage.system.errors import in_words
 
 SAMPLES = "data/test_files"
 TIMEOUT = 300.0

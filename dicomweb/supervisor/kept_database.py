@@ -9,12 +9,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from dicomweb.database_keeper import ALIVE, START, STOP, first_line
-from dicomweb.serving_user import same_modules
 from dicomweb.settings import Settings
+from dicomweb.supervisor.database_keeper import ALIVE, START, STOP, first_line
+from dicomweb.supervisor.serving_user import same_modules
 from storage import errors
-from storage.account import Account
-from storage.postgres_binaries import CannotStart
+from storage.database.postgres_binaries import CannotStart
+from storage.system.account import Account
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class KeptDatabase:
         self.folder = folder
         self._lock = threading.Lock()
         self._keeper = subprocess.Popen(
-            [sys.executable, "-P", "-m", "dicomweb.database_keeper"],
+            [sys.executable, "-P", "-m", "dicomweb.supervisor.database_keeper"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

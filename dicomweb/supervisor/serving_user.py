@@ -3,8 +3,8 @@
 Facts this module keeps:
 
 - What takes root is done first: listening below port 1024, reading the keys of TLS, giving the data folder away,
-  starting the process that keeps the database (`dicomweb/database_keeper.py`). Then the supervisor becomes that user;
-  its children are never anything else.
+  starting the process that keeps the database (`dicomweb/supervisor/database_keeper.py`). Then the supervisor becomes
+  that user; its children are never anything else.
 - It is the user of the setting, else the owner of the data folder, else the system user `dicomweb`, made if need be.
 - It is tried beforehand. Where it cannot be (a closed folder above the data, a container that may not change users, a
   file system without owners) the server goes on as root and says so, unless the user was named: then it does not start.
@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dicomweb.settings import Settings, SettingsError
-from storage.account import Account, existing_user, open_way_to, system_user
-from storage.folder_rights import hand_over
-from storage.launch import become_user
-from storage.system_errors import in_words
+from storage.system.account import Account, existing_user, open_way_to, system_user
+from storage.system.errors import in_words
+from storage.system.folder_rights import hand_over
+from storage.system.launch import become_user
 
 logger = logging.getLogger(__name__)
 
@@ -175,7 +175,7 @@ def _passable(folder: Path) -> bool:
 
 def _cannot_run(user: ServingUser) -> str | None:
     """Return why the program does not run as the user, by trying; None when it does."""
-    program = "import storage.launch, dicomweb.version, pydantic_core, asyncpg"
+    program = "import storage.system.launch, dicomweb.version, pydantic_core, asyncpg"
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-c", program],

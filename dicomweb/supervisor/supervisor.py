@@ -8,7 +8,7 @@ Facts this module keeps:
 - SIGTERM and Ctrl-C drain; a second one shortens it.
 - The supervisor itself serves nothing, so that nothing a client sends can bring it down.
 - Started by root, it does what takes root and becomes another user before it does anything else
-  (`dicomweb/serving_user.py`); only the database's keeper stays root.
+  (`dicomweb/supervisor/serving_user.py`); only the database's keeper stays root.
 """
 
 import asyncio
@@ -24,32 +24,33 @@ from collections.abc import Awaitable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dicomweb import demo, logs
-from dicomweb.children import LAST_PATIENCE, Child, Kind
-from dicomweb.descriptors import raise_limit
-from dicomweb.inherited_files import descriptors_of, read_for_children
-from dicomweb.kept_database import KeptDatabase
-from dicomweb.listener import DIMSE, DIMSE_TLS, HTTP, address_of, listen_everywhere, url_of
-from dicomweb.metrics import CHILDREN_FILE, FOLDER_VARIABLE
+from dicomweb.http.message.spool import sweep_spool
+from dicomweb.http.urls import MOUNT
 from dicomweb.opening import calling_facts
-from dicomweb.serving_user import same_modules, serving_user
+from dicomweb.process.descriptors import raise_limit
+from dicomweb.process.listener import DIMSE, DIMSE_TLS, HTTP, address_of, listen_everywhere, url_of
 from dicomweb.settings import Settings
-from dicomweb.spool import sweep_spool
+from dicomweb.supervisor import demo
+from dicomweb.supervisor.children import LAST_PATIENCE, Child, Kind
+from dicomweb.supervisor.inherited_files import descriptors_of, read_for_children
+from dicomweb.supervisor.kept_database import KeptDatabase
+from dicomweb.supervisor.serving_user import same_modules, serving_user
+from dicomweb.telemetry import logs
+from dicomweb.telemetry.metrics import CHILDREN_FILE, FOLDER_VARIABLE
 from dicomweb.tls import server_context
-from dicomweb.urls import MOUNT
 from dicomweb.version import program_version
-from storage.blobs import YOUNG, LocalBlobs
-from storage.damaged_database import explaining_damage
-from storage.data_folder import DataFolder
-from storage.database import connect, reach
-from storage.embedded import EmbeddedPostgres
+from storage.blobs.local import YOUNG, LocalBlobs
+from storage.database.damaged_database import explaining_damage
+from storage.database.data_folder import DataFolder
+from storage.database.embedded import EmbeddedPostgres
+from storage.database.migrate import migrate
+from storage.database.pool import connect, reach
 from storage.errors import ArchiveError
-from storage.kept_memory import KEEP_MEMORY
-from storage.migrate import migrate
-from storage.passcode_key import PasscodeKey
-from storage.peers import Peers
-from storage.sweep import sweep
-from storage.system_errors import in_words
+from storage.system.errors import in_words
+from storage.system.kept_memory import KEEP_MEMORY
+from storage.system.passcode_key import PasscodeKey
+from storage.upkeep.sweep import sweep
+from storage.work.peers import Peers
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -66,7 +67,7 @@ def children_of(settings: Settings) -> list[Kind]:
     """The table of children; a new kind of child is one more line."""
     dimse = (DIMSE,) if settings.dimse_tls_port is None else (DIMSE, DIMSE_TLS)
     return [
-        *(Kind(f"worker-{number}", "dicomweb.worker") for number in range(1, settings.workers + 1)),
+        *(Kind(f"worker-{number}", "dicomweb.http.process") for number in range(1, settings.workers + 1)),
         *([Kind("gateway", "dicomweb.gateway.process", dimse)] if settings.dimse else []),
         Kind("jobs", "dicomweb.jobs.process", ()),
     ]

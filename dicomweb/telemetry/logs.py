@@ -3,7 +3,7 @@
 Facts this module keeps:
 
 - Nothing of a patient is logged. Query strings hold names and identifiers: they are never logged, and of paths only
-  what `dicomweb/masked_path.py` lets through. Messages of errors
+  what `dicomweb/telemetry/masked_path.py` lets through. Messages of errors
   hold values that were read: they are shown only for the kinds of errors that cannot. Tracebacks show code, never
   the values of variables.
 - Every line of a request carries its identifier, which the response tells as `X-Request-ID`. It is ours, or that of a
@@ -13,23 +13,15 @@ Facts this module keeps:
 
 import asyncio
 import logging
-import re
-import secrets
 import sys
-import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import orjson
-from starlette.applications import Starlette
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dicomweb.masked_path import masked_path
-from dicomweb.proxies import is_trusted
 from dicomweb.settings import Settings
 from storage.errors import ArchiveError
 
@@ -39,159 +31,9 @@ client_request_id: ContextVar[str] = ContextVar("client_request_id", default="")
 
 SHOWN = (ArchiveError, OSError, TypeError, AttributeError, NameError, ImportError, MemoryError)
 """Errors whose messages speak of code or of the machine, never of the values in a data set."""
-QUIET_PATHS = ("/health", "/metrics")
-"""Asked every few seconds by machines: logged at level debug, unless something is wrong."""
-QUIET_ROUTES = re.compile(r"/frames/|/(?:rendered|thumbnail)\Z")
-"""Asked hundreds of times by a viewer that opens a study: so are these."""
 OURS = ("dicomweb", "storage")
 """Loggers that follow `log_level`; of libraries only warnings and worse are logged, for some tell URLs and values."""
-LONGEST_PATH = 512
 FIELDS = "fields"
-
-_SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}\Z")
-
-
-@dataclass(slots=True)
-class Exchange:
-    """One request and its response, as far as logs and metrics are concerned.
-
-    Attributes
-    ----------
-    route : str
-        The template of the path, such as /dicom-web/studies/{study}; empty when no route matched.
-    status : int
-        0 when no response was begun.
-    received, sent : int
-        Bytes of the bodies.
-    seconds : float
-        From the first to the last byte.
-    complete : bool
-        Whether the response was sent to its end.
-    outcomes : dict of str to int
-        How many instances were stored, duplicates and so on.
-    """
-
-    method: str
-    path: str
-    route: str = ""
-    status: int = 0
-    received: int = 0
-    sent: int = 0
-    seconds: float = 0.0
-    complete: bool = False
-    outcomes: dict[str, int] | None = None
-
-
-class RequestLog:
-    """ASGI middleware, outermost: gives a request its identifier, measures it, logs it.
-
-    Parameters
-    ----------
-    app
-        The application inside. It may leave the outcomes of a store in `scope["outcomes"]`.
-    begun, ended
-        Called at the start and at the end of each request.
-    trusted_proxies
-        Addresses and networks whose identifiers of requests become ours.
-    """
-
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        begun: Callable[[], None] = lambda: None,
-        ended: Callable[[Exchange], None] = lambda _: None,
-        trusted_proxies: Iterable[str] = (),
-    ) -> None:
-        self.app = app
-        self.trusted_proxies = tuple(trusted_proxies)
-        self.begun = begun
-        self.ended = ended
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        given = _given_identifier(scope)
-        if given and is_trusted((scope.get("client") or ("",))[0], self.trusted_proxies):
-            identifier, given = given, ""
-        else:
-            identifier = secrets.token_hex(8)
-        request_id.set(identifier)
-        client_request_id.set(given)
-        header = (b"x-request-id", identifier.encode())
-        exchange = Exchange(scope["method"], scope["path"])
-        start = time.perf_counter()
-
-        async def counted_receive() -> Message:
-            message = await receive()
-            exchange.received += len(message.get("body", b""))
-            return message
-
-        async def counted_send(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                exchange.status = message["status"]
-                message["headers"] = [*message.get("headers", ()), header]
-            await send(message)
-            if message["type"] == "http.response.body":
-                exchange.sent += len(message.get("body", b""))
-                exchange.complete = not message.get("more_body", False)
-
-        self.begun()
-        try:
-            await self.app(scope, counted_receive, counted_send)
-        finally:
-            exchange.seconds = time.perf_counter() - start
-            exchange.route = _route(scope)
-            exchange.outcomes = _count(scope)
-            self.ended(exchange)
-            _log(exchange, scope.get("app"))
-
-
-def _given_identifier(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _SANE_ID.match(value):
-            return bytes(value).decode("ascii")
-    return ""
-
-
-def _route(scope: Scope) -> str:
-    path = getattr(scope.get("route"), "path", None)
-    if path is None or "endpoint" not in scope:
-        return ""
-    mounted: str = scope.get("root_path", "").removeprefix(scope.get("app_root_path", ""))
-    return str(path) if path == mounted else mounted + str(path)
-
-
-def _count(scope: Scope) -> dict[str, int] | None:
-    # The server keeps the scope until the next request of the connection.
-    if (outcomes := scope.pop("outcomes", None)) is None:
-        return None
-    counts: dict[str, int] = {}
-    for outcome in outcomes:
-        counts[outcome.status] = counts.get(outcome.status, 0) + 1
-    return counts
-
-
-def _log(exchange: Exchange, app: Starlette | None) -> None:
-    failed = exchange.status >= 500 or not exchange.complete
-    often = exchange.path.startswith(QUIET_PATHS) or (QUIET_ROUTES.search(exchange.route) and exchange.status < 400)
-    level = logging.WARNING if failed else logging.DEBUG if often else logging.INFO
-    if not logger.isEnabledFor(level):
-        return
-    fields: dict[str, Any] = {
-        "method": exchange.method,
-        "path": masked_path(exchange.path, app)[:LONGEST_PATH],
-        "status": exchange.status,
-        "bytes": exchange.sent,
-        "received": exchange.received,
-        "duration_ms": round(exchange.seconds * 1000, 2),
-    }
-    if exchange.outcomes:
-        fields["instances"] = exchange.outcomes
-    if not exchange.complete:
-        fields["broken_off"] = True
-    logger.log(level, "request", extra={FIELDS: fields})
 
 
 class JsonFormatter(logging.Formatter):

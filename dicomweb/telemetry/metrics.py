@@ -16,21 +16,16 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import Response
 
-from dicomweb.failures import problem
-from dicomweb.logs import Exchange
-from storage import commitments, jobs
-from storage.codec_children import CHILDREN
-from storage.database import connection_lost
+from dicomweb.telemetry.exchange import Exchange
+from storage.database.pool import connection_lost
 from storage.errors import ArchiveError
-from storage.statistics import StatisticsReader
-from storage.system_errors import in_words
+from storage.pixels.codec_children import CHILDREN
+from storage.system.errors import in_words
+from storage.upkeep.statistics import StatisticsReader
+from storage.work import commitments, jobs
 
 logger = logging.getLogger(__name__)
 
@@ -175,16 +170,7 @@ def _resident_bytes(process: int | None) -> int | None:
         return None  # not Linux, or just gone
 
 
-async def show_metrics(request: Request) -> Response:
-    """Answer `/metrics`."""
-    metrics: Metrics | None = getattr(request.app.state, "metrics", None)
-    if metrics is None:
-        return problem(404, "", "Metrics are counted by `dicomweb serve` only.")
-    text = await run_in_threadpool(metrics.exposition) + await _queues(request.app.state.statistics)
-    return Response(text, 200, {"Cache-Control": "no-store"}, CONTENT_TYPE_LATEST)
-
-
-async def _queues(reader: StatisticsReader) -> bytes:
+async def queues(reader: StatisticsReader) -> bytes:
     """Write what is in the queues of the database; nothing when it does not answer."""
     try:
         async with asyncio.timeout(QUEUES_WITHIN):

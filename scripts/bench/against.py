@@ -20,8 +20,14 @@ from scripts.bench.data import MULTIPART, ct_image, stow_body, uid
 from scripts.bench.load import Connection, run_clients, table, timed
 from scripts.bench.series import SERIES_PATH, instance_path, store_series
 from scripts.bench.server import BenchServer
-from storage.pixel_data import encode_frame
-from storage.transfer_syntax import EXPLICIT_LE, HTJ2K_LOSSLESS, JPEG_2000_LOSSLESS, JPEG_LS_LOSSLESS, RLE_LOSSLESS
+from storage.dicom.transfer_syntax import (
+    EXPLICIT_LE,
+    HTJ2K_LOSSLESS,
+    JPEG_2000_LOSSLESS,
+    JPEG_LS_LOSSLESS,
+    RLE_LOSSLESS,
+)
+from storage.pixels.pixel_data import encode_frame
 from tests.builders import encapsulated
 from tests.live_server import REPOSITORY, running_server
 from tests.pixels import picture
@@ -66,6 +72,7 @@ def _store(connection: Connection, number: int) -> tuple[float, int]:
 REQUESTS: dict[str, Request] = {
     "frame as stored": _get("{instance}/frames/1"),
     "instance": _get("{instance}", FILE),
+    "series of 54 instances": _get(SERIES_PATH, f"{FILE}; transfer-syntax=*"),
     "rendered, every window new": _get("{instance}/frames/1/rendered?window={n},2000,linear", "image/jpeg"),
     "rendered, remembered": _get("{instance}/frames/1/rendered?window=1000,2000,linear", "image/jpeg"),
     "rendered as PNG, every window new": _get("{instance}/frames/1/rendered?window={n},2000,linear", "image/png"),

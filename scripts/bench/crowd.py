@@ -29,7 +29,7 @@ from scripts.bench import soak
 from scripts.bench.data import MULTIPART, ct_image, stow_body, uid
 from scripts.bench.load import HOST, Connection, table
 from scripts.bench.server import bench_server
-from storage.transfer_syntax import IMPLICIT_LE
+from storage.dicom.transfer_syntax import IMPLICIT_LE
 
 STUDY = 900
 """Number of the study that is read: none of those that the well-behaved client stores."""

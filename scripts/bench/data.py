@@ -8,8 +8,8 @@ from typing import Any
 
 import asyncpg
 
-from storage.attributes import Level, columns, select
-from storage.database import prepare_connection
+from storage.database.pool import prepare_connection
+from storage.matching.attributes import Level, columns, select
 from tests.builders import ct_slice, dataset_of
 
 STUDY, SERIES, INSTANCE = (f"1.2.826.0.1.3680043.10.1561.9.{level}.100000000" for level in (1, 2, 3))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.data_folder import DataFolder
+from storage.database.data_folder import DataFolder
 from tests.live_server import LiveServer, running_server
 
 
@@ -41,7 +41,7 @@ class BenchServer:
         for pid in sorted(_descendants(self.live.process.pid)):
             program, *arguments = _command(pid)
             if program.rpartition("/")[2].startswith("python"):
-                kind = "codec" if "storage.codec_process" in arguments else "worker"
+                kind = "codec" if "storage.pixels.codec_process" in arguments else "worker"
                 kinds[kind] += 1
                 names[pid] = f"{kind} {kinds[kind]}"
         return names

@@ -21,8 +21,8 @@ from dicomweb.dimse.errors import AssociationError
 from dicomweb.dimse.requestor import Address, connect
 from scripts.bench.data import ct_image, uid
 from scripts.bench.server import bench_server
-from storage.data_set import encode
-from storage.part10 import BytesSource, read_header
+from storage.dicom.data_set import encode
+from storage.dicom.part10 import BytesSource, read_header
 
 VERIFICATION, STUDY_FIND, CT = "1.2.840.10008.1.1", "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.1.2"
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"

@@ -14,8 +14,8 @@ import numpy as np
 from scripts.bench.data import MULTIPART, stow_body, uid
 from scripts.bench.load import Connection, run_clients, table, timed
 from scripts.bench.server import BenchServer, bench_server
-from storage.pixel_data import encode_frame
-from storage.transfer_syntax import EXPLICIT_LE, JPEG_2000_LOSSLESS, JPEG_LS_LOSSLESS
+from storage.dicom.transfer_syntax import EXPLICIT_LE, JPEG_2000_LOSSLESS, JPEG_LS_LOSSLESS
+from storage.pixels.pixel_data import encode_frame
 from tests.builders import encapsulated
 from tests.pixels import picture
 

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
-from dicomweb.viewer import installation
+from dicomweb.http.viewer import installation
 from scripts.bench.archives import program
 from scripts.bench.load import Connection, table
 from scripts.bench.server import bench_server

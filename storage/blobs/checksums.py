@@ -18,9 +18,9 @@ from typing import Final, cast
 
 import imagecodecs
 
+from storage.dicom.source import BytesSource, FileSource, Source, chunks, read_at
 from storage.errors import Damaged
-from storage.layout import Layout, frame_span
-from storage.source import BytesSource, FileSource, Source, chunks, read_at
+from storage.pixels.layout import Layout, frame_span
 
 BLOCK: Final = 1 << 16
 """Bytes that have a checksum together."""

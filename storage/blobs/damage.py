@@ -12,7 +12,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from storage.database import sql
+from storage.database.pool import sql
 from storage.errors import Damaged
 
 if TYPE_CHECKING:

@@ -28,14 +28,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from storage.blob_reader import CHUNK, LocalReader
-from storage.checksums import BlockChecksums, Checks
-from storage.damage import DamageLog
-from storage.durability import flush
+from storage.blobs.checksums import BlockChecksums, Checks
+from storage.blobs.damage import DamageLog
+from storage.blobs.reader import CHUNK, LocalReader
+from storage.blobs.replacements import Replacements
 from storage.errors import OutOfSpace, Unavailable
-from storage.private_path import make_folder, open_file
-from storage.replacements import Replacements
-from storage.system_errors import in_words
+from storage.system.durability import flush
+from storage.system.errors import in_words
+from storage.system.private_path import make_folder, open_file
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Blob(Protocol):
 
     @property
     def checksums(self) -> bytes:
-        """Of its blocks, see `storage.checksums`."""
+        """Of its blocks, see `storage.blobs.checksums`."""
         ...
 
     def publish(self) -> None:

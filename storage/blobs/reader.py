@@ -9,9 +9,9 @@ from errno import EAGAIN, EOPNOTSUPP
 from pathlib import Path
 from typing import Protocol
 
-from storage.checksums import BLOCK, Checks
+from storage.blobs.checksums import BLOCK, Checks
+from storage.dicom.source import read_at
 from storage.errors import Damaged, NotFound
-from storage.source import read_at
 
 CHUNK = 512 * 1024
 """Bytes read and sent in one piece."""

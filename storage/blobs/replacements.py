@@ -18,8 +18,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.durability import flush
-from storage.private_path import make_folder, open_file
+from storage.system.durability import flush
+from storage.system.private_path import make_folder, open_file
 
 FOLDER = ".replaced"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import asyncpg
 
-from storage.database import connection_lost
+from storage.database.pool import connection_lost
+from storage.database.postgres_binaries import CannotStart
 from storage.errors import DamagedDatabase, Unavailable
-from storage.postgres_binaries import CannotStart
-from storage.system_errors import in_words
+from storage.system.errors import in_words
 
 
 @contextmanager

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from storage.errors import InUse, Unavailable
-from storage.folder_rights import close_to_others
-from storage.private_path import make_folder, open_file
-from storage.system_errors import in_words
+from storage.system.errors import in_words
+from storage.system.folder_rights import close_to_others
+from storage.system.private_path import make_folder, open_file
 
 LOCK = "lock"
 RUN = "run"

@@ -1,8 +1,8 @@
 """A PostgreSQL server of our own, as a child process on a folder, reached by a Unix socket only.
 
 Facts this module keeps:
-- The caller holds the lock of the data folder (`storage/data_folder.py`); so a server found running on the folder
-  was left behind by a holder that died, and is stopped.
+- The caller holds the lock of the data folder (`storage/database/data_folder.py`); so a server found running on the
+  folder was left behind by a holder that died, and is stopped.
 - On Linux the server's data directory is given as /proc/self/cwd and the socket as ".": it then needs no right to
   pass through the folders above, which may well be root's own (the server never runs as root), and the path of the
   socket may be longer than the 107 bytes that bind(2) takes. Only clients need a path of that length.
@@ -34,13 +34,13 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
 
-from storage.account import Account
-from storage.durability import flush
+from storage.database.postgres_access import ROLE, account_for, require_password, write_settings
+from storage.database.postgres_binaries import DISK_FULL, ENVIRONMENT, CannotStart, Programs, wheel_binaries
+from storage.database.postgres_processes import ON_LINUX, PATIENCE, SOCKET, postmaster_lines, stop_orphans
 from storage.errors import ArchiveError, OutOfSpace, SchemaMismatch
-from storage.postgres_access import ROLE, account_for, require_password, write_settings
-from storage.postgres_binaries import DISK_FULL, ENVIRONMENT, CannotStart, Programs, wheel_binaries
-from storage.postgres_processes import ON_LINUX, PATIENCE, SOCKET, postmaster_lines, stop_orphans
-from storage.system_errors import in_words
+from storage.system.account import Account
+from storage.system.durability import flush
+from storage.system.errors import in_words
 
 __all__ = ["CannotStart", "EmbeddedPostgres"]
 

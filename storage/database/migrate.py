@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from storage.database import connecting, sql_folder
+from storage.database.pool import connecting, sql_folder
 from storage.errors import SchemaMismatch
 
 OLDEST_POSTGRESQL = 14
@@ -63,7 +63,7 @@ async def migrate(url: str, *, folder: Path | None = None) -> list[str]:
     Parameters
     ----------
     url
-        The database, as for `database.connect`.
+        The database, as for `pool.connect`.
     folder
         Of the migrations; the program's own by default.
 

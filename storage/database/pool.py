@@ -7,7 +7,7 @@ Facts this module keeps:
 - Nothing waits for ever: a server that hangs, or was cut off without a word, ends a statement after
   `COMMAND_WITHIN` and a wait for a connection after `CONNECTION_WITHIN`. Statements that rightly take longer, over a
   whole index, say so with `timeout=ADMINISTRATIVE`; searches have a shorter limit of their own. A server that says
-  nothing at all is noticed in seconds (`storage/silence.py`).
+  nothing at all is noticed in seconds (`storage/database/silence.py`).
 - A retried operation may have been committed although its answer was lost: whatever is given to `retrying` must be
   harmless when done twice.
 """
@@ -27,9 +27,9 @@ import asyncpg
 import orjson
 from asyncpg.pool import PoolAcquireContext, PoolConnectionProxy
 
+from storage.database.silence import Watch
 from storage.errors import OutOfSpace, QueryTooBroad, Unavailable, WrongDatabaseUrl
-from storage.silence import Watch
-from storage.system_errors import in_words
+from storage.system.errors import in_words
 
 Result = TypeVar("Result")
 
@@ -176,8 +176,9 @@ class _Acquiring(PoolAcquireContext):
 
 def sql_folder() -> Path:
     """The folder of the statements and migrations: inside the installed package, or the repository's `sql/`."""
-    packaged = Path(__file__).with_name("sql")
-    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "sql"
+    package = Path(__file__).parents[1]
+    packaged = package / "sql"
+    return packaged if packaged.is_dir() else package.parent / "sql"
 
 
 def statements_in(folder: Path) -> dict[str, str]:

@@ -17,11 +17,11 @@ import os
 import secrets
 from pathlib import Path
 
-from storage.account import Account, existing_user, system_user
+from storage.database.postgres_binaries import CannotStart, Programs
+from storage.database.postgres_processes import ON_LINUX, stop_orphans
 from storage.errors import OutOfSpace
-from storage.postgres_binaries import CannotStart, Programs
-from storage.postgres_processes import ON_LINUX, stop_orphans
-from storage.system_errors import in_words
+from storage.system.account import Account, existing_user, system_user
+from storage.system.errors import in_words
 
 logger = logging.getLogger(__name__)
 

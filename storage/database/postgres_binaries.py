@@ -11,12 +11,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.account import Account, open_way_to
 from storage.errors import OutOfSpace, Unavailable
+from storage.system import launch
+from storage.system.account import Account, open_way_to
 
 logger = logging.getLogger(__name__)
 
-LAUNCH = Path(__file__).with_name("launch.py")
+LAUNCH = Path(launch.__file__)
 DISK_FULL = "No space left on device"
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}  # no PG* variable of the caller may leak in
 

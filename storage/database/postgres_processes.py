@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from storage.postgres_binaries import CannotStart
+from storage.database.postgres_binaries import CannotStart
 
 logger = logging.getLogger(__name__)
 

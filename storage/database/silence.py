@@ -7,7 +7,8 @@ Facts this module keeps:
 - It is asked only while somebody has been waiting for a while, and believed silent only after two questions: a machine
   that stalls for a moment is no reason to break off what is under way.
 - An error is an answer. Whoever was refused knows already.
-- What is broken off may still be committed when the server goes on; whoever stores treats it so (`storage/index.py`).
+- What is broken off may still be committed when the server goes on; whoever stores treats it so
+  (`storage/index/writer.py`).
 """
 
 import asyncio

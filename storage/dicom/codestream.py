@@ -6,7 +6,7 @@ with a 64-byte header of 16 little endian words (PS3.5 Annex G), JPEG XL with FF
 
 from typing import Literal
 
-from storage.jpeg_segments import JPEG_LS, START_OF_SCAN, head_segments
+from storage.dicom.jpeg_segments import JPEG_LS, START_OF_SCAN, head_segments
 
 Family = Literal["jpeg", "jpeg2000", "jpegxl", "rle"]
 

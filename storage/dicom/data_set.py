@@ -17,17 +17,17 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from storage import dicomjson
-from storage.dicomjson import SPECIFIC_CHARACTER_SET, key_of
-from storage.element_parser import ElementParser
-from storage.elements import Dataset, Encoding, Header, Limits
+from storage.dicom import dicomjson
+from storage.dicom.dicomjson import SPECIFIC_CHARACTER_SET, key_of
+from storage.dicom.element_parser import ElementParser
+from storage.dicom.elements import Dataset, Encoding, Header, Limits
+from storage.dicom.json_attribute import is_written, shown, stated_value, tag_of_key
+from storage.dicom.part10 import encoding_of
+from storage.dicom.source import BytesSource, Source, inflated
+from storage.dicom.text_encoder import UTF_8, TextEncoder, Unrepresentable, text_encoder
+from storage.dicom.value_field import inline_binary, value_field
+from storage.dicom.vr import SHORT_VR, WORD_BYTES, swapped
 from storage.errors import InvalidDicom, LimitExceeded
-from storage.json_attribute import is_written, shown, stated_value, tag_of_key
-from storage.part10 import encoding_of
-from storage.source import BytesSource, Source, inflated
-from storage.text_encoder import UTF_8, TextEncoder, Unrepresentable, text_encoder
-from storage.value_field import inline_binary, value_field
-from storage.vr import SHORT_VR, WORD_BYTES, swapped
 
 CHARACTER_SET: Final = key_of(SPECIFIC_CHARACTER_SET)
 MAX_DEPTH: Final = Limits().max_depth

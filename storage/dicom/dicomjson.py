@@ -26,9 +26,9 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from storage.charset import MANY_VALUES, ONE_VALUE, PERSON_NAMES, RESETS, UNDECLARED, CharacterSet, character_set
-from storage.elements import Dataset, Element, Encoding, Header
-from storage.vr import WORD_BYTES, big_endian_bytes, tag_of
+from storage.dicom.charset import MANY_VALUES, ONE_VALUE, PERSON_NAMES, RESETS, UNDECLARED, CharacterSet, character_set
+from storage.dicom.elements import Dataset, Element, Encoding, Header
+from storage.dicom.vr import WORD_BYTES, big_endian_bytes, tag_of
 
 ENCODING_VERSION: Final = 2
 """One more whenever the JSON of some file comes out differently than before: entity tags of metadata depend on it."""

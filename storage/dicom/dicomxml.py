@@ -20,11 +20,11 @@ from xml.sax.saxutils import escape, quoteattr
 
 from pydicom.datadict import keyword_for_tag
 
-from storage.dicomjson import INTEGER, NAME_GROUPS, Attribute, decimal_string, integer_string
-from storage.elements import Limits
+from storage.dicom.dicomjson import INTEGER, NAME_GROUPS, Attribute, decimal_string, integer_string
+from storage.dicom.elements import Limits
+from storage.dicom.json_attribute import FRAGMENTS, STRAY
+from storage.dicom.vr import AMBIGUOUS, standard_vr
 from storage.errors import InvalidDicom, LimitExceeded
-from storage.json_attribute import FRAGMENTS, STRAY
-from storage.vr import AMBIGUOUS, standard_vr
 
 NAMESPACE: Final = "http://dicom.nema.org/PS3.19/models/NativeDICOM"
 COMPONENTS: Final = ("FamilyName", "GivenName", "MiddleName", "NamePrefix", "NameSuffix")

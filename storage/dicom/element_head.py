@@ -15,10 +15,10 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from storage.elements import Tag
-from storage.fragments import UNDEFINED
-from storage.source import Source
-from storage.vr import LONG_VR, SHORT_VR, standard_vr
+from storage.dicom.elements import Tag
+from storage.dicom.fragments import UNDEFINED
+from storage.dicom.source import Source
+from storage.dicom.vr import LONG_VR, SHORT_VR, standard_vr
 
 ITEM: Final = 0xFFFEE000
 ITEM_DELIMITER: Final = 0xFFFEE00D

@@ -18,7 +18,7 @@ be allocated from a length in the file without comparing it to what the file rea
 from collections.abc import Callable
 from typing import Any
 
-from storage.element_head import (
+from storage.dicom.element_head import (
     BIG_ENDIAN,
     ITEM,
     ITEM_DELIMITER,
@@ -29,12 +29,11 @@ from storage.element_head import (
     HeadReader,
     Place,
 )
-from storage.elements import Dataset, Element, Limits, Tag
-from storage.errors import InvalidDicom, LimitExceeded
-from storage.fragments import UNDEFINED, span_to_delimiter
-from storage.loss import Loss, has_loss
-from storage.source import Source
-from storage.vr import (
+from storage.dicom.elements import Dataset, Element, Limits, Tag
+from storage.dicom.fragments import UNDEFINED, span_to_delimiter
+from storage.dicom.loss import Loss, has_loss
+from storage.dicom.source import Source
+from storage.dicom.vr import (
     AMBIGUOUS,
     LONG_VR,
     PIXEL_DATA,
@@ -46,6 +45,7 @@ from storage.vr import (
     standard_vr,
     tag_of,
 )
+from storage.errors import InvalidDicom, LimitExceeded
 
 FIRST_WINDOW = 1 << 16
 LARGEST_WINDOW = 1 << 20

@@ -4,8 +4,8 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from storage.dicom.source import CHUNK_BYTES, Source
 from storage.errors import LimitExceeded
-from storage.source import CHUNK_BYTES, Source
 
 UNDEFINED = 0xFFFFFFFF
 """The length that says: up to a delimiter."""

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from pydicom.datadict import dictionary_description, dictionary_keyword
 
-from storage.dicomjson import Attribute, key_of
+from storage.dicom.dicomjson import Attribute, key_of
+from storage.dicom.vr import LONG_VR, SHORT_VR, standard_vr
 from storage.errors import InvalidDicom
-from storage.vr import LONG_VR, SHORT_VR, standard_vr
 
 VRS: Final = frozenset((*SHORT_VR.values(), *LONG_VR.values()))
 FRAGMENTS: Final = "DataFragment"

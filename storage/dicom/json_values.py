@@ -1,10 +1,17 @@
 """Values of a DICOM JSON object, taken and cleaned without ever raising."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from storage.search_text import without_nul
+_ODD = re.compile("[\x00\ud800-\udfff]")
+
+
+def without_nul(text: str) -> str:
+    """Return `text` without what PostgreSQL cannot hold: NUL and lone surrogates."""
+    return _ODD.sub("", text) if _ODD.search(text) else text
+
 
 _DEEPEST = 96  # dicts and lists; orjson and PostgreSQL take more, nobody needs it at study or series level
 

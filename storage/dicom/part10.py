@@ -11,15 +11,15 @@ import struct
 from dataclasses import replace
 from typing import Final
 
-from storage.codestream import transfer_syntax_of
-from storage.element_parser import ElementParser, not_dicom
-from storage.elements import Dataset, Element, Encoding, Header, Limits
+from storage.dicom.codestream import transfer_syntax_of
+from storage.dicom.element_parser import ElementParser, not_dicom
+from storage.dicom.elements import Dataset, Element, Encoding, Header, Limits
+from storage.dicom.fragments import fragments
+from storage.dicom.loss import Loss
+from storage.dicom.source import BytesSource, FileSource, Source, inflated
+from storage.dicom.transfer_syntax import GE_BIG_ENDIAN_WORDS
+from storage.dicom.vr import PIXEL_DATA, SHORT_VR, explicit_element, first_word, standard_vr, tag_of
 from storage.errors import InvalidDicom
-from storage.fragments import fragments
-from storage.loss import Loss
-from storage.source import BytesSource, FileSource, Source, inflated
-from storage.transfer_syntax import GE_BIG_ENDIAN_WORDS
-from storage.vr import PIXEL_DATA, SHORT_VR, explicit_element, first_word, standard_vr, tag_of
 
 __all__ = ["BytesSource", "FileSource", "Source", "encoding_of", "file_meta_bytes", "is_encapsulated", "read_header"]
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from storage.charset import ESCAPES, REGISTRATION, RESETS, RIGHT_HALF, STAND_ALONE
+from storage.dicom.charset import ESCAPES, REGISTRATION, RESETS, RIGHT_HALF, STAND_ALONE
 
 _ESCAPE_OF: Final = {right: escape for escape, (_, right) in ESCAPES.items() if right}
 _TWO_BYTE_LEFT: Final = {"87": ("JIS X 0208", b"\x1b$B"), "159": ("JIS X 0212", b"\x1b$(D")}

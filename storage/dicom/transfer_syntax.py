@@ -4,11 +4,11 @@ Facts kept here:
 
 - PS3.6 Annex A: the UIDs. PS3.5 Annex A: how pixel data is written in each.
 - PS3.18 Tables 8.7.3-4 and 8.7.3-5: the media type of a frame, and which syntax it means when a client names none.
-- `decode` and `encode` name functions in `pixel_decoders.DECODERS` and `pixel_encoders.ENCODERS`; so this module is
+- `decode` and `encode` name functions in `DECODERS` and `ENCODERS` of `storage/pixels`; so this module is
   read without loading a codec. None: such frames are passed through as they are, or not made.
 - A syntax may cover others: a JPEG 2000 (.91) stream may well be reversible, a near-lossless JPEG-LS one lossless.
 
-To add a syntax, add a row, and a test against another decoder in `tests/storage/test_pixel_data.py`.
+To add a syntax, add a row, and a test against another decoder in `tests/storage/pixels/test_pixel_data.py`.
 """
 
 from collections.abc import Mapping

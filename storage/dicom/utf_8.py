@@ -8,7 +8,7 @@ Facts kept here:
 
 from typing import Final
 
-from storage.charset import RESETS, CharacterSet
+from storage.dicom.charset import RESETS, CharacterSet
 
 LONGEST_PIECE: Final = 16 << 20
 """Bytes of a text without control characters that are decoded together."""

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from pydicom.valuerep import format_number_as_ds
 
-from storage.dicomjson import NAME_GROUPS
-from storage.vr import padding
+from storage.dicom.dicomjson import NAME_GROUPS
+from storage.dicom.vr import padding
 
 MAX_DECIMAL_STRING: Final = 16
 ATTRIBUTE_TAG: Final = re.compile("[0-9A-Fa-f]{8}")

@@ -13,7 +13,7 @@ from pydicom._dicom_dict import DicomDictionary
 from pydicom.datadict import dictionary_VR, private_dictionary_VR, tag_for_keyword
 from pydicom.valuerep import AMBIGUOUS_VR, EXPLICIT_VR_LENGTH_16, STANDARD_VR
 
-from storage.elements import Dataset, Encoding, Tag
+from storage.dicom.elements import Dataset, Encoding, Tag
 
 SHORT_VR: dict[bytes, str] = {vr.value.encode(): vr.value for vr in EXPLICIT_VR_LENGTH_16}
 """The VRs with a 16-bit length field, by their two bytes; none of them is SQ or UN."""

@@ -6,19 +6,17 @@ one last.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from storage.matching import Level
-
-if TYPE_CHECKING:
-    from storage.index import Arrival
+from storage.index.arrival import Arrival
+from storage.matching.conditions import Level
 
 
 async def correct(
     connection: Any,
     studies: Mapping[str, Any],
     series: Mapping[tuple[int, str], int],
-    correcting: Sequence["Arrival"],
+    correcting: Sequence[Arrival],
     rows: Mapping[tuple[str, str, str], Any],
 ) -> list[int]:
     """Describe studies and series by what corrects them.

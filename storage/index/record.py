@@ -4,18 +4,19 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from storage import attributes, dicomjson
-from storage.checksums import frame_checksums
-from storage.elements import Header
+from storage.blobs.checksums import frame_checksums
+from storage.dicom import dicomjson
+from storage.dicom.elements import Header
+from storage.dicom.loss import has_loss
+from storage.dicom.part10 import Source, compressed_syntax, read_header
+from storage.dicom.transfer_syntax import decodable
+from storage.dicom.vr import PIXEL_DATA
 from storage.errors import InvalidDicom, MissingIdentifier, SopClassRefused, TransferSyntaxRefused
-from storage.frame_table import frame_table, is_video
-from storage.layout import layout_of
-from storage.loss import has_loss
-from storage.matching import Level
-from storage.part10 import Source, compressed_syntax, read_header
+from storage.matching import attributes
+from storage.matching.conditions import Level
+from storage.pixels.frame_table import frame_table, is_video
+from storage.pixels.layout import layout_of
 from storage.policy import Policy
-from storage.transfer_syntax import decodable
-from storage.vr import PIXEL_DATA
 
 UID = re.compile(r"(?!\.+\Z)[0-9.]{1,64}")
 """Any UID the archive can keep; PS3.5 9.1 is stricter (see `STRICT_UID`). Dots alone would climb in a URL."""

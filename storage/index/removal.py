@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from storage.database import sql
+from storage.database.pool import sql
 
 
 async def lock_studies_of(connection: Any, instances: Sequence[int]) -> list[int]:

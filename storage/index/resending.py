@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from storage.blob_reader import CHUNK
+from storage.blobs.reader import CHUNK
+from storage.dicom.loss import has_loss
+from storage.dicom.part10 import FileSource
 from storage.errors import ArchiveError
-from storage.loss import has_loss
-from storage.part10 import FileSource
+from storage.index.record import read_record
 from storage.policy import Policy
-from storage.record import read_record
 
 Resending = Literal["same", "completing", "cut off", "different"]
 """The same data set; the whole one of which a part is stored; a part of the one that is stored; another one."""

@@ -5,15 +5,13 @@ Lock order: new studies by UID, then existing ones by UID. Whoever holds a study
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from storage.correction import correct
-from storage.database import sql
-from storage.matching import Level
-from storage.record import Record
-
-if TYPE_CHECKING:
-    from storage.index import Arrival
+from storage.database.pool import sql
+from storage.index.arrival import Arrival
+from storage.index.correction import correct
+from storage.index.record import Record
+from storage.matching.conditions import Level
 
 _Rows = Mapping[tuple[str, str, str], Any]
 
@@ -31,7 +29,7 @@ async def lock_studies(connection: Any, records: Iterable[Record]) -> dict[str, 
 
 
 async def write_rows(
-    connection: Any, studies: dict[str, Any], arrivals: list["Arrival"], rows: _Rows, correcting: list["Arrival"]
+    connection: Any, studies: dict[str, Any], arrivals: list[Arrival], rows: _Rows, correcting: list[Arrival]
 ) -> None:
     """Write what lies below locked studies.
 
@@ -119,7 +117,7 @@ async def _series_ids(connection: Any, keys: list[tuple[int, str]]) -> dict[tupl
     return {(row["study"], row["series_instance_uid"]): row["id"] for row in rows}
 
 
-async def _append_changes(connection: Any, arrivals: list["Arrival"], rows: _Rows) -> None:
+async def _append_changes(connection: Any, arrivals: list[Arrival], rows: _Rows) -> None:
     """Append the batch to the change feed: last of all, since from here to the commit nobody else can."""
     kinds = ["instance.replaced" if arrival.key in rows else "instance.stored" for arrival in arrivals]
     uids = [[arrival.key[place] for arrival in arrivals] for place in range(3)]
@@ -130,7 +128,7 @@ async def _count_series(
     connection: Any,
     studies: dict[str, Any],
     series: dict[tuple[int, str], int],
-    arrivals: list["Arrival"],
+    arrivals: list[Arrival],
     new: list[Record],
     version: int,
 ) -> None:
@@ -143,7 +141,7 @@ async def _count_studies(
     connection: Any,
     studies: dict[str, Any],
     new_series: dict[tuple[int, str], Record],
-    arrivals: list["Arrival"],
+    arrivals: list[Arrival],
     new: list[Record],
     version: int,
 ) -> None:

@@ -4,7 +4,7 @@ Facts this module keeps:
 - Rows are studies, series or instances, never joined rows: levels above are joined by key (one row), levels below are
   asked through what the storing transaction maintains.
 - What remains is counted up to `COUNT_LIMIT` rows: enough for a reader, and cheap.
-- The connection plans for the values at hand and cuts statements off (`storage.database.searching`).
+- The connection plans for the values at hand and cuts statements off (`storage.database.pool.searching`).
 """
 
 import asyncio
@@ -13,12 +13,12 @@ from typing import Any
 
 import asyncpg
 
-from storage.attributes import Level
 from storage.errors import QueryTooBroad
-from storage.matching import Conditions, Query, conditions
-from storage.search_cost import estimated_cost, looks_at_rows
-from storage.search_order import OrderKey, after, decode_cursor, encode_cursor, order_of
-from storage.search_rows import RowPlan, plan_rows
+from storage.index.search_cost import estimated_cost, looks_at_rows
+from storage.index.search_order import OrderKey, after, decode_cursor, encode_cursor, order_of
+from storage.index.search_rows import RowPlan, plan_rows
+from storage.matching.attributes import Level
+from storage.matching.conditions import Conditions, Query, conditions
 
 COUNT_LIMIT = 2_000
 """Remaining rows that are counted; beyond it is "at least"."""
@@ -70,7 +70,7 @@ async def find(connection: Any, query: Query) -> Page:
     Parameters
     ----------
     connection : asyncpg.Connection
-        One of `storage.database.searching`.
+        One of `storage.database.pool.searching`.
     query : Query
         What is searched.
 
@@ -97,7 +97,7 @@ async def find(connection: Any, query: Query) -> Page:
 
 
 async def cost(connection: Any, query: Query) -> float:
-    """Return what the planner thinks that a search costs, see `storage.search_cost`; raises InvalidQuery."""
+    """Return what the planner thinks that a search costs, see `storage.index.search_cost`; raises InvalidQuery."""
     search = _Statement(query)
     return await estimated_cost(connection, search.sql, search.values, all_rows=looks_at_rows(query))
 

@@ -8,10 +8,10 @@ Facts this module keeps:
 
 from typing import Any, Final
 
-from storage.attributes import Level, attribute_of
-from storage.matching import Query, is_permitted
-from storage.query import Key
-from storage.search_text import SPACE_OR_PLUS, is_wild
+from storage.matching.attributes import Level, attribute_of
+from storage.matching.conditions import Query, is_permitted
+from storage.matching.query import Key
+from storage.matching.search_text import SPACE_OR_PLUS, is_wild
 
 DEAR: Final = 10_000.0
 """Cost, in the planner's unit, from which on a search is a scan: a few tenths of a second, measured."""
@@ -50,7 +50,7 @@ async def estimated_cost(connection: Any, statement: str, values: list[Any], *, 
     Parameters
     ----------
     connection : asyncpg.Connection
-        One of `storage.database.searching`, so that the plan is for the values.
+        One of `storage.database.pool.searching`, so that the plan is for the values.
     statement : str
         A SELECT with a LIMIT.
     values : list

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from storage.attributes import BY_LEVEL, Attribute, Level, attribute_of, parse_path
 from storage.errors import InvalidQuery
-from storage.matching import Query, returned_levels
-from storage.stored_values import Bindings
+from storage.matching.attributes import BY_LEVEL, Attribute, Level, attribute_of, parse_path
+from storage.matching.conditions import Query, returned_levels
+from storage.matching.stored_values import Bindings
 
 ALIASES = {Level.PATIENT: "st", Level.STUDY: "st", Level.SERIES: "se", Level.IMAGE: "i"}
 """What the statements call the table of a level."""

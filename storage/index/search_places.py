@@ -17,11 +17,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from storage import search
-from storage.database import searching
+from storage.database.pool import searching
 from storage.errors import Busy
-from storage.query import Query
-from storage.search_cost import DEAR, may_scan
+from storage.index import search
+from storage.index.search_cost import DEAR, may_scan
+from storage.matching.query import Query
 
 if TYPE_CHECKING:
     import asyncpg
@@ -46,7 +46,7 @@ class SearchPlaces:
     Parameters
     ----------
     pool : asyncpg.Pool
-        From `storage.database.connect`.
+        From `storage.database.pool.connect`.
     dear : float
         Cost from which on a search is a scan, in the planner's unit.
     wait_within : float

@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from storage.attributes import (
+from storage.dicom.json_values import values_of
+from storage.matching.attributes import (
     BY_LEVEL,
     REQUEST_ATTRIBUTES_RETURNED,
     Level,
@@ -21,10 +22,9 @@ from storage.attributes import (
     tag_of,
     vr_of,
 )
-from storage.json_values import values_of
-from storage.matching import Key, Query, returned_levels
-from storage.search_text import readings
-from storage.stored_values import is_private_creator
+from storage.matching.conditions import Key, Query, returned_levels
+from storage.matching.search_text import readings
+from storage.matching.stored_values import is_private_creator
 
 Record: TypeAlias = Mapping[str, Any]
 Dataset: TypeAlias = dict[str, Any]

@@ -17,14 +17,14 @@ from typing import Any, Literal
 
 import asyncpg
 
-from storage import resending
-from storage.blobs import Blob, LocalBlobs, StagedBlob
-from storage.database import retrying, sql
+from storage.blobs.local import LocalBlobs, StagedBlob
+from storage.database.pool import retrying, sql
 from storage.errors import ArchiveError, ConflictingInstance, OutOfSpace, Unavailable
-from storage.index_rows import lock_studies, write_rows
+from storage.index import resending
+from storage.index.arrival import Arrival, Key
+from storage.index.resending import Resending
+from storage.index.rows import lock_studies, write_rows
 from storage.policy import Policy
-from storage.record import Record
-from storage.resending import Resending
 
 logger = logging.getLogger(__name__)
 
@@ -32,30 +32,8 @@ READING_MAY_TAKE = timedelta(minutes=15)
 """How long a replaced file is kept for those who are reading it."""
 
 _GROUP = 256
-_Key = tuple[str, str, str]
-_Present = dict[_Key, Any] | None
-_Asked = tuple["Arrival", "asyncio.Future[Verdict]"]
-
-
-@dataclass(slots=True, eq=False)
-class Arrival:
-    """An instance that was read and waits to be stored.
-
-    Attributes
-    ----------
-    corrects : int, optional
-        Number of the replacement by which the file took another's place, as its note says (`storage/replacements.py`).
-    """
-
-    record: Record
-    blob: Blob
-    corrects: int | None = None
-
-    @property
-    def key(self) -> _Key:
-        """Study, series and SOP Instance UID: what makes an instance one."""
-        record = self.record
-        return record.study_instance_uid, record.series_instance_uid, record.sop_instance_uid
+_Present = dict[Key, Any] | None
+_Asked = tuple[Arrival, "asyncio.Future[Verdict]"]
 
 
 @dataclass(slots=True)
@@ -202,7 +180,7 @@ class Index:
         return verdicts
 
     async def _decide_all(
-        self, connection: Any, arrivals: list[Arrival], rows: dict[_Key, Any], lost: dict[str, bool]
+        self, connection: Any, arrivals: list[Arrival], rows: dict[Key, Any], lost: dict[str, bool]
     ) -> dict[Arrival, Verdict]:
         """Decide about arrivals, given the rows that hold their keys, and which stored files are known to be lost.
 
@@ -326,7 +304,7 @@ def _next_group(waiting: list[_Asked]) -> tuple[list[_Asked], list[_Asked]]:
     """Take the next arrivals, no two of one key: of two the second meets the row of the first; and what is left."""
     group: list[_Asked] = []
     later: list[_Asked] = []
-    keys: set[_Key] = set()
+    keys: set[Key] = set()
     for arrival, future in waiting:
         if len(group) < _GROUP and arrival.key not in keys:
             keys.add(arrival.key)
@@ -340,7 +318,7 @@ def _is_row_of(row: Any, arrival: Arrival) -> bool:
     return row is not None and row["blob"] == arrival.blob.name
 
 
-async def _rows_of(connection: Any, arrivals: list[Arrival]) -> dict[_Key, Any]:
+async def _rows_of(connection: Any, arrivals: list[Arrival]) -> dict[Key, Any]:
     """Return the rows that hold any of the arrivals' SOP Instance UIDs, by key."""
     rows = await connection.fetch(sql("rows_of_instances"), [arrival.key[2] for arrival in arrivals])
     return {(row["study_instance_uid"], row["series_instance_uid"], row["sop_instance_uid"]): row for row in rows}

@@ -1,8 +1,8 @@
 """THE TABLE: which attributes belong to which level, how they are indexed and when a search returns them.
 
 Tag and VR of a keyword come from pydicom's dictionary, and the VR decides how the attribute is matched
-(`storage/matching.py`). An attribute that is not listed belongs to the instance; it is matched and returned from
-the instance's metadata.
+(`storage/matching/conditions.py`). An attribute that is not listed belongs to the instance; it is matched and returned
+from the instance's metadata.
 
 Standard: PS3.18 Tables 10.6.1-5 and 10.6.3-3 to 10.6.3-5; PS3.4 C.3.4, C.6.1.1, C.6.2.1; the modules of
 PS3.3 C.7.1 to C.7.5.
@@ -16,11 +16,11 @@ from typing import Any, Literal
 
 from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
 
-from storage.date_time import stored_date, stored_time
+from storage.dicom.json_values import clean, values_of
 from storage.errors import InvalidQuery
-from storage.json_values import clean, values_of
-from storage.person_name import component_groups
-from storage.search_text import clip, grams, normal
+from storage.matching.date_time import stored_date, stored_time
+from storage.matching.person_name import component_groups
+from storage.matching.search_text import clip, grams, normal
 
 Tag8 = str
 """A tag as the DICOM JSON Model writes it: 8 upper-case hexadecimal digits (PS3.18 F.2.2)."""

@@ -18,7 +18,8 @@ import datetime
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from storage.attributes import (
+from storage.errors import InvalidQuery
+from storage.matching.attributes import (
     BY_LEVEL,
     RETRIEVE_URL,
     Attribute,
@@ -30,12 +31,11 @@ from storage.attributes import (
     tag_of,
     vr_of,
 )
-from storage.date_time import DAY_END, DAY_START, Range, date_range, time_range, utc_offset
-from storage.errors import InvalidQuery
-from storage.match_kinds import MULTIPLE, Kinds, Match, kind_of, split_values
-from storage.query import Include, Key, Query
-from storage.search_text import SPACE_OR_PLUS, is_wild, normal
-from storage.stored_values import (
+from storage.matching.date_time import DAY_END, DAY_START, Range, date_range, time_range, utc_offset
+from storage.matching.match_kinds import MULTIPLE, Kinds, Match, kind_of, split_values
+from storage.matching.query import Include, Key, Query
+from storage.matching.search_text import SPACE_OR_PLUS, is_wild, normal
+from storage.matching.stored_values import (
     Bindings,
     ColumnValue,
     JsonValue,
@@ -46,7 +46,7 @@ from storage.stored_values import (
     is_empty,
     is_private_creator,
 )
-from storage.text_search import text_condition
+from storage.matching.text_search import text_condition
 
 __all__ = ["Conditions", "Include", "Key", "Level", "Query", "conditions", "is_permitted", "returned_levels"]
 

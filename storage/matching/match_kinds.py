@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeAlias
 
-from storage.date_time import Range, date_range, date_time_range, time_range
 from storage.errors import InvalidQuery
-from storage.person_name import (
+from storage.matching.date_time import Range, date_range, date_time_range, time_range
+from storage.matching.person_name import (
     apart,
     apart_sql,
     fold,
@@ -23,8 +23,8 @@ from storage.person_name import (
     tokens,
     unspaced_sql,
 )
-from storage.search_text import clip, is_wild, like_pattern, normal, pattern_grams
-from storage.stored_values import Bindings, Value, zone_sql
+from storage.matching.search_text import clip, is_wild, like_pattern, normal, pattern_grams
+from storage.matching.stored_values import Bindings, Value, zone_sql
 
 Match: TypeAlias = Callable[[Value, Bindings], str]
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from storage.search_text import DROPPED, SEPARATORS, clip, without_nul
+from storage.dicom.json_values import without_nul
+from storage.matching.search_text import DROPPED, SEPARATORS, clip
 
 GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 """The component groups, in the order PS3.5 writes them."""

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from storage.attributes import Level, Tag8
-from storage.match_kinds import Kinds, Match, any_of, kind_of, split_values
-from storage.search_text import SPACE_OR_PLUS, readings
+from storage.matching.attributes import Level, Tag8
+from storage.matching.match_kinds import Kinds, Match, any_of, kind_of, split_values
+from storage.matching.search_text import SPACE_OR_PLUS, readings
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,12 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Final
 
+from storage.dicom.json_values import without_nul
+
 LONGEST = 256
 """Characters of a text that columns keep."""
 
 _TRAILING_ONLY = frozenset({"LT", "ST", "UC", "UR", "UT"})  # leading spaces belong to these values (PS3.5 6.2)
-_ODD = re.compile("[\x00\ud800-\udfff]")
 _SHORT_GRAMS = frozenset("NI")
 """Fields people search in while they type, where one and two letters must be quick as well."""
 
@@ -31,11 +32,6 @@ _MOST_APART = 4
 SEPARATORS = "^-,;/_&()="
 DROPPED = "'’`´\".:"
 _WORDS = str.maketrans(SEPARATORS, " " * len(SEPARATORS), DROPPED)
-
-
-def without_nul(text: str) -> str:
-    """Return `text` without what PostgreSQL cannot hold: NUL and lone surrogates."""
-    return _ODD.sub("", text) if _ODD.search(text) else text
 
 
 def normal(vr: str, text: str) -> str:

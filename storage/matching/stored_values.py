@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from storage.errors import InvalidQuery
-from storage.person_name import GROUPS, folded_sql
-from storage.search_text import readings
+from storage.matching.person_name import GROUPS, folded_sql
+from storage.matching.search_text import readings
 
 _DAY = "((0[13578]|1[02])(0[1-9]|[12][0-9]|3[01])|(0[469]|11)(0[1-9]|[12][0-9]|30)|02(0[1-9]|[12][0-9]))"  # MMDD
 _MOST = 32_760

@@ -6,10 +6,10 @@ Facts this module keeps:
 - Each has its grams, so that a typed letter more is one look into the index more.
 """
 
-from storage.attributes import attribute_of, tag_of
-from storage.match_kinds import Kinds, Match, any_of
-from storage.search_text import is_wild, readings
-from storage.stored_values import Bindings, ColumnValue
+from storage.matching.attributes import attribute_of, tag_of
+from storage.matching.match_kinds import Kinds, Match, any_of
+from storage.matching.search_text import is_wild, readings
+from storage.matching.stored_values import Bindings, ColumnValue
 
 _NAME = "PatientName"
 _NUMBERS = ("PatientID", "AccessionNumber")

@@ -36,11 +36,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.codec_memory import NO_CHILD, NUMBER, SHARED_BYTES, Place, array_at, place_after, time_limit
 from storage.errors import CodecEnded, Unavailable
-from storage.kept_memory import KEEP_MEMORY
-from storage.system_errors import in_words
-from storage.waking import woken_here
+from storage.pixels.codec_memory import NO_CHILD, NUMBER, SHARED_BYTES, Place, array_at, place_after, time_limit
+from storage.system.errors import in_words
+from storage.system.kept_memory import KEEP_MEMORY
+from storage.system.waking import woken_here
 
 logger = logging.getLogger(__name__)
 
@@ -116,12 +116,12 @@ class _Ancestor:
     def __init__(self) -> None:
         self._control, theirs = socket.socketpair()
         self._control.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, time_limit(_STARTED_WITHIN))
-        paths = filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")))
+        paths = filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")))
         # Nothing of our settings is in its environment; threads of a library would not survive a fork.
         environment = {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1", "LC_ALL": "C", **KEEP_MEMORY}
         with theirs:
             self._process = subprocess.Popen(
-                (sys.executable, "-P", "-m", "storage.codec_process", str(theirs.fileno())),
+                (sys.executable, "-P", "-m", "storage.pixels.codec_process", str(theirs.fileno())),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),

@@ -1,7 +1,7 @@
 """The processes in which codecs run; `codec_children` starts them and says what they are to do.
 
-`python -m storage.codec_process DESCRIPTOR` loads the codecs once and then forks a child whenever it is asked to, so
-that one is there at once and most of its memory is shared. It never sees a byte that somebody sent.
+`python -m storage.pixels.codec_process DESCRIPTOR` loads the codecs once and then forks a child whenever it is asked
+to, so that one is there at once and most of its memory is shared. It never sees a byte that somebody sent.
 
 Facts kept here:
 
@@ -30,9 +30,9 @@ from typing import Any, Final
 import imagecodecs
 import numpy as np
 
-from storage import color_profiles, rle
-from storage.codec_memory import NO_CHILD, NUMBER, array_at, time_limit
-from storage.launch import die_with_parent
+from storage.pixels import color_profiles, rle
+from storage.pixels.codec_memory import NO_CHILD, NUMBER, array_at, time_limit
+from storage.system.launch import die_with_parent
 
 IDLE_SECONDS: Final = 60
 """After which a child that is not asked anything ends."""

@@ -29,21 +29,21 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from storage import color_space
-from storage.codec_children import CHILDREN
-from storage.codestream import transfer_syntax_of
+from storage.dicom.codestream import transfer_syntax_of
+from storage.dicom.jpeg_segments import FRAME_HEADERS, START_OF_SCAN, head_segments
+from storage.dicom.transfer_syntax import HTJ2K_LOSSLESS
 from storage.errors import UndecodablePixelData
-from storage.image_header import (
+from storage.pixels import color_space
+from storage.pixels.codec_children import CHILDREN
+from storage.pixels.image_header import (
     ADOBE,
     JP2_SIGNATURE,
     ImageHeader,
     codestream_place,
     image_header,
 )
-from storage.jpeg_2000_limits import UnfitCodestream, check_codestream
-from storage.jpeg_segments import FRAME_HEADERS, START_OF_SCAN, head_segments
-from storage.layout import PIXEL_DATA_TAGS, PixelLayout, subsampled_bits
-from storage.transfer_syntax import HTJ2K_LOSSLESS
+from storage.pixels.jpeg_2000_limits import UnfitCodestream, check_codestream
+from storage.pixels.layout import PIXEL_DATA_TAGS, PixelLayout, subsampled_bits
 
 _JFIF: Final = 0xE0
 _END: Final = b"\xff\xd9"

@@ -23,11 +23,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from storage import rle
-from storage.codec_children import CHILDREN
-from storage.color_space import is_partial, is_ybr, rgb
 from storage.errors import ArchiveError
-from storage.pixel_decoders import SIZ_DEPTH
+from storage.pixels import rle
+from storage.pixels.codec_children import CHILDREN
+from storage.pixels.color_space import is_partial, is_ybr, rgb
+from storage.pixels.decoders import SIZ_DEPTH
 
 DEFAULT_QUALITY: Final = 90
 _MOST_EXACT_BITS: Final = 24

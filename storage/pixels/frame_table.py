@@ -11,17 +11,15 @@ Facts kept here (PS3.5 A.4):
 
 import re
 import struct
-from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal
 
-from storage.codestream import family
-from storage.elements import Dataset, Element, Header
-from storage.fragments import fragments
-from storage.layout import FRAGMENTED, PixelLayout, pixel_layout
-from storage.loss import Loss
-from storage.source import Source
-from storage.vr import tag_of
+from storage.dicom.codestream import family
+from storage.dicom.elements import Dataset, Element, Header
+from storage.dicom.fragments import fragments
+from storage.dicom.loss import Loss
+from storage.dicom.source import Source
+from storage.dicom.vr import tag_of
+from storage.pixels.layout import FRAGMENTED, FrameTable, PixelLayout, pixel_layout
 
 _NUMBER_OF_FRAMES = tag_of("NumberOfFrames")
 _EXTENDED_OFFSETS = tag_of("ExtendedOffsetTable")
@@ -36,30 +34,6 @@ Fragment = tuple[int, int]
 
 Frame = tuple[list[Fragment], int | None]
 """The fragments of a frame, and its true length in bytes where a table tells."""
-
-
-@dataclass(slots=True)
-class FrameTable:
-    """The frames of one instance.
-
-    Attributes
-    ----------
-    frames : int
-        How many can be read.
-    table : bytes or None
-        16 bytes a frame, two little endian 64-bit numbers: the offset in the file, and the length; bit 63 of the
-        length says that the span holds several fragments with item headers. None for native pixel data, whose
-        frames are found by arithmetic.
-    kind : {"native", "encapsulated"}
-        How the pixel data is written.
-    warnings : list of str
-        What does not fit together; safe to show.
-    """
-
-    frames: int
-    table: bytes | None
-    kind: Literal["native", "encapsulated"]
-    warnings: list[str] = field(default_factory=list)
 
 
 def is_video(transfer_syntax_uid: str) -> bool:

@@ -12,7 +12,7 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO, Final, NamedTuple
 
-from storage.jpeg_segments import FRAME_HEADERS, head_segments
+from storage.dicom.jpeg_segments import FRAME_HEADERS, head_segments
 
 HEADER_BYTES: Final = 1 << 20
 """Enough of a stream to find its frame header behind colour profiles and other application segments."""

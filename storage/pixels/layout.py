@@ -7,16 +7,13 @@ Facts kept here:
 - Big endian OW of 8 bit or less is swapped in 16-bit words; with more Bits Allocated, writers swap whole samples.
 """
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Self
 
-from storage.elements import Dataset, Element, Encoding, Header, Tag
+from storage.dicom.elements import Dataset, Element, Encoding, Header, Tag
+from storage.dicom.fragments import ITEM_HEAD
+from storage.dicom.vr import PIXEL_DATA, big_endian_bytes, first_word, swapped_words, tag_of
 from storage.errors import NotFound
-from storage.fragments import ITEM_HEAD
-from storage.vr import PIXEL_DATA, big_endian_bytes, first_word, swapped_words, tag_of
-
-if TYPE_CHECKING:
-    from storage.frame_table import FrameTable
 
 FLOAT_PIXEL_DATA = tag_of("FloatPixelData")
 DOUBLE_FLOAT_PIXEL_DATA = tag_of("DoubleFloatPixelData")
@@ -40,6 +37,30 @@ _WORDS = {
         ("planar_configuration", "PlanarConfiguration"),
     )
 }
+
+
+@dataclass(slots=True)
+class FrameTable:
+    """The frames of one instance.
+
+    Attributes
+    ----------
+    frames : int
+        How many can be read.
+    table : bytes or None
+        16 bytes a frame, two little endian 64-bit numbers: the offset in the file, and the length; bit 63 of the
+        length says that the span holds several fragments with item headers. None for native pixel data, whose
+        frames are found by arithmetic.
+    kind : {"native", "encapsulated"}
+        How the pixel data is written.
+    warnings : list of str
+        What does not fit together; safe to show.
+    """
+
+    frames: int
+    table: bytes | None
+    kind: Literal["native", "encapsulated"]
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +163,7 @@ class Span:
     fragmented: bool
 
 
-def layout_of(header: Header, frames: "FrameTable | None", *, cut_off: bool = False) -> Layout:
+def layout_of(header: Header, frames: FrameTable | None, *, cut_off: bool = False) -> Layout:
     """Return the layout of a file from its header and its frame table."""
     sop_class = header.dataset.get(_SOP_CLASS_UID)
     pixel_data = pixel_layout(header, frames.frames) if frames else None

@@ -23,12 +23,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.color_space import TRANSFORMED
+from storage.dicom.jpeg_segments import jpeg_segments
 from storage.errors import CodecEnded
-from storage.image_header import LOSSLESS, image_header
-from storage.jpeg_segments import jpeg_segments
-from storage.layout import PixelLayout
-from storage.pixel_decoders import DECODERS, Decoder, Samples, codestream, run_length, shape_of
+from storage.pixels.color_space import TRANSFORMED
+from storage.pixels.decoders import DECODERS, Decoder, Samples, codestream, run_length, shape_of
+from storage.pixels.image_header import LOSSLESS, image_header
+from storage.pixels.layout import PixelLayout
 
 _MARKER_START: Final = b"\xff"
 _HUFFMAN_TABLES: Final = 0xC4

@@ -18,13 +18,12 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from storage import color_space
-from storage.codestream import transfer_syntax_of
+from storage.dicom.codestream import transfer_syntax_of
+from storage.dicom.transfer_syntax import EXPLICIT_LE, TRANSFER_SYNTAXES, TransferSyntax
 from storage.errors import CodecEnded, LimitExceeded, UndecodablePixelData
-from storage.layout import PIXEL_DATA_TAGS, PixelLayout
-from storage.mended_frame import mended
-from storage.pixel_decoders import DECODERS, Samples, full_sampling, shape_of
-from storage.pixel_encoders import (
+from storage.pixels import color_space
+from storage.pixels.decoders import DECODERS, Samples, full_sampling, shape_of
+from storage.pixels.encoders import (
     DEFAULT_QUALITY,
     ENCODERS,
     Encoded,
@@ -33,7 +32,8 @@ from storage.pixel_encoders import (
     native_bytes,
     refusal,
 )
-from storage.transfer_syntax import EXPLICIT_LE, TRANSFER_SYNTAXES, TransferSyntax
+from storage.pixels.layout import PIXEL_DATA_TAGS, PixelLayout
+from storage.pixels.mended_frame import mended
 
 __all__ = [
     "DecodedFrame",

@@ -19,16 +19,16 @@ from typing import Final
 import numpy as np
 from pydicom.uid import SegmentationStorage
 
-from storage.codestream import transfer_syntax_of
-from storage.color_space import TRANSFORMED, eight_bits, rgb
+from storage.dicom.codestream import transfer_syntax_of
+from storage.dicom.jpeg_segments import START_OF_SCAN, head_segments
+from storage.dicom.transfer_syntax import TRANSFER_SYNTAXES
 from storage.errors import UndecodablePixelData
-from storage.image_header import image_header
-from storage.jpeg_segments import START_OF_SCAN, head_segments
-from storage.layout import PixelLayout
-from storage.pixel_data import as_stated, decode_frame, stored_values
-from storage.pixel_decoders import codestream, is_ycbcr
-from storage.pixel_encoders import Encoded, native_bytes
-from storage.transfer_syntax import TRANSFER_SYNTAXES
+from storage.pixels.color_space import TRANSFORMED, eight_bits, rgb
+from storage.pixels.decoders import codestream, is_ycbcr
+from storage.pixels.encoders import Encoded, native_bytes
+from storage.pixels.image_header import image_header
+from storage.pixels.layout import PixelLayout
+from storage.pixels.pixel_data import as_stated, decode_frame, stored_values
 
 _CELLS: Final = (8, 16, 32)
 _DEEPEST: Final = 16

@@ -4,11 +4,11 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Self
 
-from storage.blobs import LocalBlobs
-from storage.bulk_value import BulkValue
-from storage.charset import character_set
-from storage.instance_file import InstanceFile, cut
-from storage.utf_8 import Utf8Writer
+from storage.blobs.local import LocalBlobs
+from storage.dicom.charset import character_set
+from storage.dicom.utf_8 import Utf8Writer
+from storage.retrieval.bulk_value import BulkValue
+from storage.retrieval.instance_file import InstanceFile, cut
 
 
 class BulkText(BulkValue):

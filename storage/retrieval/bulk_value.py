@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator
 
-from storage.blobs import LocalBlobs
-from storage.instance_file import InstanceFile, reader_of
-from storage.vr import big_endian_bytes, swapped_words
+from storage.blobs.local import LocalBlobs
+from storage.dicom.vr import big_endian_bytes, swapped_words
+from storage.retrieval.instance_file import InstanceFile, reader_of
 
 
 class BulkValue:

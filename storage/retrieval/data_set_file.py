@@ -18,18 +18,18 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from errno import EDQUOT, ENOSPC
 from typing import IO, Final
 
-from storage.blobs import LocalBlobs
-from storage.deadly_blobs import DEADLY
-from storage.elements import Limits
+from storage.blobs.local import LocalBlobs
+from storage.dicom.elements import Limits
+from storage.dicom.part10 import encoding_of, read_header
+from storage.dicom.transfer_syntax import EXPLICIT_LE, IMPLICIT_LE, encodable
 from storage.errors import NotFound, OutOfSpace
-from storage.instance_file import InstanceFile, file_reader_of, in_thread, source_of
-from storage.part10 import encoding_of, read_header
-from storage.pixel_data import UndecodablePixelData, UnencodablePixelData
-from storage.pixel_threads import PixelThreads
-from storage.reencode import Rewritten
-from storage.transcode import transcode
-from storage.transcoded_file import Check, while_wanted
-from storage.transfer_syntax import EXPLICIT_LE, IMPLICIT_LE, encodable
+from storage.pixels.deadly_blobs import DEADLY
+from storage.pixels.pixel_data import UndecodablePixelData, UnencodablePixelData
+from storage.pixels.threads import PixelThreads
+from storage.retrieval.instance_file import InstanceFile, file_reader_of, in_thread, source_of
+from storage.retrieval.transcoded_file import Check, while_wanted
+from storage.writing.reencode import Rewritten
+from storage.writing.transcode import transcode
 
 _WHOLE: Final = 4 * 2**20
 """Of data sets so many bytes are read, or made, before any is sent."""

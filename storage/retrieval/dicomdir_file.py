@@ -18,15 +18,15 @@ from zlib import crc32
 import asyncpg
 import orjson
 
-from storage.blob_reader import CHUNK
-from storage.blobs import LocalBlobs
-from storage.database import retrying, sql
-from storage.dicomdir import DicomdirWriter, Leaf, file_ids
-from storage.directory_records import CHANGED_BY_LOSS, LEAF_TAGS, with_date
+from storage.blobs.local import LocalBlobs
+from storage.blobs.reader import CHUNK
+from storage.database.pool import retrying, sql
+from storage.dicom.json_values import values_of
+from storage.dicom.transfer_syntax import TRANSFER_SYNTAXES
 from storage.errors import NotFound, OutOfSpace, Unavailable
-from storage.instance_file import InstanceFile
-from storage.json_values import values_of
-from storage.transfer_syntax import TRANSFER_SYNTAXES
+from storage.retrieval.instance_file import InstanceFile
+from storage.writing.dicomdir import DicomdirWriter, Leaf, file_ids
+from storage.writing.directory_records import CHANGED_BY_LOSS, LEAF_TAGS, with_date
 
 if TYPE_CHECKING:
     Pool = asyncpg.Pool[asyncpg.Record]

@@ -7,15 +7,15 @@ one they are decoded, and encoded anew, in threads.
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from storage.blobs import LocalBlobs
-from storage.checksums import crc32, packed
-from storage.deadly_blobs import DEADLY
+from storage.blobs.checksums import crc32, packed
+from storage.blobs.local import LocalBlobs
 from storage.errors import NotFound
-from storage.instance_file import InstanceFile, reader_of
-from storage.layout import PixelLayout, frame_bytes, frame_span
-from storage.pixel_data import Encoded, transcode_frame
-from storage.pixel_threads import PixelThreads
-from storage.plain_frames import is_plain, plain_frame
+from storage.pixels.deadly_blobs import DEADLY
+from storage.pixels.layout import PixelLayout, frame_bytes, frame_span
+from storage.pixels.pixel_data import Encoded, transcode_frame
+from storage.pixels.plain_frames import is_plain, plain_frame
+from storage.pixels.threads import PixelThreads
+from storage.retrieval.instance_file import InstanceFile, reader_of
 
 
 class FrameSet:

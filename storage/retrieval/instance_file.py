@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from storage.blob_reader import CHUNK, BlobReader
-from storage.blobs import LocalBlobs
-from storage.checksums import CheckedSource, Checks
-from storage.elements import Header, Limits
+from storage.blobs.checksums import CheckedSource, Checks
+from storage.blobs.local import LocalBlobs
+from storage.blobs.reader import CHUNK, BlobReader
+from storage.dicom.elements import Header, Limits
+from storage.dicom.part10 import FileSource, Source, read_header
 from storage.errors import NotFound
-from storage.layout import Layout
-from storage.part10 import FileSource, Source, read_header
-from storage.reencode import explicit_little_endian, explicit_little_endian_length
+from storage.pixels.layout import Layout
+from storage.writing.reencode import explicit_little_endian, explicit_little_endian_length
 
 EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 
@@ -25,8 +25,8 @@ class InstanceFile:
     """Where an instance lies and what it is.
 
     `size` is in bytes, `sha256` the 32-byte digest of the file as stored, `version` grows with every change,
-    `checksums` are those of its blocks (`storage.checksums`): None when they are not known, empty when they are too
-    many to be read with every row.
+    `checksums` are those of its blocks (`storage.blobs.checksums`): None when they are not known, empty when they are
+    too many to be read with every row.
     """
 
     study_instance_uid: str

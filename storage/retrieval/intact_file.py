@@ -14,12 +14,12 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from storage.blobs import LocalBlobs
+from storage.blobs.local import LocalBlobs
 from storage.errors import Damaged, NotFound
-from storage.instance_file import InstanceFile, PartFile
+from storage.retrieval.instance_file import InstanceFile, PartFile
 
 if TYPE_CHECKING:
-    from storage.transcoded_file import TranscodedFile
+    from storage.retrieval.transcoded_file import TranscodedFile
 
 
 class IntactFile:

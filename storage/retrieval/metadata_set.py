@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
-from storage.database import sql
-from storage.dicomjson import ENCODING_VERSION
+from storage.database.pool import sql
+from storage.dicom.dicomjson import ENCODING_VERSION
 
 _CHUNK_BYTES = 4 * 2**20
 _CHUNK_ROWS = 256

@@ -13,8 +13,8 @@ from typing import Any
 
 import asyncpg
 
-from storage.database import retrying, sql
-from storage.instance_file import InstanceFile
+from storage.database.pool import retrying, sql
+from storage.retrieval.instance_file import InstanceFile
 
 _ORDER = (
     " ORDER BY st.study_instance_uid, se.series_number, se.series_instance_uid, i.instance_number, i.sop_instance_uid"

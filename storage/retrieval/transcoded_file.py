@@ -12,15 +12,15 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from threading import Event
 from typing import TypeAlias, TypeVar
 
-from storage.blobs import LocalBlobs
-from storage.deadly_blobs import DEADLY
-from storage.elements import Limits
-from storage.instance_file import InstanceFile, cut, source_of
-from storage.part10 import read_header
-from storage.pixel_threads import PixelThreads
-from storage.source import chunks
-from storage.transcode import Transcoded, transcode
-from storage.transfer_syntax import EXPLICIT_LE
+from storage.blobs.local import LocalBlobs
+from storage.dicom.elements import Limits
+from storage.dicom.part10 import read_header
+from storage.dicom.source import chunks
+from storage.dicom.transfer_syntax import EXPLICIT_LE
+from storage.pixels.deadly_blobs import DEADLY
+from storage.pixels.threads import PixelThreads
+from storage.retrieval.instance_file import InstanceFile, cut, source_of
+from storage.writing.transcode import Transcoded, transcode
 
 Check: TypeAlias = Callable[[int], None]
 """Raises when nobody waits for the work any more."""

@@ -12,11 +12,11 @@ Facts kept here:
 import re
 from typing import Final
 
-from storage import dicomjson
-from storage.part10 import Source, read_header
+from storage.dicom import dicomjson
+from storage.dicom.part10 import Source, read_header
+from storage.dicom.vr import AMBIGUOUS, standard_vr
+from storage.index.record import instance_attributes
 from storage.policy import Policy
-from storage.record import instance_attributes
-from storage.vr import AMBIGUOUS, standard_vr
 
 _KEPT_ANYWAY: Final = 1 << 16
 _ELSEWHERE: Final = re.compile(rb'","BulkDataURI":"')

@@ -6,16 +6,16 @@ Facts this module keeps:
 - A folder in which other things lie, too, is not ours to close or to give away; what is ours in it is closed.
 - Root gives a data folder away once, while it is root's: later its owner could have laid links to other files in it.
   The top goes last, so that what was interrupted is done again.
-- The embedded database and its log belong to a user of its own (`storage/postgres_access.py`).
+- The embedded database and its log belong to a user of its own (`storage/database/postgres_access.py`).
 """
 
 import logging
 import os
 from pathlib import Path
 
-from storage.account import Account
-from storage.passcode_key import PasscodeKey
-from storage.system_errors import in_words
+from storage.system.account import Account
+from storage.system.errors import in_words
+from storage.system.passcode_key import PasscodeKey
 
 logger = logging.getLogger(__name__)
 

@@ -18,10 +18,10 @@ from typing import Final
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
-from storage.durability import flush
 from storage.errors import ArchiveError, Unavailable
-from storage.private_path import open_file
-from storage.system_errors import in_words
+from storage.system.durability import flush
+from storage.system.errors import in_words
+from storage.system.private_path import open_file
 
 
 class LostKey(ArchiveError):

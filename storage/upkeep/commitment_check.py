@@ -19,8 +19,10 @@ from errno import EMFILE, ENFILE, ENOMEM
 from typing import Any, Final
 
 from storage.archive import Archive
-from storage.blobs import LocalBlobs
-from storage.commitments import (
+from storage.blobs.local import LocalBlobs
+from storage.database.pool import sql
+from storage.system.errors import in_words
+from storage.work.commitments import (
     CLASS_INSTANCE_CONFLICT,
     NO_SUCH_OBJECT_INSTANCE,
     PROCESSING_FAILURE,
@@ -29,8 +31,6 @@ from storage.commitments import (
     SOUND,
     Reference,
 )
-from storage.database import sql
-from storage.system_errors import in_words
 
 logger = logging.getLogger(__name__)
 

@@ -1,9 +1,9 @@
 """Building the index anew from the files alone: the files are the truth, the database is an index.
 
 The change feed tells of every instance again, since whoever keeps a copy of the index must renew it. That a study has
-become complete is no news a second time: no peer is told (`storage/completion.py`).
+become complete is no news a second time: no peer is told (`storage/work/completion.py`).
 
-What was replaced never comes back: the notes beside the files say which those are (`storage/replacements.py`).
+What was replaced never comes back: the notes beside the files say which those are (`storage/blobs/replacements.py`).
 """
 
 import asyncio
@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from heapq import merge
 from itertools import islice
 
-from storage import completion
 from storage.archive import Archive
-from storage.blobs import FoundBlob, LocalBlobs
-from storage.database import ADMINISTRATIVE, sql
+from storage.blobs.local import FoundBlob, LocalBlobs
+from storage.blobs.replacements import Replacement, superseded
+from storage.database.pool import ADMINISTRATIVE, sql
+from storage.dicom.part10 import FileSource
 from storage.errors import ArchiveError
-from storage.index import Arrival
-from storage.part10 import FileSource
+from storage.index.arrival import Arrival
+from storage.index.record import Record, read_record
 from storage.policy import Policy
-from storage.record import Record, read_record
-from storage.replacements import Replacement, superseded
-from storage.sweep import follow_replacements
-from storage.system_errors import in_words
+from storage.system.errors import in_words
+from storage.upkeep.sweep import follow_replacements
+from storage.work import completion
 
 _BATCH = 64
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from storage.database import sql
-from storage.verify import Finding, examine
+from storage.database.pool import sql
+from storage.upkeep.verify import Finding, examine
 
 if TYPE_CHECKING:
     from storage.archive import Archive

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from storage.damage import damage_advice
-from storage.database import sql
-from storage.stocktaking import advice
+from storage.blobs.damage import damage_advice
+from storage.database.pool import sql
+from storage.upkeep.stocktaking import advice
 
 if TYPE_CHECKING:
     from storage.archive import Archive

@@ -10,7 +10,7 @@ Facts this module keeps:
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from storage.database import sql
+from storage.database.pool import sql
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

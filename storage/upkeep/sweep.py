@@ -5,8 +5,8 @@ from itertools import islice
 
 import asyncpg
 
-from storage.blobs import LocalBlobs
-from storage.database import sql
+from storage.blobs.local import LocalBlobs
+from storage.database.pool import sql
 from storage.errors import ForeignFiles
 
 SAMPLE = 50

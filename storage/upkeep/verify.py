@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from storage.archive import Archive
-from storage.blobs import Digest, FoundBlob
-from storage.checksums import frame_checksums
-from storage.database import ADMINISTRATIVE, sql
+from storage.blobs.checksums import frame_checksums
+from storage.blobs.local import Digest, FoundBlob
+from storage.database.pool import ADMINISTRATIVE, sql
+from storage.dicom.part10 import FileSource, read_header
 from storage.errors import ArchiveError, Unavailable
-from storage.index import Arrival
-from storage.layout import Layout
-from storage.part10 import FileSource, read_header
-from storage.record import Record, read_record
-from storage.removal import lock_studies_of, remove_rows
-from storage.stocktaking import unindexed
-from storage.system_errors import in_words
+from storage.index.arrival import Arrival
+from storage.index.record import Record, read_record
+from storage.index.removal import lock_studies_of, remove_rows
+from storage.pixels.layout import Layout
+from storage.system.errors import in_words
+from storage.upkeep.stocktaking import unindexed
 
 Kind = Literal["missing", "damaged", "unreadable", "unindexed", "miscounted"]
 _ROWS = 500

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import asyncpg
 
-from storage.database import retrying, sql
+from storage.database.pool import retrying, sql
 from storage.errors import ArchiveError, NotFound
 
 State = Literal["checking", "asking", "reporting", "reported", "parked"]
@@ -104,7 +104,7 @@ class Commitments:
     Parameters
     ----------
     pool : asyncpg.Pool
-        From `storage.database.connect`, to a migrated database.
+        From `storage.database.pool.connect`, to a migrated database.
 
     Attributes
     ----------

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from storage.database import retrying, sql
+from storage.database.pool import retrying, sql
 
 KEPT: Final = timedelta(days=30)
 
@@ -34,7 +34,7 @@ class CommitmentsAsked:
     Parameters
     ----------
     pool : asyncpg.Pool
-        From `storage.database.connect`, to a migrated database.
+        From `storage.database.pool.connect`, to a migrated database.
     """
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import asyncpg
 
-from storage.database import sql
-from storage.jobs import Jobs
+from storage.database.pool import sql
+from storage.work.jobs import Jobs
 
 KIND: Final = "availability"
 """Of the jobs; their parameters are `peer` and `study_instance_uid`."""

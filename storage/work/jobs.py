@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, cast
 
 import asyncpg
 
-from storage.database import retrying, sql
+from storage.database.pool import retrying, sql
 
 State = Literal["queued", "running", "waiting", "done", "failed", "parked", "cancelled"]
 STATES: Final = ("queued", "running", "waiting", "done", "failed", "parked", "cancelled")
@@ -83,7 +83,7 @@ class Jobs:
     Parameters
     ----------
     pool : asyncpg.Pool
-        From `storage.database.connect`, to a migrated database.
+        From `storage.database.pool.connect`, to a migrated database.
     """
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:

@@ -6,7 +6,7 @@ Facts this module keeps:
   ends mean nothing, case does (PS3.5 Table 6.2-1; G-006).
 - A passcode that a peer must give is kept as a scrypt digest and never comes out again.
 - The one we give a peer goes over the network as it is (PS3.7 D.3.3.7), so it is kept sealed with a key outside the
-  database (`storage/passcode_key.py`). It is opened for that alone: neither `repr` nor JSON nor a dump shows it.
+  database (`storage/system/passcode_key.py`). It is opened for that alone: neither `repr` nor JSON nor a dump shows it.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ from typing import Any, Final
 
 import asyncpg
 
-from storage.charset import RIGHT_HALF, STAND_ALONE
-from storage.database import retrying, sql
+from storage.database.pool import retrying, sql
+from storage.dicom.charset import RIGHT_HALF, STAND_ALONE
 from storage.errors import ArchiveError
-from storage.passcode_key import LostKey, PasscodeKey
-from storage.record import UID
+from storage.index.record import UID
+from storage.system.passcode_key import LostKey, PasscodeKey
 
 DELIVERIES: Final = ("same", "new", "next")
 """Ways to deliver a storage commitment report: on the association of the request, on a new one, on the peer's next."""
@@ -124,7 +124,7 @@ class Peers:
     Parameters
     ----------
     pool : asyncpg.Pool
-        From `storage.database.connect`, to a migrated database.
+        From `storage.database.pool.connect`, to a migrated database.
     key : PasscodeKey
         What passcodes that we give are sealed with.
     """

@@ -16,13 +16,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
-from storage.attributes import tag_of, vr_of
-from storage.dicomjson import Attribute
-from storage.json_values import values_of
-from storage.person_name import GROUPS
-from storage.text_encoder import TextEncoder, Unrepresentable
-from storage.worklist_item import STEPS
-from storage.worklist_matching import UNMATCHED
+from storage.dicom.dicomjson import Attribute
+from storage.dicom.json_values import values_of
+from storage.dicom.text_encoder import TextEncoder, Unrepresentable
+from storage.matching.attributes import tag_of, vr_of
+from storage.matching.person_name import GROUPS
+from storage.worklist.item import STEPS
+from storage.worklist.matching import UNMATCHED
 
 TIMEZONE: Final = tag_of("TimezoneOffsetFromUTC")
 

@@ -21,17 +21,17 @@ from typing import Any, Final
 
 from pydicom.datadict import keyword_for_tag
 
-from storage import data_set
-from storage.attributes import tag_of, vr_of
-from storage.date_time import stored_date, stored_time
-from storage.dicomjson import Attribute
+from storage.dicom import data_set
+from storage.dicom.dicomjson import Attribute
+from storage.dicom.json_attribute import normalised, shown
+from storage.dicom.json_values import clean, values_of
+from storage.dicom.part10 import EXPLICIT_LE
 from storage.errors import InvalidDicom
-from storage.json_attribute import normalised, shown
-from storage.json_values import clean, values_of
-from storage.part10 import EXPLICIT_LE
-from storage.person_name import component_groups
-from storage.record import STRICT_UID
-from storage.search_text import clip, normal
+from storage.index.record import STRICT_UID
+from storage.matching.attributes import tag_of, vr_of
+from storage.matching.date_time import stored_date, stored_time
+from storage.matching.person_name import component_groups
+from storage.matching.search_text import clip, normal
 
 STEPS: Final = tag_of("ScheduledProcedureStepSequence")
 STATUS: Final = tag_of("ScheduledProcedureStepStatus")

@@ -7,7 +7,7 @@ Facts this module keeps:
   while a slow modality takes its answers, uses constant memory, and what was deleted or changed meanwhile is not
   answered as it was.
 - The status of a step is a column; the status given with an item is taken as it is, without one it follows from what
-  was performed already (storage/performed_steps.py).
+  was performed already (storage/worklist/performed_steps.py).
 """
 
 import uuid
@@ -18,12 +18,12 @@ from typing import Any, Final, Literal
 
 import asyncpg
 
-from storage.database import retrying, searching, sql
-from storage.dicomjson import Attribute
+from storage.database.pool import retrying, searching, sql
+from storage.dicom.dicomjson import Attribute
+from storage.dicom.json_values import values_of
 from storage.errors import ArchiveError, NotFound
-from storage.json_values import values_of
-from storage.worklist_item import STATUS, STEPS, WorklistItem, merged, with_status
-from storage.worklist_matching import WorklistConditions, WorklistQuery, conditions
+from storage.worklist.item import STATUS, STEPS, WorklistItem, merged, with_status
+from storage.worklist.matching import WorklistConditions, WorklistQuery, conditions
 
 _ITEM_ORDER: Final = (
     *("study_instance_uid", "accession_number", "requested_procedure_id", "requested_procedure_priority"),
@@ -67,7 +67,7 @@ class Worklist:
     Parameters
     ----------
     pool : asyncpg.Pool
-        From `storage.database.connect`, to a migrated database.
+        From `storage.database.pool.connect`, to a migrated database.
     """
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:

@@ -17,16 +17,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
-from storage.attributes import tag_of, vr_of
-from storage.date_time import DAY_END, DAY_START, Range, date_range, time_range
+from storage.dicom.json_values import values_of
 from storage.errors import InvalidQuery
-from storage.json_values import values_of
-from storage.match_kinds import Kinds, Match, kind_of
-from storage.matching import Key
-from storage.person_name import GROUPS
-from storage.search_text import is_wild, normal
-from storage.stored_values import Bindings, ColumnValue, JsonValue, in_array, in_document, is_private_creator
-from storage.worklist_item import DATE, ITEM_COLUMNS, STATUS, STEP_COLUMNS, STEPS, TIME, path_in_item
+from storage.matching.attributes import tag_of, vr_of
+from storage.matching.conditions import Key
+from storage.matching.date_time import DAY_END, DAY_START, Range, date_range, time_range
+from storage.matching.match_kinds import Kinds, Match, kind_of
+from storage.matching.person_name import GROUPS
+from storage.matching.search_text import is_wild, normal
+from storage.matching.stored_values import Bindings, ColumnValue, JsonValue, in_array, in_document, is_private_creator
+from storage.worklist.item import DATE, ITEM_COLUMNS, STATUS, STEP_COLUMNS, STEPS, TIME, path_in_item
 
 UNMATCHED: Final = frozenset(
     map(tag_of, ("SpecificCharacterSet", "QueryRetrieveLevel", "QueryRetrieveView", "TimezoneOffsetFromUTC"))

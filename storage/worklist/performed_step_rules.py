@@ -15,12 +15,12 @@ from typing import Any, Final
 
 from pydicom.datadict import keyword_for_tag
 
-from storage.attributes import tag_of
-from storage.data_set import CHARACTER_SET
-from storage.dicomjson import Attribute
-from storage.json_attribute import shown
-from storage.json_values import clean, values_of
-from storage.worklist_item import first_text
+from storage.dicom.data_set import CHARACTER_SET
+from storage.dicom.dicomjson import Attribute
+from storage.dicom.json_attribute import shown
+from storage.dicom.json_values import clean, values_of
+from storage.matching.attributes import tag_of
+from storage.worklist.item import first_text
 
 IN_PROGRESS: Final = "IN PROGRESS"
 FINAL: Final = ("COMPLETED", "DISCONTINUED")

@@ -16,12 +16,13 @@ from uuid import UUID
 
 import asyncpg
 
-from storage.attributes import tag_of
-from storage.database import retrying, sql
-from storage.dicomjson import Attribute
+from storage.database.pool import retrying, sql
+from storage.dicom.dicomjson import Attribute
 from storage.errors import ArchiveError, NotFound
-from storage.jobs import Jobs
-from storage.performed_step_rules import (
+from storage.matching.attributes import tag_of
+from storage.work.jobs import Jobs
+from storage.worklist.item import column, first_text, start_of
+from storage.worklist.performed_step_rules import (
     FINAL,
     IN_PROGRESS,
     REQUESTS,
@@ -36,7 +37,6 @@ from storage.performed_step_rules import (
     status_of,
     was_wrong_entry,
 )
-from storage.worklist_item import column, first_text, start_of
 
 _IDENTIFIERS: Final = tuple(map(tag_of, ("StudyInstanceUID", "AccessionNumber", "ScheduledProcedureStepID")))
 _REFERENCES: Final = tuple(map(tag_of, ("ReferencedImageSequence", "ReferencedNonImageCompositeSOPInstanceSequence")))
@@ -172,7 +172,7 @@ class PerformedSteps:
     Parameters
     ----------
     pool : asyncpg.Pool
-        From `storage.database.connect`, to a migrated database.
+        From `storage.database.pool.connect`, to a migrated database.
     """
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:

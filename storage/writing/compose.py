@@ -16,19 +16,19 @@ from typing import Any, BinaryIO, Final
 
 import orjson
 
-from storage.bulk_parts import BulkPart, Piece, Span, length_of, stream
-from storage.charset import RESETS
-from storage.data_fragments import fragmented
-from storage.dicomjson import BINARY, SPECIFIC_CHARACTER_SET, UTF_8, Attribute, integer_string, key_of
-from storage.elements import Limits
+from storage.dicom.charset import RESETS
+from storage.dicom.dicomjson import BINARY, SPECIFIC_CHARACTER_SET, UTF_8, Attribute, integer_string, key_of
+from storage.dicom.elements import Limits
+from storage.dicom.json_attribute import FRAGMENTS, ignored_members, normalised, shown, stated_value, tag_of_key
+from storage.dicom.part10 import EXPLICIT_LE, file_meta_bytes
+from storage.dicom.value_field import inline_binary, value_field
+from storage.dicom.vr import SHORT_VR, padding, tag_of
 from storage.errors import InvalidDicom, LimitExceeded, MissingIdentifier
-from storage.image_agreement import disagreements
-from storage.json_attribute import FRAGMENTS, ignored_members, normalised, shown, stated_value, tag_of_key
-from storage.part10 import EXPLICIT_LE, file_meta_bytes
-from storage.pixel_parts import OCTET_STREAM, PixelValue, pixel_value
-from storage.text_part import text_in_utf_8
-from storage.value_field import inline_binary, value_field
-from storage.vr import SHORT_VR, padding, tag_of
+from storage.writing.bulk_parts import BulkPart, Piece, Span, length_of, stream
+from storage.writing.data_fragments import fragmented
+from storage.writing.image_agreement import disagreements
+from storage.writing.pixel_parts import OCTET_STREAM, PixelValue, pixel_value
+from storage.writing.text_part import text_in_utf_8
 
 __all__ = ["BulkPart", "Composed", "Resolve", "compose"]
 

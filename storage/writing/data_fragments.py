@@ -13,13 +13,13 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-from storage.bulk_parts import Piece, length_of, start_of
-from storage.codestream import family, rle_segments, transfer_syntax_of
+from storage.dicom.codestream import family, rle_segments, transfer_syntax_of
+from storage.dicom.part10 import is_encapsulated
 from storage.errors import ContradictoryPixelData, InvalidDicom
-from storage.frame_table import is_video
-from storage.image_header import HEADER_BYTES, image_header
-from storage.part10 import is_encapsulated
-from storage.pixel_parts import SEQUENCE_END, PixelValue, described_by, item_of
+from storage.pixels.frame_table import is_video
+from storage.pixels.image_header import HEADER_BYTES, image_header
+from storage.writing.bulk_parts import Piece, length_of, start_of
+from storage.writing.pixel_parts import SEQUENCE_END, PixelValue, described_by, item_of
 
 _OFFSET: Final = struct.Struct("<L")
 

@@ -18,8 +18,11 @@ from functools import partial
 from hashlib import blake2b
 from typing import IO, Any, Final, NamedTuple
 
-from storage.data_set import encode
-from storage.directory_records import (
+from storage.dicom.data_set import encode
+from storage.dicom.part10 import EXPLICIT_LE, file_meta_bytes
+from storage.dicom.vr import explicit_element
+from storage.errors import ArchiveError, LimitExceeded
+from storage.writing.directory_records import (
     PRIVATE_RECORD_UID,
     Dataset,
     instance_keys,
@@ -28,9 +31,6 @@ from storage.directory_records import (
     series_keys,
     study_keys,
 )
-from storage.errors import ArchiveError, LimitExceeded
-from storage.part10 import EXPLICIT_LE, file_meta_bytes
-from storage.vr import explicit_element
 
 NAME: Final = "DICOMDIR"
 FILE_SET_ID: Final = b"DICOMWEB"

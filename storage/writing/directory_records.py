@@ -20,8 +20,8 @@ from typing import Any, Final, NamedTuple
 
 from pydicom._uid_dict import UID_dictionary
 
-from storage.attributes import tag_of, vr_of
-from storage.date_time import stored_date, stored_time
+from storage.matching.attributes import tag_of, vr_of
+from storage.matching.date_time import stored_date, stored_time
 
 Dataset = Mapping[str, Any]
 

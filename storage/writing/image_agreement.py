@@ -16,12 +16,12 @@ from typing import Any, Final
 
 from pydicom.datadict import dictionary_description
 
-from storage.dicomjson import Attribute, integer_string, key_of
+from storage.dicom.dicomjson import Attribute, integer_string, key_of
+from storage.dicom.json_attribute import shown
+from storage.dicom.vr import tag_of
 from storage.errors import ContradictoryPixelData
-from storage.image_header import ImageHeader
-from storage.json_attribute import shown
-from storage.pixel_parts import PixelValue
-from storage.vr import tag_of
+from storage.pixels.image_header import ImageHeader
+from storage.writing.pixel_parts import PixelValue
 
 _NAMES: Final = {"Rows": "rows", "Columns": "columns", "SamplesPerPixel": "samples"}
 _ALPHA: Final = "The image has an alpha component beside what the metadata says; it is not shown."

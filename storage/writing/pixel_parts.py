@@ -19,14 +19,14 @@ import numpy as np
 from PIL import Image, ImageSequence
 from pydicom.uid import UID
 
-from storage.bulk_parts import BulkPart, Piece, Span, length_of, start_of
-from storage.codec_children import CHILDREN
-from storage.codestream import family, rle_segments, transfer_syntax_of
-from storage.dicomjson import Attribute, key_of
+from storage.dicom.codestream import family, rle_segments, transfer_syntax_of
+from storage.dicom.dicomjson import Attribute, key_of
+from storage.dicom.part10 import EXPLICIT_BE, EXPLICIT_LE, is_encapsulated
+from storage.dicom.vr import standard_vr, tag_of
 from storage.errors import CodecEnded, ContradictoryPixelData, InvalidDicom, LimitExceeded, OutOfSpace
-from storage.image_header import HEADER_BYTES, START_OF_CODESTREAM, ImageHeader, codestream_place, image_header
-from storage.part10 import EXPLICIT_BE, EXPLICIT_LE, is_encapsulated
-from storage.vr import standard_vr, tag_of
+from storage.pixels.codec_children import CHILDREN
+from storage.pixels.image_header import HEADER_BYTES, START_OF_CODESTREAM, ImageHeader, codestream_place, image_header
+from storage.writing.bulk_parts import BulkPart, Piece, Span, length_of, start_of
 
 # PS3.18 Table 8.7.3-5 and 8.7.3.3.2 note 3 (older names): media type -> transfer syntax when the part names none
 DEFAULT_TRANSFER_SYNTAX: Final = {

@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from storage.elements import Dataset, Element, Encoding, Header
-from storage.fragments import UNDEFINED, fragments
-from storage.layout import PIXEL_DATA_TAGS
-from storage.part10 import EXPLICIT_LE, file_meta_bytes
-from storage.source import CHUNK_BYTES, Source, chunks
-from storage.vr import big_endian_bytes, explicit_head, first_word, implicit_head, padding, swapped_words, tag_of
+from storage.dicom.elements import Dataset, Element, Encoding, Header
+from storage.dicom.fragments import UNDEFINED, fragments
+from storage.dicom.part10 import EXPLICIT_LE, file_meta_bytes
+from storage.dicom.source import CHUNK_BYTES, Source, chunks
+from storage.dicom.vr import big_endian_bytes, explicit_head, first_word, implicit_head, padding, swapped_words, tag_of
+from storage.pixels.layout import PIXEL_DATA_TAGS
 
 _SOP_CLASS_UID, _SOP_INSTANCE_UID = tag_of("SOPClassUID"), tag_of("SOPInstanceUID")
 _MEDIA_SOP_CLASS_UID, _MEDIA_SOP_INSTANCE_UID = tag_of("MediaStorageSOPClassUID"), tag_of("MediaStorageSOPInstanceUID")

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
-from storage.bulk_parts import BulkPart, Span, stream
-from storage.charset import ESCAPE, CharacterSet, character_set
+from storage.dicom.charset import ESCAPE, CharacterSet, character_set
+from storage.dicom.utf_8 import Utf8Writer
 from storage.errors import OutOfSpace
-from storage.utf_8 import Utf8Writer
+from storage.writing.bulk_parts import BulkPart, Span, stream
 
 _ASCII: Final = bytes(range(128)).decode("ascii")
 _UNREADABLE: Final = "\ufffd".encode()

@@ -21,16 +21,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from storage.elements import Dataset, Element, Header, Tag
-from storage.errors import ArchiveError, CodecEnded, Damaged, UndecodablePixelData
-from storage.frame_table import FrameTable, frame_table
-from storage.layout import PIXEL_DATA_TAGS, Layout, PixelLayout, frame_bytes, frame_span, layout_of
-from storage.pixel_data import DecodedFrame, as_stated, decode_frame, encode_decoded, why_not_transcodable
-from storage.pixel_encoders import DEFAULT_QUALITY, UnencodablePixelData, native_bytes
-from storage.reencode import Rewritten, explicit_little_endian, explicit_little_endian_length, rewritten_data_set
-from storage.source import Source
-from storage.transcoded_pixels import EncapsulatedPixels, FrameQueue, NativePixels, group_of
-from storage.transfer_syntax import (
+from storage.dicom.elements import Dataset, Element, Header, Tag
+from storage.dicom.source import Source
+from storage.dicom.transfer_syntax import (
     EXPLICIT_LE,
     HTJ2K,
     JPEG_2000,
@@ -41,7 +34,19 @@ from storage.transfer_syntax import (
     RLE_LOSSLESS,
     TRANSFER_SYNTAXES,
 )
-from storage.vr import PIXEL_DATA, standard_vr, tag_of
+from storage.dicom.vr import PIXEL_DATA, standard_vr, tag_of
+from storage.errors import ArchiveError, CodecEnded, Damaged, UndecodablePixelData
+from storage.pixels.encoders import DEFAULT_QUALITY, UnencodablePixelData, native_bytes
+from storage.pixels.frame_table import frame_table
+from storage.pixels.layout import PIXEL_DATA_TAGS, FrameTable, Layout, PixelLayout, frame_bytes, frame_span, layout_of
+from storage.pixels.pixel_data import DecodedFrame, as_stated, decode_frame, encode_decoded, why_not_transcodable
+from storage.writing.reencode import (
+    Rewritten,
+    explicit_little_endian,
+    explicit_little_endian_length,
+    rewritten_data_set,
+)
+from storage.writing.transcoded_pixels import EncapsulatedPixels, FrameQueue, NativePixels, group_of
 
 _PHOTOMETRIC_INTERPRETATION = tag_of("PhotometricInterpretation")
 _PLANAR_CONFIGURATION = tag_of("PlanarConfiguration")

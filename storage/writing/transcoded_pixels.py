@@ -21,10 +21,10 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Final
 
+from storage.dicom.fragments import ITEM_HEAD
+from storage.dicom.source import Source
 from storage.errors import OutOfSpace
-from storage.fragments import ITEM_HEAD
-from storage.pixel_encoders import UnencodablePixelData
-from storage.source import Source
+from storage.pixels.encoders import UnencodablePixelData
 
 AHEAD: Final = 3
 """How many frames are made before they are wanted, when there are threads for it."""

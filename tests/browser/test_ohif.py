@@ -12,7 +12,7 @@ import httpx2
 import pydicom
 import pytest
 
-from storage.transfer_syntax import HTJ2K_LOSSLESS, HTJ2K_LOSSLESS_RPCL, JPEG_2000_LOSSLESS
+from storage.dicom.transfer_syntax import HTJ2K_LOSSLESS, HTJ2K_LOSSLESS_RPCL, JPEG_2000_LOSSLESS
 from tests.browser.files import encapsulated_pdf, pdf_text, transcoded_copies
 from tests.browser.ohif import Ohif
 from tests.browser.watched import Watched

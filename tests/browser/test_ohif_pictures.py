@@ -13,7 +13,7 @@ import imagecodecs
 import numpy as np
 import pytest
 
-from storage.transfer_syntax import EXPLICIT_LE, JPEG_BASELINE, JPEG_EXTENDED, JPEG_LS_LOSSLESS, JPEG_XL_LOSSLESS
+from storage.dicom.transfer_syntax import EXPLICIT_LE, JPEG_BASELINE, JPEG_EXTENDED, JPEG_LS_LOSSLESS, JPEG_XL_LOSSLESS
 from tests.browser.ohif import Ohif
 from tests.browser.watched import Watched
 from tests.builders import ABSENT, dicom_file, new_uid

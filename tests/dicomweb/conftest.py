@@ -1,9 +1,15 @@
-"""Fixtures: a certificate."""
+"""Fixtures: a certificate, and a log to read."""
 
+import io
+import logging
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from dicomweb.settings import Settings
+from dicomweb.telemetry import logs
 
 
 @pytest.fixture(scope="module")
@@ -16,3 +22,17 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(command, check=True, capture_output=True)
     path.write_bytes(path.read_bytes() + path.with_suffix(".crt").read_bytes())
     return path
+
+
+@pytest.fixture
+def lines() -> Iterator[io.StringIO]:
+    """Logs of this process as JSON lines, in memory."""
+    root = logging.getLogger()
+    handlers, levels = list(root.handlers), {name: logging.getLogger(name).level for name in ("", *logs.OURS)}
+    stream = io.StringIO()
+    logs.configure(Settings(log_format="json"), "worker-7", stream)
+    logging.captureWarnings(False)
+    yield stream
+    root.handlers[:] = handlers
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)

@@ -11,9 +11,9 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.pixels import pixel_array
 
 from dicomweb.rendering.pipeline import Frame, needed_bulk_data
-from storage import dicomjson
-from storage.part10 import read_header
-from storage.source import BytesSource
+from storage.dicom import dicomjson
+from storage.dicom.part10 import read_header
+from storage.dicom.source import BytesSource
 
 
 def attributes_of(**keywords: Any) -> dict[str, Any]:

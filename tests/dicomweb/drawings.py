@@ -12,9 +12,9 @@ from dicomweb.rendering.waveform import multiplex_groups
 from dicomweb.rendering.waveform_plan import plans_of
 from dicomweb.rendering.waveform_samples import values_of
 from dicomweb.rendering.waveform_sheet import waveform_sheet
-from storage import dicomjson
-from storage.part10 import read_header
-from storage.source import BytesSource
+from storage.dicom import dicomjson
+from storage.dicom.part10 import read_header
+from storage.dicom.source import BytesSource
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 UNITS = 100  # a millimetre

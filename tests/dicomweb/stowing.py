@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx2
 
-from dicomweb.multipart import PART_END, closing, part_head
+from dicomweb.http.message.multipart import PART_END, closing, part_head
 from storage.archive import Archive
 from storage.errors import NotFound
 

@@ -9,7 +9,8 @@ from unittest.mock import patch
 import pytest
 
 from dicomweb import cli
-from dicomweb.exit_status import ExitStatus
+from dicomweb.commands import table
+from dicomweb.commands.exit_status import ExitStatus
 from dicomweb.settings import Settings
 from tests.corpus import REPOSITORY
 
@@ -23,7 +24,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return (code if isinstance(code, int) else 0), captured.out, captured.err
 
 
-@pytest.mark.parametrize("name", list(cli.COMMANDS))
+@pytest.mark.parametrize("name", list(table.COMMANDS))
 def test_every_command_has_help_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """`dicomweb COMMAND --help` shows how it is used (design 2)."""
     status, out, _ = run(capsys, name, "--help")
@@ -34,7 +35,7 @@ def test_every_command_has_help_with_an_example(name: str, capsys: pytest.Captur
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     """`dicomweb --help` names every command."""
     _, out, _ = run(capsys, "--help")
-    assert all(name in out for name in cli.COMMANDS)
+    assert all(name in out for name in table.COMMANDS)
 
 
 def test_version_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,6 +86,7 @@ def test_a_wrong_database_url_is_one_line_without_its_password(tmp_path: Path, c
 PIPED = """
 import sys
 from dicomweb import cli
+from dicomweb.commands import table
 def few() -> None:
     print("line")
 def many() -> None:
@@ -95,7 +97,7 @@ def complain() -> None:
         sys.stderr.write("wrong\\n")
 def lose() -> None:
     raise BrokenPipeError(32, "a peer went away")
-cli.COMMANDS = {name: "piped:" + name for name in ("few", "many", "complain", "lose")}
+table.COMMANDS = cli.COMMANDS = {name: "piped:" + name for name in ("few", "many", "complain", "lose")}
 if __name__ == "__main__":
     cli.main()
 """

@@ -10,8 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dicomweb.app import assemble
-from dicomweb.failures import FAILURES, PROCESSING_FAILURE, NotAcceptable, failure_of, problem
+from dicomweb.failures import FAILURES, PROCESSING_FAILURE, failure_of
+from dicomweb.http.app import assemble
+from dicomweb.http.problems import NotAcceptable, problem
 from dicomweb.settings import Settings
 from storage import errors
 
@@ -95,4 +96,4 @@ async def test_being_busy_is_no_error_in_the_log(
     with caplog.at_level(logging.WARNING):
         answer = await answer_to(kind("Try again."))
     assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
-    assert [record.levelno for record in caplog.records if record.name == "dicomweb.failures"] == [level]
+    assert [record.levelno for record in caplog.records if record.name == "dicomweb.http.problems"] == [level]

@@ -9,7 +9,7 @@ import pytest
 from dicomweb import opening
 from dicomweb.opening import calling_facts, open_archive, with_calling_facts
 from dicomweb.settings import Settings, SettingsError
-from storage.data_folder import DataFolder
+from storage.database.data_folder import DataFolder
 from storage.errors import ForeignFiles, InUse
 from tests.builders import ct_slice
 from tests.conftest import TEMPLATE, execute, with_database

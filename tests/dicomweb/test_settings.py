@@ -137,7 +137,7 @@ def test_spaces_around_an_ae_title_mean_nothing() -> None:
 
 def test_settings_travel_to_children_unchanged() -> None:
     """What the supervisor writes as JSON is what a child reads."""
-    from dicomweb.lifeline import Orders
+    from dicomweb.process.lifeline import Orders
 
     orders = Orders("worker-1", Settings(port=1, cors_origins=["a", "b"], data_dir=Path("/x y")), 1, 2, {"http": 3})
     assert Orders.from_line(orders.to_line()) == orders

@@ -20,6 +20,6 @@ def test_a_build_is_named_by_its_sources(tmp_path: Path) -> None:
     for package in ("dicomweb", "storage"):
         shutil.copytree(REPOSITORY / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     assert build_of(tmp_path) == build()
-    with (tmp_path / "storage" / "pixel_decoders.py").open("a") as decoders:
+    with (tmp_path / "storage" / "pixels" / "decoders.py").open("a") as decoders:
         decoders.write("#")
     assert build_of(tmp_path) != build()

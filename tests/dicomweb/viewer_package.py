@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dicomweb.viewer import package
+from dicomweb.http.viewer import package
 
 PAGE = b"<!doctype html><html><head><script>window.PUBLIC_URL='/'</script></head><body>viewer</body></html>"
 SCRIPT = b"console.log('" + b"x" * 5000 + b"');\n"

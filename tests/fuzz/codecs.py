@@ -19,11 +19,7 @@ from typing import Any
 
 from pydicom.uid import UID
 
-from storage.codec_children import CHILDREN
-from storage.errors import ArchiveError
-from storage.jpeg_2000_limits import UnfitCodestream
-from storage.pixel_data import decode_frame, encode_frame
-from storage.transfer_syntax import (
+from storage.dicom.transfer_syntax import (
     DEFLATED_IMAGE_FRAME,
     HTJ2K_LOSSLESS,
     JPEG_2000_LOSSLESS,
@@ -33,6 +29,10 @@ from storage.transfer_syntax import (
     JPEG_LS_LOSSLESS,
     RLE_LOSSLESS,
 )
+from storage.errors import ArchiveError
+from storage.pixels.codec_children import CHILDREN
+from storage.pixels.jpeg_2000_limits import UnfitCodestream
+from storage.pixels.pixel_data import decode_frame, encode_frame
 from tests.builders import encapsulated
 from tests.fuzz.mutation import mutated
 from tests.fuzz.reading import PICTURES, paths_in, read, stored
@@ -40,7 +40,7 @@ from tests.fuzz.target import MIB, Fault, Target
 from tests.fuzz.uids import uids
 from tests.jpeg_2000 import PICTURE, encoded, subsampled
 from tests.pixels import gray_frame, opened, picture, raw_frames, small_frames
-from tests.storage.test_jpeg_2000_limits import ATTACKS
+from tests.storage.pixels.test_jpeg_2000_limits import ATTACKS
 
 DECODED_WITHIN = 20.0
 """Seconds a frame of a few thousand samples may take before it is the server's turn to show what it makes of it."""

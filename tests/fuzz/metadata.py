@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 from xml.sax.saxutils import escape
 
-from storage import dicomxml
+from storage.dicom import dicomxml
 from tests.fuzz.mutation import TEXTS, changed_value, mutated
 from tests.fuzz.reading import stored_and_read
 from tests.fuzz.target import Target

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Sequence
 
-from storage.attributes import ATTRIBUTES
+from storage.matching.attributes import ATTRIBUTES
 from tests.fuzz.bodies import PORT, send
 from tests.fuzz.mutation import TEXTS, mutated
 from tests.fuzz.uids import INSTANCE, SERIES, STUDY, uids

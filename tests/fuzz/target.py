@@ -30,7 +30,7 @@ ALL_EVERY = 2.0
 
 _CRASH = re.compile(r"Traceback|Fatal Python|Segmentation|free\(\)|malloc|corrupted|terminate called|Assertion")
 _DROPPED = re.compile(r"^Exception ignored in: 'imagecodecs.*\nTraceback.*\n(?: .*\n)*", re.MULTILINE)
-"""What Cython writes of an error of OpenJPH, of which `pixel_decoders` knows by what the samples are."""
+"""What Cython writes of an error of OpenJPH, of which `storage.pixels.decoders` knows by what the samples are."""
 
 
 class Fault(Exception):

@@ -5,7 +5,7 @@ import select
 import socket
 from dataclasses import dataclass
 
-from dicomweb.multipart import PART_END, closing, part_head
+from dicomweb.http.message.multipart import PART_END, closing, part_head
 from tests.fuzz.target import Fault, Target
 
 ANSWER_WITHIN = 120.0

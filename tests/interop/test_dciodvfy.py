@@ -24,12 +24,8 @@ from typing import Any, NamedTuple
 import pydicom
 import pytest
 
-from storage.errors import ArchiveError
-from storage.frame_table import frame_table
-from storage.layout import PixelLayout, layout_of
-from storage.part10 import BytesSource, FileSource, read_header
-from storage.transcode import transcode
-from storage.transfer_syntax import (
+from storage.dicom.part10 import BytesSource, FileSource, read_header
+from storage.dicom.transfer_syntax import (
     EXPLICIT_LE,
     HTJ2K_LOSSLESS,
     JPEG_2000_LOSSLESS,
@@ -38,7 +34,11 @@ from storage.transfer_syntax import (
     JPEG_LS_LOSSLESS,
     RLE_LOSSLESS,
 )
-from storage.vr import tag_of
+from storage.dicom.vr import tag_of
+from storage.errors import ArchiveError
+from storage.pixels.frame_table import frame_table
+from storage.pixels.layout import PixelLayout, layout_of
+from storage.writing.transcode import transcode
 from tests.builders import part10
 from tests.corpus import corpus_files, corpus_folder, wheel_files
 

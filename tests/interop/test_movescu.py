@@ -13,12 +13,12 @@ import pytest
 from pydicom import dcmread
 
 from storage.archive import Archive
-from storage.data_set_file import is_sent_as_stored
-from storage.instance_file import InstanceFile
-from storage.matching import Level, Query
-from storage.peers import Peer
-from storage.selection import UniqueKeys
-from storage.transfer_syntax import RLE_LOSSLESS
+from storage.dicom.transfer_syntax import RLE_LOSSLESS
+from storage.matching.conditions import Level, Query
+from storage.retrieval.data_set_file import is_sent_as_stored
+from storage.retrieval.instance_file import InstanceFile
+from storage.retrieval.selection import UniqueKeys
+from storage.work.peers import Peer
 from tests.builders import BIG_ENDIAN, DEFLATED, EXPLICIT_LE, IMPLICIT_LE, ct_slice, dataset_only
 from tests.corpus import corpus_files, wheel_file
 from tests.dcmtk import find_program

@@ -11,7 +11,7 @@ import pydicom
 import pytest
 from pydicom import Dataset
 
-from storage.transfer_syntax import TRANSFER_SYNTAXES
+from storage.dicom.transfer_syntax import TRANSFER_SYNTAXES
 from tests.builders import BIG_ENDIAN, DEFLATED, IMPLICIT_LE, ct_slice, new_uid
 from tests.corpus import corpus_files, wheel_file
 from tests.dcmtk import find_program, program

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
-from storage.transfer_syntax import (
+from storage.dicom.transfer_syntax import (
     EXPLICIT_LE,
     HTJ2K_LOSSLESS,
     JPEG_2000_LOSSLESS,

@@ -23,8 +23,8 @@ from pydicom.datadict import tag_for_keyword
 
 from dicomweb.importing.worklist_files import items_in
 from storage.archive import Archive
-from storage.worklist import Worklist
-from storage.worklist_item import read_item
+from storage.worklist.item import read_item
+from storage.worklist.items import Worklist
 from tests.builders import dataset_of, part10
 from tests.dcmtk import find_program
 from tests.dicomweb.gateway.serving import listening

@@ -4,8 +4,8 @@ import random
 
 import numpy as np
 
-from storage.pixel_data import encode_frame
-from storage.transfer_syntax import HTJ2K_LOSSLESS, JPEG_2000_LOSSLESS, JPEG_LS_LOSSLESS, RLE_LOSSLESS
+from storage.dicom.transfer_syntax import HTJ2K_LOSSLESS, JPEG_2000_LOSSLESS, JPEG_LS_LOSSLESS, RLE_LOSSLESS
+from storage.pixels.pixel_data import encode_frame
 from tests.builders import ct_slice, dataset_only, new_uid
 from tests.kills.ledger import Sent, digest
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.live_server import LiveServer
 
-CODEC = b"storage.codec_process"
+CODEC = b"storage.pixels.codec_process"
 
 
 def child(server: LiveServer, name: str) -> list[int]:

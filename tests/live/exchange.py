@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pydicom
 
-from dicomweb.multipart import PART_END, closing, part_head
+from dicomweb.http.message.multipart import PART_END, closing, part_head
 from tests.dicomweb.parts import parts_of
 from tests.live_server import LiveServer
 
@@ -109,7 +109,7 @@ def peak_memory(server: LiveServer) -> dict[int, int]:
     """The peak resident memory of each worker in bytes (VmHWM), by process id."""
     peaks = {}
     for pid in server.processes()[1:]:
-        if b"dicomweb.worker" in _read(pid, "cmdline"):
+        if b"dicomweb.http.process" in _read(pid, "cmdline"):
             line = next(line for line in _read(pid, "status").splitlines() if line.startswith(b"VmHWM:"))
             peaks[pid] = int(line.split()[1]) * 1024
     return peaks

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 
-from storage.commitments import Reference
+from storage.work.commitments import Reference
 from tests.builders import ct_slice, sop_instance_uid
 from tests.dicomweb.gateway.committing import CT, Modality, committed
 from tests.live.test_commands import run

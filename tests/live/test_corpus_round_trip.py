@@ -16,7 +16,7 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels.utils import get_expected_length, get_nr_frames
 from pydicom.sequence import Sequence
 
-from storage.part10 import is_encapsulated
+from storage.dicom.part10 import is_encapsulated
 from tests.corpus import corpus_files, wheel_files
 from tests.dicomweb.parts import parts_of
 from tests.live.exchange import (
@@ -32,7 +32,7 @@ from tests.live.exchange import (
     stored_keys,
 )
 from tests.live_server import running_server
-from tests.storage.test_dicomjson_files import differences, swapped
+from tests.storage.dicom.test_dicomjson_files import differences, swapped
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning"),

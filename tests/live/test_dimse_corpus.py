@@ -20,11 +20,11 @@ from pynetdicom import AE
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import uid_to_service_class
 
-from storage.elements import Dataset
+from storage.dicom.elements import Dataset
+from storage.dicom.part10 import BytesSource, file_meta_bytes, read_header
+from storage.dicom.transfer_syntax import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, TRANSFER_SYNTAXES
 from storage.errors import ArchiveError
-from storage.part10 import BytesSource, file_meta_bytes, read_header
-from storage.record import UID
-from storage.transfer_syntax import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, TRANSFER_SYNTAXES
+from storage.index.record import UID
 from tests.corpus import corpus_files, wheel_files
 from tests.dicomweb.gateway.retrieving import concluded, get, move
 from tests.dicomweb.scu.receiving import TITLE, receiver

@@ -17,8 +17,8 @@ import httpx2
 import pytest
 
 from storage.archive import Archive
-from storage.data_folder import DataFolder
-from storage.verify import Finding, verify
+from storage.database.data_folder import DataFolder
+from storage.upkeep.verify import Finding, verify
 from tests.builders import ct_slice, new_uid
 from tests.live.exchange import (
     Key,

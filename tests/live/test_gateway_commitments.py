@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 
-from storage.commitments import Reference
+from storage.work.commitments import Reference
 from tests.builders import ct_slice, new_uid, sop_instance_uid
 from tests.dicomweb.gateway.committing import CT, Modality, committed, failed
 from tests.live.exchange import store

@@ -14,7 +14,7 @@ from dicomweb.dimse.requestor import Address, connect
 from dicomweb.scu.find import search
 from dicomweb.scu.identifier import identifier
 from storage.archive import Archive
-from storage.transfer_syntax import IMPLICIT_LE
+from storage.dicom.transfer_syntax import IMPLICIT_LE
 from tests.builders import ct_slice
 from tests.dicomweb.gateway.querying import STUDY_ROOT, store_many
 from tests.dicomweb.gateway.retrieving import concluded, move

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from pydicom.datadict import tag_for_keyword
 
-from storage.attributes import ATTRIBUTES
+from storage.matching.attributes import ATTRIBUTES
 from tests.builders import (
     BIG_ENDIAN,
     DEFLATED,

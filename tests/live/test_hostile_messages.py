@@ -12,7 +12,7 @@ import zlib
 import httpx2
 import pytest
 
-from dicomweb.multipart import PART_END, closing, part_head
+from dicomweb.http.message.multipart import PART_END, closing, part_head
 from tests.builders import ct_slice, sop_instance_uid
 from tests.live.exchange import MESSAGE, failures, key_in, message, path_of, retrieve, store, stored_keys
 from tests.live.hostility import image

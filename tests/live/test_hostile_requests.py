@@ -6,7 +6,7 @@ import socket
 import httpx2
 import pytest
 
-from storage.attributes import ATTRIBUTES
+from storage.matching.attributes import ATTRIBUTES
 from tests.live.exchange import key_in, path_of, store
 from tests.live.hostility import image
 from tests.live_server import LiveServer

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from storage.postgres_processes import processes_on
+from storage.database.postgres_processes import processes_on
 from tests.builders import ct_slice
 from tests.live.test_supervisor import alive, children, ready, wait_for
 from tests.live_server import LiveServer, start_server

@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from storage.peers import Peer
+from storage.work.peers import Peer
 from tests.builders import ct_slice, new_uid, sop_instance_uid
 from tests.dicomweb.jobs.storage_peer import storage_peer
 from tests.dicomweb.scu.remote_archive import remote_archive

@@ -17,7 +17,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from storage.launch import become_user
+from storage.system.launch import become_user
 from tests.builders import ct_slice, sop_instance_uid
 from tests.live.test_commands import run
 from tests.live_server import LiveServer, running_server, runs, start_server
@@ -122,17 +122,17 @@ def test_nothing_that_serves_is_root_nor_can_become_it(served: LiveServer) -> No
     for pid in served.processes():
         status = facts(pid)
         users.setdefault(status["of"], set()).add(status["Uid"])
-        if status["of"] != "dicomweb.database_keeper":
+        if status["of"] != "dicomweb.supervisor.database_keeper":
             assert len(set(status["Uid"].split())) == len(set(status["Gid"].split())) == 1
             assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
             assert status["NoNewPrivs"] == "1" and "0" not in status["Groups"].split()
     database = (served.data_dir / "postgres").stat().st_uid
     assert users == {
         "dicomweb.cli": {" ".join([USER] * 4)},
-        "dicomweb.worker": {" ".join([USER] * 4)},
+        "dicomweb.http.process": {" ".join([USER] * 4)},
         "dicomweb.gateway.process": {" ".join([USER] * 4)},
         "dicomweb.jobs.process": {" ".join([USER] * 4)},
-        "dicomweb.database_keeper": {"0 0 0 0"},
+        "dicomweb.supervisor.database_keeper": {"0 0 0 0"},
         "postgres": {" ".join([str(database)] * 4)},
     }
     assert database not in (0, int(USER))
@@ -214,7 +214,7 @@ def test_database_comes_back_and_ends_with_its_keeper(serve: Serve) -> None:
     wait_until(back)
     assert_there(server, path)
     postmaster = process_of(server, "postgres")
-    os.kill(process_of(server, "dicomweb.database_keeper"), signal.SIGKILL)
+    os.kill(process_of(server, "dicomweb.supervisor.database_keeper"), signal.SIGKILL)
     assert server.process.wait(IN_TIME) == 1
     assert "the process that keeps the database is gone" in server.log.read_text()
     wait_until(lambda: not runs(postmaster))

@@ -13,7 +13,7 @@ import asyncpg
 import httpx2
 import pytest
 
-from storage.data_folder import DataFolder
+from storage.database.data_folder import DataFolder
 from tests.builders import ct_slice
 from tests.conftest import with_database
 from tests.live_server import LiveServer, start_server

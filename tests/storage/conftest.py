@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from storage.database import connect
-from storage.performed_steps import PerformedSteps
-from storage.worklist import Worklist
+from storage.database.pool import connect
+from storage.worklist.items import Worklist
+from storage.worklist.performed_steps import PerformedSteps
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 import struct
 from typing import Any
 
-from storage.elements import Header
-from storage.part10 import BytesSource, file_meta_bytes, read_header
-from storage.vr import explicit_element, tag_of
+from storage.dicom.elements import Header
+from storage.dicom.part10 import BytesSource, file_meta_bytes, read_header
+from storage.dicom.vr import explicit_element, tag_of
 from tests.builders import EXPLICIT_LE
 
 UNDEFINED = 0xFFFFFFFF

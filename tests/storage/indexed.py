@@ -7,9 +7,9 @@ import asyncpg
 import orjson
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
-from storage import attributes
-from storage.attributes import Level
-from storage.database import prepare_connection
+from storage.database.pool import prepare_connection
+from storage.matching import attributes
+from storage.matching.attributes import Level
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"

@@ -1,6 +1,6 @@
 """Files under the name of another transfer syntax."""
 
-from storage.part10 import file_meta_bytes
+from storage.dicom.part10 import file_meta_bytes
 from tests.builders import dataset_only
 
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from storage.attributes import Level, parse_path
-from storage.matching import Include, Key, Query
-from storage.search import Page, find
+from storage.index.search import Page, find
+from storage.matching.attributes import Level, parse_path
+from storage.matching.conditions import Include, Key, Query
 from tests.storage.indexed import tag
 
 

@@ -13,15 +13,15 @@ from typing import Any
 import asyncpg
 import pytest
 
-from storage.embedded import EmbeddedPostgres
-from storage.postgres_binaries import wheel_binaries
+from storage.database.embedded import EmbeddedPostgres
+from storage.database.postgres_binaries import wheel_binaries
 
 REPOSITORY = Path(__file__).parents[2]
 HOLD = """
 import sys, time
 from pathlib import Path
-from storage.data_folder import DataFolder
-from storage.embedded import EmbeddedPostgres
+from storage.database.data_folder import DataFolder
+from storage.database.embedded import EmbeddedPostgres
 folder = DataFolder(sys.argv[1])
 server = EmbeddedPostgres(folder.path / "postgres")
 print(server.start(), server.process.pid, flush=True)
@@ -86,8 +86,8 @@ def ordinary_python() -> list[str]:
     environment = f"PYTHONPATH={REPOSITORY}:{wheel_binaries().parents[2]}"
     for interpreter in (sys.executable, getattr(sys, "_base_executable", sys.executable), "/usr/bin/python3"):
         command = ["/usr/bin/env", environment, "PYTHONDONTWRITEBYTECODE=1", interpreter]
-        test = "import sys, storage.embedded as e, storage.postgres_binaries as b; assert sys.version_info >= (3, 11); "
-        test += "open(b.wheel_binaries() / 'postgres').close()"
+        test = "import sys, storage.database.embedded as e, storage.database.postgres_binaries as b; "
+        test += "assert sys.version_info >= (3, 11); open(b.wheel_binaries() / 'postgres').close()"
         with contextlib.suppress(OSError):
             if subprocess.run([*command, "-c", test], user="nobody", cwd="/", capture_output=True).returncode == 0:
                 return command

@@ -6,13 +6,10 @@ import pytest
 from pydicom._uid_dict import UID_dictionary
 from pydicom.uid import JPEG2000
 
-from storage.codestream import transfer_syntax_of
-from storage.frame_table import is_video
-from storage.part10 import is_encapsulated
-from storage.policy import Policy
-from storage.record import Record, read_record
-from storage.source import BytesSource
-from storage.transfer_syntax import (
+from storage.dicom.codestream import transfer_syntax_of
+from storage.dicom.part10 import is_encapsulated
+from storage.dicom.source import BytesSource
+from storage.dicom.transfer_syntax import (
     DEFLATED_LE,
     ENCAPSULATED_UNCOMPRESSED,
     EXPLICIT_LE,
@@ -20,6 +17,9 @@ from storage.transfer_syntax import (
     TRANSFER_SYNTAXES,
     decodable,
 )
+from storage.index.record import Record, read_record
+from storage.pixels.frame_table import is_video
+from storage.policy import Policy
 from tests.builders import dicom_file, encapsulated
 from tests.storage.encoded import header_of
 from tests.storage.labelled import labelled

@@ -19,7 +19,7 @@ from storage.errors import (
     StudyMismatch,
 )
 from storage.policy import Policy
-from storage.sweep import sweep
+from storage.upkeep.sweep import sweep
 from tests.builders import ABSENT, BIG_ENDIAN, DEFLATED, IMPLICIT_LE, ct_slice, dicom_file, encapsulated, multi_frame
 
 
@@ -250,10 +250,10 @@ async def test_a_full_disk_is_a_refusal_and_leaves_nothing(archive: Archive, mon
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("storage.blobs.os.fsync", full)
+    monkeypatch.setattr("storage.blobs.local.os.fsync", full)
     outcome = await archive.store(ct_slice("1.2", "1.3", "1.4"))
     assert isinstance(outcome.error, OutOfSpace)
-    monkeypatch.setattr("storage.blobs.os.fsync", real)
+    monkeypatch.setattr("storage.blobs.local.os.fsync", real)
     assert list(archive.blobs.names()) == archive.blobs.staged() == []
     assert (await archive.store(ct_slice("1.2", "1.3", "1.4"))).status == "stored"
 

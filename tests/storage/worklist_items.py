@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from storage.worklist_item import WorklistItem, read_item
+from storage.worklist.item import WorklistItem, read_item
 from tests.storage.indexed import dataset
 
 STEP: dict[str, Any] = {

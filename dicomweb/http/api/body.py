@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dicomweb.failures import RequestRefused
-from dicomweb.urls import MOUNT, base_url
+from dicomweb.http.problems import RequestRefused
+from dicomweb.http.urls import MOUNT, base_url
 
 MOUNT_OF_API = "/api"
 LONGEST = 1 << 20

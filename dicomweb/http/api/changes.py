@@ -28,11 +28,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from dicomweb.api.body import answer
-from dicomweb.api.openapi import operation, reference
-from dicomweb.failures import RequestRefused
-from storage.database import connection_lost
-from storage.statistics import newest_change
+from dicomweb.http.api.body import answer
+from dicomweb.http.api.openapi import operation, reference
+from dicomweb.http.problems import RequestRefused
+from storage.database.pool import connection_lost
+from storage.upkeep.statistics import newest_change
 
 if TYPE_CHECKING:
     from storage.archive import Archive

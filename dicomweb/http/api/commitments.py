@@ -1,7 +1,7 @@
 """`/api/commitments`: storage commitments asked of the archive, what became of them, and reports sent again.
 
 A commitment that is parked has a report that its requester did not take for as long as the settings say; once the
-reason is mended, resend delivers it. See `storage/commitments.py` for the states.
+reason is mended, resend delivers it. See `storage/work/commitments.py` for the states.
 """
 
 import re
@@ -12,10 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dicomweb.api.body import answer
-from dicomweb.api.openapi import operation, path_parameter, reference
-from dicomweb.failures import RequestRefused
-from storage.commitments import FAILURE_REASONS, STATES, CheckedReference, Commitment, Commitments, NotYetChecked
+from dicomweb.http.api.body import answer
+from dicomweb.http.api.openapi import operation, path_parameter, reference
+from dicomweb.http.problems import RequestRefused
+from storage.work.commitments import FAILURE_REASONS, STATES, CheckedReference, Commitment, Commitments, NotYetChecked
 
 MOST_LISTED = 1000
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")

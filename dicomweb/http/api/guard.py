@@ -3,12 +3,13 @@
 A browser sends requests to any address for any page it shows, with the rights of whoever sits before it. Facts that
 keep such a page from changing anything here:
 
-- No answer below `/api` carries CORS headers, preflights included (`dicomweb/middleware.py`): a page of another site
-  can send only what HTML forms can, and cannot read the answers.
+- No answer below `/api` carries CORS headers, preflights included (`dicomweb/http/middleware.py`): a page of another
+  site can send only what HTML forms can, and cannot read the answers.
 - A form cannot send JSON, so a POST or PUT must carry it, even where there is nothing to say (an empty body will do).
   Nor can it send DELETE or PATCH, with whatever body.
 - What says by `Origin` that it comes from another site is refused in any case.
-- A page whose own name was made to point here (DNS rebinding) gets no answer at any door (`dicomweb/entrance.py`).
+- A page whose own name was made to point here (DNS rebinding) gets no answer at any door
+  (`dicomweb/http/entrance/request_rules.py`).
 """
 
 from typing import Final
@@ -17,11 +18,11 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dicomweb.failures import RequestRefused
-from dicomweb.listener import is_loopback
-from dicomweb.media_types import named_type
+from dicomweb.http.message.media_types import named_type
+from dicomweb.http.problems import RequestRefused
+from dicomweb.http.urls import base_url
+from dicomweb.process.listener import is_loopback
 from dicomweb.proxies import is_sign_of_proxy
-from dicomweb.urls import base_url
 
 MEDIA_TYPES: Final = ("application/json", "application/dicom+json")
 

@@ -1,6 +1,6 @@
 """`/api/jobs`: background work that is asked for, watched, cancelled and tried again.
 
-A job outlives the request, the worker and the server; see `storage/jobs.py` for its states and
+A job outlives the request, the worker and the server; see `storage/work/jobs.py` for its states and
 `dicomweb/jobs/` for what is done.
 """
 
@@ -13,11 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dicomweb.api.body import Members, answer, api_url, read_members
-from dicomweb.api.openapi import operation, path_parameter, reference, schema_of
-from dicomweb.failures import RequestRefused
-from storage.jobs import STATES, Job, Jobs
-from storage.record import UID
+from dicomweb.http.api.body import Members, answer, api_url, read_members
+from dicomweb.http.api.openapi import operation, path_parameter, reference, schema_of
+from dicomweb.http.problems import RequestRefused
+from storage.index.record import UID
+from storage.work.jobs import STATES, Job, Jobs
 
 MOST_LISTED = 1000
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")

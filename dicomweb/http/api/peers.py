@@ -22,16 +22,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dicomweb.api.body import Members, answer, api_url, read_members
-from dicomweb.api.guard import is_from_here
-from dicomweb.api.openapi import operation, path_parameter, reference, schema_of
 from dicomweb.dimse.errors import AssociationError, PeerTimeout
-from dicomweb.failures import RequestRefused
+from dicomweb.http.api.body import Members, answer, api_url, read_members
+from dicomweb.http.api.guard import is_from_here
+from dicomweb.http.api.openapi import operation, path_parameter, reference, schema_of
+from dicomweb.http.problems import RequestRefused
 from dicomweb.scu import echo, find
 from dicomweb.scu.calling import Caller, OperationFailed
 from dicomweb.scu.identifier import identifier
 from dicomweb.settings import SettingsError
-from storage.peers import DELIVERIES, InvalidPeer, Peer, Peers
+from storage.work.peers import DELIVERIES, InvalidPeer, Peer, Peers
 
 logger = logging.getLogger(__name__)
 

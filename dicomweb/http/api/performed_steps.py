@@ -10,11 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dicomweb.api.body import answer, api_url
-from dicomweb.api.openapi import operation, path_parameter, reference
-from storage.date_time import date_range
+from dicomweb.http.api.body import answer, api_url
+from dicomweb.http.api.openapi import operation, path_parameter, reference
 from storage.errors import InvalidQuery
-from storage.performed_steps import PerformedStep, PerformedSteps, StepFilter
+from storage.matching.date_time import date_range
+from storage.worklist.performed_steps import PerformedStep, PerformedSteps, StepFilter
 
 DEFAULT_RESULTS: Final = 100
 MOST_RESULTS: Final = 1000

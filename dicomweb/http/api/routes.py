@@ -8,10 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route, Router
 
-from dicomweb.api import changes, commitments, jobs, peers, performed_steps, status, worklist
-from dicomweb.api.body import MOUNT_OF_API, answer, api_url
-from dicomweb.api.guard import Guard
-from dicomweb.api.openapi import document
+from dicomweb.http.api import changes, commitments, jobs, peers, performed_steps, status, worklist
+from dicomweb.http.api.body import MOUNT_OF_API, answer, api_url
+from dicomweb.http.api.guard import Guard
+from dicomweb.http.api.openapi import document
 
 NOUNS: Final[tuple[ModuleType, ...]] = (peers, jobs, commitments, worklist, performed_steps, changes, status)
 """Each has `ROUTES` and `PATHS`, and may have `SCHEMAS`."""

@@ -1,7 +1,7 @@
 """`/api/status`: how much there is and how it is, for the page that shows it.
 
 What does not answer is said in its own part: this is asked above all when something does not. Counting may be a
-moment behind (`storage/statistics.py`).
+moment behind (`storage/upkeep/statistics.py`).
 """
 
 import asyncio
@@ -13,12 +13,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dicomweb.api.body import answer
-from dicomweb.api.openapi import operation, reference
-from dicomweb.urls import base_url
+from dicomweb.http.api.body import answer
+from dicomweb.http.api.openapi import operation, reference
+from dicomweb.http.urls import base_url
 from dicomweb.version import program_version
 from storage.errors import Busy, Unavailable
-from storage.statistics import Statistics
+from storage.upkeep.statistics import Statistics
 
 if TYPE_CHECKING:
     from storage.archive import Archive

@@ -15,17 +15,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dicomweb.api.body import api_url, read_json
-from dicomweb.api.openapi import operation, path_parameter, reference
-from dicomweb.conditional import is_unchanged
-from dicomweb.failures import RequestRefused
-from dicomweb.media_types import DICOM_JSON
-from dicomweb.query_parameters import parse_search
-from storage.attributes import RETRIEVE_URL, Level
+from dicomweb.http.api.body import api_url, read_json
+from dicomweb.http.api.openapi import operation, path_parameter, reference
+from dicomweb.http.message.conditional import is_unchanged
+from dicomweb.http.message.media_types import DICOM_JSON
+from dicomweb.http.problems import RequestRefused
+from dicomweb.http.qido.parameters import parse_search
 from storage.errors import InvalidQuery
-from storage.worklist import ItemChanged, StoredItem, Worklist
-from storage.worklist_item import WorklistItem, read_item
-from storage.worklist_matching import query_of
+from storage.matching.attributes import RETRIEVE_URL, Level
+from storage.worklist.item import WorklistItem, read_item
+from storage.worklist.items import ItemChanged, StoredItem, Worklist
+from storage.worklist.matching import query_of
 
 DEFAULT_RESULTS: Final = 100
 MOST_RESULTS: Final = 1000

@@ -17,11 +17,11 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final
 
-from dicomweb.descriptors import most_connections
+from dicomweb.http.entrance.watched_connection import Standing, WatchedConnection
 from dicomweb.pace import OVER
+from dicomweb.process.descriptors import most_connections
 from dicomweb.proxies import is_trusted
 from dicomweb.settings import Settings
-from dicomweb.watched_connection import Standing, WatchedConnection
 
 logger = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from threading import Thread
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from dicomweb.http.urls import split_host
 from dicomweb.proxies import is_trusted
-from dicomweb.urls import split_host
 
 if TYPE_CHECKING:
     from dicomweb.settings import Settings

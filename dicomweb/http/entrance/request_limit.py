@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dicomweb.client_address import client_of
-from dicomweb.failures import problem
-from dicomweb.places import Kind, Place, Places
-from dicomweb.urls import MOUNT
+from dicomweb.http.entrance.client_address import client_of
+from dicomweb.http.entrance.places import Kind, Place, Places
+from dicomweb.http.problems import problem
+from dicomweb.http.urls import MOUNT
 
 EXEMPT = ("/health", "/metrics", "/api/changes/events")
 """Asked by those who want to know whether the server is overloaded, cheap; and streams, which have a bound of their own

@@ -4,14 +4,15 @@ Facts this module keeps:
 
 - `Host` is there once and is a host (RFC 9112 3.2), else 400: two of them are read differently by different programs.
   Only HTTP/1.0 knows requests without; no browser speaks it.
-- A name that is not ours is a 421 (RFC 9110 15.5.20), at every door; see `dicomweb/host_names.py` for why.
+- A name that is not ours is a 421 (RFC 9110 15.5.20), at every door; see `dicomweb/http/entrance/host_names.py` for
+  why.
 - Of transfer codings chunked alone is read; another one around the body is a 501 (RFC 9112 6.1).
 """
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dicomweb.failures import problem
-from dicomweb.host_names import HostNames, name_in
+from dicomweb.http.entrance.host_names import HostNames, name_in
+from dicomweb.http.problems import problem
 
 
 class Entrance:

@@ -14,9 +14,9 @@ from asyncio import Transport
 from enum import IntEnum
 from typing import Any, Protocol
 
-from dicomweb.bounded_head import LATE, BoundedHeadProtocol
-from dicomweb.listener import plain_address
+from dicomweb.http.entrance.bounded_head import LATE, BoundedHeadProtocol
 from dicomweb.pace import Pace, acknowledged, keep_little, reset
+from dicomweb.process.listener import plain_address
 
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 1\r\nconnection: close\r\n\r\n"
 """For a connection that has no place: nobody knows yet what it will ask."""

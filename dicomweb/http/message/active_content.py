@@ -8,7 +8,7 @@ A script of our own origin may do whatever our pages may. Facts this module keep
 - XML is what it holds: elements of XHTML or SVG in it are those of a page, a document type declaration can hide them.
   In some encodings bytes mean something else to browsers than here, so few are read. What cannot be read, or is too
   long to be looked through while someone waits, counts as active.
-- What is shown goes into a sandbox as well (`dicomweb/encapsulated_document.py`).
+- What is shown goes into a sandbox as well (`dicomweb/http/wado/encapsulated_document.py`).
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 from xml.parsers import expat
 
-from dicomweb.media_types import OCTET_STREAM
+from dicomweb.http.message.media_types import OCTET_STREAM
 
 LONGEST_XML: Final = 16 << 20
 """Bytes of XML that are looked through, in a few tenths of a second."""

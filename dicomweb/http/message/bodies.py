@@ -19,11 +19,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from dicomweb.conditional import RangeBeyondEndError, is_unchanged, requested_range
-from dicomweb.failures import RequestRefused
-from dicomweb.multipart import PART_END, closing, part_head
-from dicomweb.urls import base_url
-from dicomweb.warning_header import warning_headers
+from dicomweb.http.message.conditional import RangeBeyondEndError, is_unchanged, requested_range
+from dicomweb.http.message.multipart import PART_END, closing, part_head
+from dicomweb.http.message.warning_header import warning_headers
+from dicomweb.http.problems import RequestRefused
+from dicomweb.http.urls import base_url
 
 CHUNK = 512 * 1024
 """Bytes that are gathered before they are sent."""

@@ -14,8 +14,8 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from dicomweb.media_types import MediaRange
-from storage.charset import RIGHT_HALF, STAND_ALONE
+from dicomweb.http.message.media_types import MediaRange
+from storage.dicom.charset import RIGHT_HALF, STAND_ALONE
 
 UTF_8: Final = "utf-8"
 

@@ -18,8 +18,8 @@ Facts and clauses this module keeps:
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from storage.transfer_syntax import EXPLICIT_LE, TRANSFER_SYNTAXES, syntaxes_by_media_type
-from storage.transfer_syntax import OCTET_STREAM as NATIVE_FRAMES
+from storage.dicom.transfer_syntax import EXPLICIT_LE, TRANSFER_SYNTAXES, syntaxes_by_media_type
+from storage.dicom.transfer_syntax import OCTET_STREAM as NATIVE_FRAMES
 
 EXPLICIT_VR_LITTLE_ENDIAN = EXPLICIT_LE
 DICOM = "application/dicom"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from storage.errors import OutOfSpace
-from storage.private_path import make_folder
+from storage.system.private_path import make_folder
 
 FOLDER = "incoming"
 PREFIX = "request-"

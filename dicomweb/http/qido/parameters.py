@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote, unquote_to_bytes
 
-from storage.attributes import Level, Tag8, parse_path, tag_of, vr_of
 from storage.errors import InvalidQuery
-from storage.matching import Include, Key, Query
-from storage.search_text import SPACE_OR_PLUS
-from storage.stored_values import is_private_creator
+from storage.matching.attributes import Level, Tag8, parse_path, tag_of, vr_of
+from storage.matching.conditions import Include, Key, Query
+from storage.matching.search_text import SPACE_OR_PLUS
+from storage.matching.stored_values import is_private_creator
 
 PARAMETERS: dict[str, str] = {
     "limit": "most results of this answer",

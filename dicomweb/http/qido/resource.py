@@ -22,20 +22,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dicomweb.failures import NotAcceptable
-from dicomweb.media_types import DICOM_JSON, DICOM_XML, Offer, available, select
-from dicomweb.query_parameters import parse_search
-from dicomweb.urls import base_url, instance_url, series_url, study_url
-from dicomweb.wado_body import WholeBody
-from dicomweb.wado_request import accept_key, accepted
-from dicomweb.warning_header import warning_headers
-from storage import dicomxml
-from storage.attributes import RETRIEVE_URL, Level, tag_of
+from dicomweb.http.message.bodies import WholeBody
+from dicomweb.http.message.media_types import DICOM_JSON, DICOM_XML, Offer, available, select
+from dicomweb.http.message.target import accept_key, accepted
+from dicomweb.http.message.warning_header import warning_headers
+from dicomweb.http.problems import NotAcceptable
+from dicomweb.http.qido.parameters import parse_search
+from dicomweb.http.urls import base_url, instance_url, series_url, study_url
+from storage.dicom import dicomxml
 from storage.errors import InvalidQuery
+from storage.matching.attributes import RETRIEVE_URL, Level, tag_of
 
 if TYPE_CHECKING:
     from storage.archive import Archive
-    from storage.search import Page
+    from storage.index.search import Page
 
 OFFERS = (Offer(DICOM_JSON), Offer(DICOM_XML, multipart=True))
 

@@ -17,8 +17,13 @@ from typing import TYPE_CHECKING, Final
 import orjson
 from starlette.requests import Request
 
-from dicomweb.active_content import harmless_type
-from dicomweb.encapsulated_document import (
+from dicomweb.http.message.active_content import harmless_type
+from dicomweb.http.message.bodies import Headers, InMemory, Item
+from dicomweb.http.message.charsets import UTF_8
+from dicomweb.http.message.media_types import Offer, media_type_of
+from dicomweb.http.problems import NotAcceptable
+from dicomweb.http.urls import base_url, instance_url
+from dicomweb.http.wado.encapsulated_document import (
     ENCAPSULATED_DOCUMENT,
     SANDBOX,
     document_length,
@@ -26,23 +31,18 @@ from dicomweb.encapsulated_document import (
     inline_document,
     protection,
 )
-from dicomweb.failures import NotAcceptable
-from dicomweb.media_types import Offer, media_type_of
+from dicomweb.http.wado.metadata import with_urls
+from dicomweb.http.wado.video import VideoStream
 from dicomweb.rendering.attribute_values import Attributes
 from dicomweb.rendering.report import ReportReference, report_of
 from dicomweb.rendering.report_html import CONTENT_SECURITY_POLICY, report_html
 from dicomweb.rendering.report_text import report_text
-from dicomweb.text_charset import UTF_8
-from dicomweb.urls import base_url, instance_url
-from dicomweb.wado_body import Headers, InMemory, Item
-from dicomweb.wado_metadata import with_urls
-from dicomweb.wado_video import VideoStream
-from storage import dicomxml
+from storage.dicom import dicomxml
 from storage.errors import NotFound
 
 if TYPE_CHECKING:
     from storage.archive import Archive
-    from storage.instance_file import InstanceFile
+    from storage.retrieval.instance_file import InstanceFile
 
 HTML: Final = "text/html"
 PLAIN_TEXT: Final = "text/plain"

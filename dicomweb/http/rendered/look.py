@@ -4,15 +4,15 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
-from dicomweb.failures import RequestRefused
+from dicomweb.http.problems import RequestRefused
 from dicomweb.rendering.attribute_values import Attributes
 from dicomweb.rendering.encoders import GIF, Picture, animated_gif, encode
 from dicomweb.rendering.pipeline import Frame, frame_durations, render, shared_range
 from dicomweb.rendering.presentation_state import PresentationState, render_presentation
 from dicomweb.rendering.rendering_parameters import RenderingParameters
 from dicomweb.rendering.viewport import Viewport
-from storage.instance_file import InstanceFile
-from storage.layout import PixelLayout
+from storage.pixels.layout import PixelLayout
+from storage.retrieval.instance_file import InstanceFile
 
 MOST_ANIMATED_PIXELS: Final = 1 << 27
 """The most pixels all frames of an animation may have together."""

@@ -16,13 +16,10 @@ from typing import TypeVar
 
 from starlette.requests import Request
 
-from dicomweb.failures import RequestRefused
+from dicomweb.http.message.waiting import ClientGone, until_disconnected
 from storage.errors import Busy
 
 _Result = TypeVar("_Result")
-
-CLIENT_CLOSED_REQUEST = 499
-"""Status in the log of a request whose client did not wait; nobody receives it."""
 
 
 class RenderPool:
@@ -59,8 +56,7 @@ class RenderPool:
         ------
         Busy
             Too many wait already.
-        RequestRefused
-            The client went away.
+        ClientGone
         """
         if patient or not self._places.locked():
             await self._places.acquire()
@@ -87,7 +83,7 @@ class RenderPool:
         try:
             await asyncio.wait({turn, gone}, return_when=asyncio.FIRST_COMPLETED)
             if gone.done():
-                raise RequestRefused(CLIENT_CLOSED_REQUEST, "The client went away.")
+                raise ClientGone
         except BaseException:
             if turn.done() and not turn.cancelled():
                 self._places.release()
@@ -95,9 +91,3 @@ class RenderPool:
             raise
         finally:
             gone.cancel()
-
-
-async def until_disconnected(request: Request) -> None:
-    """Return when the client of a request has gone away."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -23,10 +23,14 @@ from typing import Any, Final, TypeVar
 import orjson
 from starlette.requests import Request
 
-from dicomweb.byte_cache import ByteCache
-from dicomweb.failures import RequestRefused
-from dicomweb.look import Key, Look, Made, StoredState, animated, check_animation, encoded_picture
-from dicomweb.render_pool import CLIENT_CLOSED_REQUEST, RenderPool, until_disconnected
+from dicomweb.http.message.waiting import ClientGone, until_disconnected
+from dicomweb.http.problems import RequestRefused
+from dicomweb.http.rendered.byte_cache import ByteCache
+from dicomweb.http.rendered.look import Key, Look, Made, StoredState, animated, check_animation, encoded_picture
+from dicomweb.http.rendered.pool import RenderPool
+from dicomweb.http.rendered.video_frame import first_key_frame
+from dicomweb.http.wado.request import VIDEO
+from dicomweb.http.wado.video import VideoStream
 from dicomweb.rendering.attribute_values import Attributes, absent_values, binary, bulk_data_path, name_of, text
 from dicomweb.rendering.encoders import Picture, encode
 from dicomweb.rendering.pipeline import Frame, needed_bulk_data, video_seconds
@@ -48,18 +52,15 @@ from dicomweb.rendering.waveform import is_waveform, multiplex_groups
 from dicomweb.rendering.waveform_plan import GroupPlan, glimpse_of, plans_of
 from dicomweb.rendering.waveform_samples import values_of
 from dicomweb.rendering.waveform_sheet import GLIMPSE, glimpse_sheet, waveform_sheet
-from dicomweb.video_frame import first_key_frame
-from dicomweb.wado_request import VIDEO
-from dicomweb.wado_video import VideoStream
 from storage.archive import Archive
-from storage.database import connection_lost
-from storage.deadly_blobs import DEADLY
+from storage.database.pool import connection_lost
 from storage.errors import ArchiveError, Damaged, InvalidDicom, LimitExceeded, NotFound, Unavailable
-from storage.frame_set import FrameSet
-from storage.instance_file import InstanceFile
-from storage.layout import PixelLayout
-from storage.pixel_data import UndecodablePixelData, decode_frame
-from storage.whole_metadata import has_long_values
+from storage.pixels.deadly_blobs import DEADLY
+from storage.pixels.layout import PixelLayout
+from storage.pixels.pixel_data import UndecodablePixelData, decode_frame
+from storage.retrieval.frame_set import FrameSet
+from storage.retrieval.instance_file import InstanceFile
+from storage.retrieval.whole_metadata import has_long_values
 
 logger = logging.getLogger(__name__)
 
@@ -134,8 +135,7 @@ class Renderer:
         A BulkDataURI that is left is the path of a binary value, or of one that is too long or cannot be read.
         """
         key = instance.blob, instance.version
-        held = self._attributes.get(key)
-        if held is not None:
+        if (held := self._attributes.get(key)) is not None:
             return held
         async for metadata in await self._archive.metadata(*uids_of(instance)):
             json = metadata.json
@@ -446,7 +446,7 @@ class Renderer:
             syntax, pixel = instance.transfer_syntax_uid, frames.pixel_data
             for number in numbers:
                 if gone.done():
-                    raise RequestRefused(CLIENT_CLOSED_REQUEST, "The client went away.")
+                    raise ClientGone
                 if time.monotonic() > latest:
                     raise RequestRefused(406, _TOO_LATE)
                 data = asyncio.run_coroutine_threadsafe(frames.read(number), loop).result(_READING_SECONDS)

@@ -23,14 +23,31 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dicomweb import rendered_documents as documents
-from dicomweb.conditional import entity_tag
-from dicomweb.encapsulated_document import document_type
-from dicomweb.failures import NotAcceptable, RequestRefused
-from dicomweb.look import Look, Made, StoredState
-from dicomweb.media_types import DICOM, DICOM_JSON, DICOM_XML, OCTET_STREAM, MediaRange, Offer, available, select
-from dicomweb.read_ahead import read_ahead
-from dicomweb.renderer import Renderer, uids_of
+from dicomweb.http.message.bodies import Headers, InMemory, Item, multipart, not_modified, one_item, single_part
+from dicomweb.http.message.charsets import charsets
+from dicomweb.http.message.conditional import entity_tag
+from dicomweb.http.message.media_types import (
+    DICOM,
+    DICOM_JSON,
+    DICOM_XML,
+    OCTET_STREAM,
+    MediaRange,
+    Offer,
+    available,
+    select,
+)
+from dicomweb.http.message.read_ahead import read_ahead
+from dicomweb.http.message.target import accept_key, accepted, target_uids
+from dicomweb.http.message.warning_header import warning_headers
+from dicomweb.http.problems import NotAcceptable, RequestRefused
+from dicomweb.http.rendered import documents
+from dicomweb.http.rendered.look import Look, Made, StoredState
+from dicomweb.http.rendered.renderer import Renderer, uids_of
+from dicomweb.http.urls import base_url, instance_url
+from dicomweb.http.wado.encapsulated_document import document_type
+from dicomweb.http.wado.forms import VIDEO
+from dicomweb.http.wado.frames import frame_numbers
+from dicomweb.http.wado.request import cache_control
 from dicomweb.rendering.attribute_values import key_of
 from dicomweb.rendering.encoders import GIF, MEDIA_TYPES
 from dicomweb.rendering.presentation_state import SOP_CLASSES as PRESENTATION_STATES
@@ -39,19 +56,12 @@ from dicomweb.rendering.report import is_report
 from dicomweb.rendering.report_values import kind_of
 from dicomweb.rendering.sheet_svg import SVG
 from dicomweb.rendering.waveform import is_waveform
-from dicomweb.text_charset import charsets
-from dicomweb.urls import base_url, instance_url
-from dicomweb.wado_body import Headers, InMemory, Item, multipart, not_modified, one_item, single_part
-from dicomweb.wado_forms import VIDEO
-from dicomweb.wado_frames import frame_numbers
-from dicomweb.wado_request import accept_key, accepted, cache_control, target_uids
-from dicomweb.warning_header import warning_headers
+from storage.dicom.transfer_syntax import decodable
 from storage.errors import NotFound
-from storage.transfer_syntax import decodable
 
 if TYPE_CHECKING:
     from storage.archive import Archive
-    from storage.instance_file import InstanceFile
+    from storage.retrieval.instance_file import InstanceFile
 
 _PIXEL_DATA = {key_of(keyword) for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")}
 _NOT_RENDERED = frozenset((DICOM, DICOM_JSON, DICOM_XML, OCTET_STREAM))

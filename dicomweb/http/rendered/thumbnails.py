@@ -17,22 +17,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dicomweb.conditional import entity_tag
-from dicomweb.failures import NotAcceptable
-from dicomweb.media_types import Offer, available, select
-from dicomweb.rendered import archive_of, is_image, renderer_of
+from dicomweb.http.message.bodies import InMemory, Item, not_modified, single_part
+from dicomweb.http.message.conditional import entity_tag
+from dicomweb.http.message.media_types import Offer, available, select
+from dicomweb.http.message.target import accept_key, accepted, target_uids
+from dicomweb.http.problems import NotAcceptable
+from dicomweb.http.rendered.resource import archive_of, is_image, renderer_of
+from dicomweb.http.rendered.video_frame import ffmpeg
+from dicomweb.http.urls import MOUNT, base_url
+from dicomweb.http.wado.frames import frame_numbers
+from dicomweb.http.wado.request import cache_control
 from dicomweb.rendering.encoders import GIF, JPEG, PNG
 from dicomweb.rendering.pixel_matrix import WHOLE_SLIDE
 from dicomweb.rendering.rendering_parameters import parse_rendering_parameters
 from dicomweb.rendering.thumbnail import middle
-from dicomweb.urls import MOUNT, base_url
-from dicomweb.video_frame import ffmpeg
-from dicomweb.wado_body import InMemory, Item, not_modified, single_part
-from dicomweb.wado_frames import frame_numbers
-from dicomweb.wado_request import accept_key, accepted, cache_control, target_uids
 
 if TYPE_CHECKING:
-    from storage.instance_file import InstanceFile
+    from storage.retrieval.instance_file import InstanceFile
 
 OFFERS = tuple(map(Offer, (JPEG, PNG, GIF)))
 

@@ -22,8 +22,8 @@ import numpy as np
 from PIL import Image
 
 if TYPE_CHECKING:
+    from dicomweb.http.wado.video import VideoStream
     from dicomweb.rendering.grayscale import Levels
-    from dicomweb.wado_video import VideoStream
 
 logger = logging.getLogger(__name__)
 

@@ -20,23 +20,30 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dicomweb.conditional import entity_tag
-from dicomweb.failures import NotAcceptable, RequestRefused
-from dicomweb.media_types import DICOM, EXPLICIT_VR_LITTLE_ENDIAN, MediaRange, Offer, parse_accept, select
-from dicomweb.rendered import Pictures, answer_instance, answer_pictures, archive_of, is_image, renderer_of
-from dicomweb.renderer import uids_of
+from dicomweb.http.message.bodies import Item, not_modified, single_part
+from dicomweb.http.message.conditional import entity_tag
+from dicomweb.http.message.media_types import DICOM, EXPLICIT_VR_LITTLE_ENDIAN, MediaRange, Offer, parse_accept, select
+from dicomweb.http.problems import NotAcceptable, RequestRefused
+from dicomweb.http.rendered.renderer import uids_of
+from dicomweb.http.rendered.resource import (
+    Pictures,
+    answer_instance,
+    answer_pictures,
+    archive_of,
+    is_image,
+    renderer_of,
+)
+from dicomweb.http.urls import base_url, instance_url
+from dicomweb.http.wado.forms import made_forms, stored_form
+from dicomweb.http.wado.request import cache_control, syntax_label
 from dicomweb.rendering.presentation_state import SOP_CLASSES as PRESENTATION_STATES
 from dicomweb.rendering.rendering_parameters import RenderingParameters, UriParameters, parse_uri_parameters
-from dicomweb.urls import base_url, instance_url
-from dicomweb.wado_body import Item, not_modified, single_part
-from dicomweb.wado_forms import made_forms, stored_form
-from dicomweb.wado_request import cache_control, syntax_label
+from storage.dicom.transfer_syntax import TRANSFER_SYNTAXES
 from storage.errors import InvalidQuery, NotFound
-from storage.selection import UniqueKeys
-from storage.transfer_syntax import TRANSFER_SYNTAXES
+from storage.retrieval.selection import UniqueKeys
 
 if TYPE_CHECKING:
-    from storage.instance_file import InstanceFile
+    from storage.retrieval.instance_file import InstanceFile
 
 _UID = re.compile(r"[0-9.]{1,64}\Z")
 _TARGET = ("studyUID", "seriesUID", "objectUID")

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterable, AsyncIterator
 
 from starlette.requests import Request
 
-from dicomweb.failures import RequestRefused
+from dicomweb.http.problems import RequestRefused
 
 MAX_INFLATION = 200
 """How many times its size a compressed body may grow to, once it has grown beyond `FREE_INFLATION`."""

@@ -18,9 +18,9 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from dicomweb.stow_body import BodyError
-from storage import dicomxml
-from storage.elements import Limits
+from dicomweb.http.stow.body import BodyError
+from storage.dicom import dicomxml
+from storage.dicom.elements import Limits
 from storage.errors import InvalidDicom, LimitExceeded
 
 VALUES_AN_ELEMENT: Final = 4

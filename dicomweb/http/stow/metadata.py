@@ -13,7 +13,7 @@ Facts and clauses this module keeps:
   mean one location, it is found by the one that is equal to it only; so no instance gets another's pixels.
 * Several parts of one location are the frames of one image, in their order, and so for one reference only.
 * All metadata is read before any of it is stored, so that the order of instances is of no matter. It is read twice,
-  then, from files: what is held in memory is one data set (`stow_datasets`).
+  then, from files: what is held in memory is one data set (`datasets.py`).
 * What waits on the way to be composed is bounded: a few data sets in one process, whoever sent them.
 * A part nobody refers to, and a reference to no part, are failures. So is a value under a name that the model does not
   know; what can be left out without loss is a warning (`compose`).
@@ -30,13 +30,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
-from dicomweb.media_types import DICOM_JSON, DICOM_XML, OCTET_STREAM, MediaType, parse_content_type
-from dicomweb.multipart import Part
-from dicomweb.spool import PREFIX, receive
-from dicomweb.stow_body import BodyError
-from dicomweb.stow_datasets import as_json, datasets
-from storage.compose import BulkPart, Composed, compose
+from dicomweb.http.message.media_types import DICOM_JSON, DICOM_XML, OCTET_STREAM, MediaType, parse_content_type
+from dicomweb.http.message.multipart import Part
+from dicomweb.http.message.spool import PREFIX, receive
+from dicomweb.http.stow.body import BodyError
+from dicomweb.http.stow.datasets import as_json, datasets
 from storage.errors import ArchiveError, InvalidDicom, without_frames
+from storage.writing.compose import BulkPart, Composed, compose
 
 if TYPE_CHECKING:
     from storage.ingest import Ingest

@@ -21,18 +21,26 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dicomweb.failures import RequestRefused
-from dicomweb.garbage import give_back_soon
-from dicomweb.media_types import DICOM, DICOM_JSON, DICOM_XML, OCTET_STREAM, MediaType, named_type, parse_content_type
-from dicomweb.multipart import MultipartError, Part, TooManyPartsError, parts
-from dicomweb.render_pool import until_disconnected
-from dicomweb.spool import spool_folder
-from dicomweb.stow_body import BodyError, read_body
-from dicomweb.stow_metadata import MetadataLimits, store_metadata
-from dicomweb.stow_response import response_media_type, store_response
-from dicomweb.urls import base_url
-from dicomweb.wado_request import target_uids
-from dicomweb.zipped import ZipLimits, store_zip
+from dicomweb.http.message.media_types import (
+    DICOM,
+    DICOM_JSON,
+    DICOM_XML,
+    OCTET_STREAM,
+    MediaType,
+    named_type,
+    parse_content_type,
+)
+from dicomweb.http.message.multipart import MultipartError, Part, TooManyPartsError, parts
+from dicomweb.http.message.spool import spool_folder
+from dicomweb.http.message.target import target_uids
+from dicomweb.http.message.waiting import until_disconnected
+from dicomweb.http.problems import RequestRefused
+from dicomweb.http.stow.body import BodyError, read_body
+from dicomweb.http.stow.metadata import MetadataLimits, store_metadata
+from dicomweb.http.stow.response import response_media_type, store_response
+from dicomweb.http.stow.zipped import ZipLimits, store_zip
+from dicomweb.http.urls import base_url
+from dicomweb.process.garbage import give_back_soon
 from storage.errors import InvalidDicom
 
 if TYPE_CHECKING:

@@ -21,13 +21,14 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dicomweb.failures import RETRY_AFTER_SECONDS, RequestRefused, failure_of
-from dicomweb.media_types import DICOM_JSON, DICOM_XML, Offer, available, parse_accept, select
-from dicomweb.stow_body import BodyError
-from dicomweb.urls import base_url, instance_url, study_url
-from dicomweb.warning_header import warning_headers
-from storage import dicomxml
-from storage.dicomjson import dumps
+from dicomweb.failures import failure_of
+from dicomweb.http.message.media_types import DICOM_JSON, DICOM_XML, Offer, available, parse_accept, select
+from dicomweb.http.message.warning_header import warning_headers
+from dicomweb.http.problems import RETRY_AFTER_SECONDS, RequestRefused
+from dicomweb.http.stow.body import BodyError
+from dicomweb.http.urls import base_url, instance_url, study_url
+from storage.dicom import dicomxml
+from storage.dicom.dicomjson import dumps
 from storage.errors import ArchiveError
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from dicomweb.spool import receive
-from dicomweb.stow_body import FREE_INFLATION, MAX_INFLATION, BodyError
+from dicomweb.http.message.spool import receive
+from dicomweb.http.stow.body import FREE_INFLATION, MAX_INFLATION, BodyError
 from storage.errors import InvalidDicom
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from typing import Final
 
 import pydicom
 
-from dicomweb.conditional import entity_tag
-from dicomweb.ui.dictionary import dictionary
+from dicomweb.http.message.conditional import entity_tag
+from dicomweb.http.ui.dictionary import dictionary
 
 FOLDER: Final = Path(__file__).parent / "static"
 PAGE: Final = "index.html"

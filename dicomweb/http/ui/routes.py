@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dicomweb.conditional import is_unchanged
-from dicomweb.ui.assets import Asset, assets, page, version
+from dicomweb.http.message.conditional import is_unchanged
+from dicomweb.http.ui.assets import Asset, assets, page, version
 
 MOUNT: Final = "/ui"
 POLICY: Final = "; ".join(

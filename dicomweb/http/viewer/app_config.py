@@ -5,9 +5,9 @@ Facts this module keeps:
 - The archive is on the origin of the page. Its path is that of the public root when that root is on the page's host,
   which only the browser knows for sure; else the page came straight from the server, where the mount is the path.
 - `acceptHeader` names what OHIF 3.13.2 decodes right. All else is made plain samples for it: JPEG XL, JPEG Extended (of
-  which it takes YCbCr for RGB), frames whose label is wrong, ... (`dicomweb.wado_frames`, `samples=plain`). Frames come
-  in parts: of a long one that comes alone, OHIF decodes the beginning as if it were all. It names the build of this
-  program, so that the browser keeps pictures until another build makes them.
+  which it takes YCbCr for RGB), frames whose label is wrong, ... (`dicomweb.http.wado.frames`, `samples=plain`). Frames
+  come in parts: of a long one that comes alone, OHIF decodes the beginning as if it were all. It names the build of
+  this program, so that the browser keeps pictures until another build makes them.
 - With `fuzzymatching` a name is found as the list shows it ("Doe, John"), which no key with wildcards says.
 - What OHIF gets wrong by itself is mended by an extension of ours (`extension.js`), which is part of this script: the
   page runs the scripts of its own origin, none that is written into it. Whoever sets `window.config.extensions` adds
@@ -21,9 +21,9 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from dicomweb.urls import MOUNT
+from dicomweb.http.urls import MOUNT
 from dicomweb.version import build
-from storage.transfer_syntax import EXPLICIT_LE, JPEG_BASELINE, JPEG_LOSSLESS, JPEG_LOSSLESS_SV1, OCTET_STREAM
+from storage.dicom.transfer_syntax import EXPLICIT_LE, JPEG_BASELINE, JPEG_LOSSLESS, JPEG_LOSSLESS_SV1, OCTET_STREAM
 
 DATA_SOURCE = "dicomweb"
 FRAMES = tuple(

@@ -14,7 +14,7 @@ Facts this module keeps:
 
 import re
 
-from dicomweb.viewer.installed import Viewer, ViewerFile
+from dicomweb.http.viewer.installed import Viewer, ViewerFile
 
 HTML = "text/html; charset=utf-8"
 SCRIPT = "text/javascript; charset=utf-8"

@@ -25,11 +25,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from dicomweb.viewer.installed import FILES, GZIP, LIST, Viewer, ViewerFile, describe, load, versions
-from dicomweb.viewer.package import VERSION, WrongPackage, fetch, verify
-from storage.durability import flush
+from dicomweb.http.viewer.installed import FILES, GZIP, LIST, Viewer, ViewerFile, describe, load, versions
+from dicomweb.http.viewer.package import VERSION, WrongPackage, fetch, verify
 from storage.errors import InUse, OutOfSpace, Unavailable
-from storage.system_errors import in_words
+from storage.system.durability import flush
+from storage.system.errors import in_words
 
 PAGE = "index.html"
 INSIDE = "package/dist/"

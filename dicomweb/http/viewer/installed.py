@@ -18,7 +18,7 @@ from pathlib import Path
 
 import orjson
 
-from dicomweb.viewer.package import VERSION
+from dicomweb.http.viewer.package import VERSION
 
 LIST = "files.json"
 FILES = "files"

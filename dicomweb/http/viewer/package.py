@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import ArchiveError, OutOfSpace, Unavailable
-from storage.system_errors import in_words
+from storage.system.errors import in_words
 
 NAME = "@ohif/app"
 VERSION = "3.13.2"

@@ -23,14 +23,14 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import Receive, Scope, Send
 
-from dicomweb.conditional import entity_tag, is_unchanged
-from dicomweb.middleware import takes_gzip
-from dicomweb.urls import base_url
-from dicomweb.viewer.app_config import app_config, other_origin
-from dicomweb.viewer.headers import ASK_AGAIN, SCRIPT, WORKER_POLICY, headers_of, headers_of_page, isolation
-from dicomweb.viewer.installation import PAGE
-from dicomweb.viewer.installed import Viewer, ViewerFile, ViewerFolder
-from storage.system_errors import in_words
+from dicomweb.http.message.conditional import entity_tag, is_unchanged
+from dicomweb.http.middleware import takes_gzip
+from dicomweb.http.urls import base_url
+from dicomweb.http.viewer.app_config import app_config, other_origin
+from dicomweb.http.viewer.headers import ASK_AGAIN, SCRIPT, WORKER_POLICY, headers_of, headers_of_page, isolation
+from dicomweb.http.viewer.installation import PAGE
+from dicomweb.http.viewer.installed import Viewer, ViewerFile, ViewerFolder
+from storage.system.errors import in_words
 
 if TYPE_CHECKING:
     from dicomweb.settings import Settings

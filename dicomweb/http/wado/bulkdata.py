@@ -19,35 +19,26 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dicomweb.active_content import harmless_type
-from dicomweb.conditional import entity_tag
-from dicomweb.encapsulated_document import ENCAPSULATED_DOCUMENT, document_length, document_type, protection
-from dicomweb.failures import NotAcceptable
-from dicomweb.media_types import EXPLICIT_VR_LITTLE_ENDIAN, OCTET_STREAM, MediaRange, Offer, available
-from dicomweb.read_ahead import read_ahead
-from dicomweb.urls import base_url, instance_url
-from dicomweb.wado_body import Headers, InMemory, Item, multipart, not_modified, one_item, single_part
-from dicomweb.wado_forms import Stored, as_stored, pixel_offers, stored_form
-from dicomweb.wado_frames import AHEAD, reader_of
-from dicomweb.wado_metadata import PLACEHOLDER, attributes_in
-from dicomweb.wado_request import (
-    VIDEO,
-    accept_key,
-    accepted,
-    cache_control,
-    choose,
-    made_on_request,
-    pixel_content_type,
-    refuse,
-    target_uids,
-)
-from dicomweb.wado_video import VideoStream
+from dicomweb.http.message.active_content import harmless_type
+from dicomweb.http.message.bodies import Headers, InMemory, Item, multipart, not_modified, one_item, single_part
+from dicomweb.http.message.conditional import entity_tag
+from dicomweb.http.message.media_types import EXPLICIT_VR_LITTLE_ENDIAN, OCTET_STREAM, MediaRange, Offer, available
+from dicomweb.http.message.read_ahead import read_ahead
+from dicomweb.http.message.target import accept_key, accepted, target_uids
+from dicomweb.http.problems import NotAcceptable
+from dicomweb.http.urls import base_url, instance_url
+from dicomweb.http.wado.encapsulated_document import ENCAPSULATED_DOCUMENT, document_length, document_type, protection
+from dicomweb.http.wado.forms import Stored, as_stored, pixel_offers, stored_form
+from dicomweb.http.wado.frames import AHEAD, reader_of
+from dicomweb.http.wado.metadata import PLACEHOLDER, attributes_in
+from dicomweb.http.wado.request import VIDEO, cache_control, choose, made_on_request, pixel_content_type, refuse
+from dicomweb.http.wado.video import VideoStream
 from storage.errors import NotFound
 
 if TYPE_CHECKING:
     from storage.archive import Archive
-    from storage.bulk_value import BulkValue
-    from storage.instance_file import InstanceFile
+    from storage.retrieval.bulk_value import BulkValue
+    from storage.retrieval.instance_file import InstanceFile
 
 FRAMES_AT_ONCE = 1000
 """Frames whose places are looked up together."""

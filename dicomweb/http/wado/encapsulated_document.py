@@ -5,7 +5,7 @@ Facts kept here:
 - The value may have a pad byte. Encapsulated Document Length tells, where it is given and can be true; without it a PDF
   that ends in NUL has one.
 - A document was written by a stranger and is served from the archive's own origin: all but PDFs go into a sandbox, and
-  what browsers could run is bytes to be saved (`dicomweb/active_content.py`).
+  what browsers could run is bytes to be saved (`dicomweb/http/message/active_content.py`).
 """
 
 import base64
@@ -13,11 +13,11 @@ import binascii
 import re
 from typing import TYPE_CHECKING, Final
 
-from dicomweb.media_types import OCTET_STREAM
+from dicomweb.http.message.media_types import OCTET_STREAM
 from dicomweb.rendering.attribute_values import Attributes, integer, key_of, text
 
 if TYPE_CHECKING:
-    from storage.bulk_value import BulkValue
+    from storage.retrieval.bulk_value import BulkValue
 
 ENCAPSULATED_DOCUMENT: Final = key_of("EncapsulatedDocument")
 PDF: Final = "application/pdf"

@@ -18,14 +18,21 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from dicomweb.media_types import DICOM, EXPLICIT_VR_LITTLE_ENDIAN, OCTET_STREAM, MediaRange, Offer, media_type_of
-from dicomweb.wado_request import LOSSY, VIDEO, choose, syntax_label
-from storage.layout import PixelLayout
-from storage.pixel_data import why_not_transcodable
-from storage.transfer_syntax import TRANSFER_SYNTAXES
+from dicomweb.http.message.media_types import (
+    DICOM,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    OCTET_STREAM,
+    MediaRange,
+    Offer,
+    media_type_of,
+)
+from dicomweb.http.wado.request import LOSSY, VIDEO, choose, syntax_label
+from storage.dicom.transfer_syntax import TRANSFER_SYNTAXES
+from storage.pixels.layout import PixelLayout
+from storage.pixels.pixel_data import why_not_transcodable
 
 if TYPE_CHECKING:
-    from storage.instance_file import InstanceFile
+    from storage.retrieval.instance_file import InstanceFile
 
 __all__ = [
     "LOSSY",

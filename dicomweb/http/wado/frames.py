@@ -8,7 +8,8 @@ Facts this module keeps:
 - Stored bytes are sent as they are; native frames in little endian, labelled Explicit VR Little Endian (8.7.3.3.1).
   Frames are decompressed, or compressed otherwise, for those who ask so; off the event loop, a few ahead.
 - `samples=plain` beside application/octet-stream in Explicit VR Little Endian is an extension: whose Accept says so
-  gets native samples made of frames that simple decoders get wrong (`storage.plain_frames`), all others as without it.
+  gets native samples made of frames that simple decoders get wrong (`storage.pixels.plain_frames`), all others as
+  without it.
 - One frame is one lookup, one read and one write; what repeats is remembered, but never a frame list: a few hundred
   long ones would fill the memory.
 """
@@ -22,14 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dicomweb.conditional import entity_tag
-from dicomweb.failures import RequestRefused
-from dicomweb.media_types import EXPLICIT_VR_LITTLE_ENDIAN, Offer
-from dicomweb.multipart import PART_END, closing, part_head
-from dicomweb.read_ahead import read_ahead
-from dicomweb.urls import base_url, instance_url
-from dicomweb.version import build
-from dicomweb.wado_body import (
+from dicomweb.http.message.bodies import (
     Headers,
     InMemory,
     Item,
@@ -42,24 +36,22 @@ from dicomweb.wado_body import (
     one_item,
     single_part,
 )
-from dicomweb.wado_forms import Stored, as_stored, pixel_offers, stored_form
-from dicomweb.wado_request import (
-    VIDEO,
-    accept_key,
-    accepted,
-    cache_control,
-    choose,
-    made_on_request,
-    pixel_content_type,
-    refuse,
-    target_uids,
-)
-from dicomweb.wado_video import VideoStream
-from dicomweb.warning_header import warning_headers
+from dicomweb.http.message.conditional import entity_tag
+from dicomweb.http.message.media_types import EXPLICIT_VR_LITTLE_ENDIAN, Offer
+from dicomweb.http.message.multipart import PART_END, closing, part_head
+from dicomweb.http.message.read_ahead import read_ahead
+from dicomweb.http.message.target import accept_key, accepted, target_uids
+from dicomweb.http.message.warning_header import warning_headers
+from dicomweb.http.problems import RequestRefused
+from dicomweb.http.urls import base_url, instance_url
+from dicomweb.http.wado.forms import Stored, as_stored, pixel_offers, stored_form
+from dicomweb.http.wado.request import VIDEO, cache_control, choose, made_on_request, pixel_content_type, refuse
+from dicomweb.http.wado.video import VideoStream
+from dicomweb.version import build
 
 if TYPE_CHECKING:
     from storage.archive import Archive
-    from storage.frame_set import FrameSet
+    from storage.retrieval.frame_set import FrameSet
 
 MOST_FRAMES = 200_000
 """Frames one request may name; more is a 400."""

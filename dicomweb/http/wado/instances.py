@@ -11,7 +11,7 @@ Facts this module keeps:
   is a 406 that says how many and why, never a shorter study (checklist D-009, D-010, A-114). A file that is found to be
   damaged while a study is sent cuts the connection.
 - `type="application/octet-stream"` asks for the bulk data of all instances (Table 10.4.4-1 note 2); `application/zip`
-  for an archive of files with a DICOMDIR (`wado_zip`).
+  for an archive of files with a DICOMDIR (`zip.py`).
 """
 
 from collections import Counter
@@ -22,12 +22,7 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dicomweb.conditional import entity_tag
-from dicomweb.failures import NotAcceptable
-from dicomweb.media_types import DICOM, OCTET_STREAM, Offer, available
-from dicomweb.read_ahead import read_ahead
-from dicomweb.urls import base_url, instance_url
-from dicomweb.wado_body import (
+from dicomweb.http.message.bodies import (
     Item,
     boundary_of,
     multipart,
@@ -36,24 +31,22 @@ from dicomweb.wado_body import (
     one_item,
     single_part,
 )
-from dicomweb.wado_bulkdata import retrieve_bulkdata
-from dicomweb.wado_forms import Stored, choose_form, file_offers, sent_in, stored_form, transcoded_to
-from dicomweb.wado_request import (
-    accept_key,
-    accepted,
-    cache_control,
-    choose,
-    made_on_request,
-    refuse,
-    target_uids,
-    while_waited_for,
-)
-from dicomweb.wado_zip import prefers_zip, retrieve_zip, zip_forms, zip_offers
-from dicomweb.warning_header import warning_headers
+from dicomweb.http.message.conditional import entity_tag
+from dicomweb.http.message.media_types import DICOM, OCTET_STREAM, Offer, available
+from dicomweb.http.message.read_ahead import read_ahead
+from dicomweb.http.message.target import accept_key, accepted, target_uids
+from dicomweb.http.message.waiting import while_waited_for
+from dicomweb.http.message.warning_header import warning_headers
+from dicomweb.http.problems import NotAcceptable
+from dicomweb.http.urls import base_url, instance_url
+from dicomweb.http.wado.bulkdata import retrieve_bulkdata
+from dicomweb.http.wado.forms import Stored, choose_form, file_offers, sent_in, stored_form, transcoded_to
+from dicomweb.http.wado.request import cache_control, choose, made_on_request, refuse
+from dicomweb.http.wado.zip import prefers_zip, retrieve_zip, zip_forms, zip_offers
 
 if TYPE_CHECKING:
     from storage.archive import Archive
-    from storage.instance_file import InstanceFile
+    from storage.retrieval.instance_file import InstanceFile
 
 AHEAD = 3
 """Files that are opened, and decoded if need be, before they are wanted."""

@@ -17,19 +17,20 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dicomweb.conditional import entity_tag
-from dicomweb.failures import NotAcceptable
-from dicomweb.media_types import DICOM_JSON, DICOM_XML, Offer, available
+from dicomweb.http.message.bodies import InMemory, Item, StreamedBody, multipart, not_modified
+from dicomweb.http.message.conditional import entity_tag
+from dicomweb.http.message.media_types import DICOM_JSON, DICOM_XML, Offer, available
+from dicomweb.http.message.target import accept_key, accepted, target_uids
+from dicomweb.http.problems import NotAcceptable
+from dicomweb.http.urls import base_url, instance_url
+from dicomweb.http.wado.request import cache_control, choose
 from dicomweb.rendering.attribute_values import Attributes
-from dicomweb.urls import base_url, instance_url
-from dicomweb.wado_body import InMemory, Item, StreamedBody, multipart, not_modified
-from dicomweb.wado_request import accept_key, accepted, cache_control, choose, target_uids
-from storage import dicomxml
+from storage.dicom import dicomxml
 
 if TYPE_CHECKING:
     from storage.archive import Archive
-    from storage.instance_file import InstanceFile
-    from storage.metadata_set import MetadataSet
+    from storage.retrieval.instance_file import InstanceFile
+    from storage.retrieval.metadata_set import MetadataSet
 
 PLACEHOLDER = b'"BulkDataURI":"'
 """What stands in stored metadata before the path of a bulk data value."""

@@ -1,38 +1,32 @@
-"""What a retrieve request names and accepts, and which stored form may answer it.
+"""Which stored form may answer a retrieve request.
 
 Facts this module keeps:
 
-- A UID in a path is 1 to 64 digits and dots; anything else is a 400, never a 500 (PS3.18 8.3.1; checklist A-004).
-- No Accept header means `*/*` unless `require_accept` says otherwise (checklist A-020, A-021).
 - A wildcard leaves the transfer syntax to the server: the stored bytes (PS3.18 8.7.3.5.2). A named media type without
   `transfer-syntax` means that type's default (PS3.18 8.7.3.4), except where only a lossy form exists (8.7.3).
-- Which forms there are to choose from is said in `wado_forms`.
+- Which forms there are to choose from is said in `forms.py`.
 """
 
-import asyncio
 import re
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from dicomweb.failures import NotAcceptable, RequestRefused
-from dicomweb.media_types import (
+from dicomweb.http.message.media_types import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     MediaRange,
     Offer,
     available,
     media_type_of,
-    parse_accept,
     select,
 )
-from dicomweb.render_pool import CLIENT_CLOSED_REQUEST, until_disconnected
+from dicomweb.http.problems import NotAcceptable
+from storage.dicom.transfer_syntax import TRANSFER_SYNTAXES, decodable
 from storage.errors import LimitExceeded, UndecodablePixelData
-from storage.pixel_encoders import UnencodablePixelData
-from storage.transfer_syntax import TRANSFER_SYNTAXES, decodable
+from storage.pixels.encoders import UnencodablePixelData
 
 NATIVE = frozenset(uid for uid, syntax in TRANSFER_SYNTAXES.items() if syntax.native)
 """Transfer syntaxes whose pixel data is not compressed; all of them are given out as Explicit VR Little Endian."""
@@ -43,48 +37,7 @@ LOSSY = frozenset(uid for uid, syntax in TRANSFER_SYNTAXES.items() if syntax.los
 VIDEO = frozenset(uid for uid, syntax in TRANSFER_SYNTAXES.items() if syntax.media_type.startswith("video/"))
 """Transfer syntaxes whose pixel data is one stream, not a series of frames (PS3.18 8.7.3.3.2)."""
 
-_UID = re.compile(r"[0-9.]{1,64}\Z")
-_STRICT_UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*\Z")
 _NO_UID = re.compile(r"[^0-9.]")
-_T = TypeVar("_T")
-_LEVELS = ("study", "series", "instance")
-
-
-def target_uids(request: Request) -> tuple[str, str | None, str | None]:
-    """Return the study, series and instance a retrieve URL names, None below the level it stops at.
-
-    Raises
-    ------
-    RequestRefused
-        400: a UID is malformed.
-
-    Standard
-    --------
-    PS3.18 8.3.1; checklist A-003, A-004.
-    """
-    parameters = request.path_params
-    strict = request.app.state.settings.strict_uids
-    for level in _LEVELS:
-        uid = parameters.get(level)
-        if uid is not None and not (_UID.match(uid) and (not strict or _STRICT_UID.match(uid))):
-            raise RequestRefused(
-                400, f"The {level} in the URL is not a UID: at most 64 digits and dots are (PS3.5 9.1)."
-            )
-    return parameters["study"], parameters.get("series"), parameters.get("instance")
-
-
-def accept_key(request: Request) -> tuple[str | None, str | None, bool]:
-    """Return what decides a negotiation: Accept header, `accept` parameter, whether a header is required."""
-    values = [value for name, value in request.scope["headers"] if name == b"accept"]
-    header = b",".join(values).decode("latin-1") if values else None
-    query = request.query_params.get("accept") if request.scope["query_string"] else None
-    return header, query, request.app.state.settings.require_accept
-
-
-@lru_cache(maxsize=512)
-def accepted(header: str | None, query: str | None, required: bool) -> tuple[MediaRange, ...]:
-    """Return what a client accepts; remembered, since a viewer says the same thousands of times."""
-    return tuple(parse_accept(header, query, required=required))
 
 
 def choose(ranges: Sequence[MediaRange], offers: Sequence[Offer]) -> Offer | None:
@@ -135,26 +88,6 @@ def made_on_request(stored: str, offers: Sequence[Offer], what: str) -> Iterator
         detail = f"{what}: stored in transfer syntax {stored}. {error} With transfer-syntax=* it comes as stored."
         as_stored = [offer for offer in offers if offer.transfer_syntax == stored]
         raise NotAcceptable(detail, available(as_stored)) from error
-
-
-async def while_waited_for(request: Request, work: Coroutine[Any, Any, _T]) -> _T:
-    """Return what `work` returns; it is cancelled when the client goes away.
-
-    Raises
-    ------
-    RequestRefused
-        The client went away; nobody receives it.
-    """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(until_disconnected(request))
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise RequestRefused(CLIENT_CLOSED_REQUEST, "The client went away.")
-        return task.result()
-    finally:
-        gone.cancel()
-        task.cancel()
 
 
 def pixel_content_type(offer: Offer) -> str:

@@ -1,11 +1,11 @@
-"""The route table of WADO-RS (PS3.18 10.4, Table 10.4.1-1 and following); the handlers live in `wado_*`."""
+"""The route table of WADO-RS (PS3.18 10.4, Table 10.4.1-1 and following); the handlers are the modules beside it."""
 
 from starlette.routing import Route
 
-from dicomweb.wado_bulkdata import retrieve_bulkdata, retrieve_bulkdata_value, retrieve_pixeldata
-from dicomweb.wado_frames import retrieve_instance_frames
-from dicomweb.wado_instances import retrieve_instances
-from dicomweb.wado_metadata import retrieve_metadata
+from dicomweb.http.wado.bulkdata import retrieve_bulkdata, retrieve_bulkdata_value, retrieve_pixeldata
+from dicomweb.http.wado.frames import retrieve_instance_frames
+from dicomweb.http.wado.instances import retrieve_instances
+from dicomweb.http.wado.metadata import retrieve_metadata
 
 STUDY = "/studies/{study}"
 SERIES = STUDY + "/series/{series}"

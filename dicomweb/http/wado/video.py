@@ -4,13 +4,13 @@ import struct
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Self
 
+from dicomweb.http.wado.metadata import attributes_in
 from dicomweb.rendering.attribute_values import integer
-from dicomweb.wado_metadata import attributes_in
 from storage.errors import InvalidDicom
 
 if TYPE_CHECKING:
     from storage.archive import Archive
-    from storage.bulk_value import BulkValue
+    from storage.retrieval.bulk_value import BulkValue
 
 _ITEM = struct.Struct("<HHL")
 _ITEM_TAG = (0xFFFE, 0xE000)

@@ -31,25 +31,27 @@ from zlib import crc32
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dicomweb.conditional import entity_tag
-from dicomweb.failures import NotAcceptable
-from dicomweb.media_types import DICOM, OCTET_STREAM, ZIP, MediaRange, Offer, available
-from dicomweb.read_ahead import read_ahead
-from dicomweb.urls import base_url, instance_url, series_url, study_url
-from dicomweb.wado_body import Item, not_modified, single_part
-from dicomweb.wado_forms import Stored, choose_form, made_forms, sent_in, stored_form, transcoded_to
-from dicomweb.wado_request import cache_control, choose, made_on_request, refuse, target_uids, while_waited_for
-from dicomweb.zip_stream import CentralDirectory, archive_length, entry_head, entry_length, entry_tail
-from storage.dicomdir import NAME as DICOMDIR
-from storage.dicomdir import file_ids
-from storage.instance_file import cut
-from storage.transfer_syntax import EXPLICIT_LE
+from dicomweb.http.message.bodies import Item, not_modified, single_part
+from dicomweb.http.message.conditional import entity_tag
+from dicomweb.http.message.media_types import DICOM, OCTET_STREAM, ZIP, MediaRange, Offer, available
+from dicomweb.http.message.read_ahead import read_ahead
+from dicomweb.http.message.target import target_uids
+from dicomweb.http.message.waiting import while_waited_for
+from dicomweb.http.message.zip_stream import CentralDirectory, archive_length, entry_head, entry_length, entry_tail
+from dicomweb.http.problems import NotAcceptable
+from dicomweb.http.urls import base_url, instance_url, series_url, study_url
+from dicomweb.http.wado.forms import Stored, choose_form, made_forms, sent_in, stored_form, transcoded_to
+from dicomweb.http.wado.request import cache_control, choose, made_on_request, refuse
+from storage.dicom.transfer_syntax import EXPLICIT_LE
+from storage.retrieval.instance_file import cut
+from storage.writing.dicomdir import NAME as DICOMDIR
+from storage.writing.dicomdir import file_ids
 
 if TYPE_CHECKING:
     from storage.archive import Archive
-    from storage.dicomdir_file import DicomdirFile
-    from storage.instance_file import InstanceFile
-    from storage.intact_file import IntactFile
+    from storage.retrieval.dicomdir_file import DicomdirFile
+    from storage.retrieval.instance_file import InstanceFile
+    from storage.retrieval.intact_file import IntactFile
 
 HELD: Final = 4 << 20
 """Bytes up to which a file that is made is held to have its checksum first."""

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from dicomweb.exit_status import MEANINGS, ExitStatus, status_of
+from dicomweb.commands.exit_status import MEANINGS, ExitStatus, status_of
 from dicomweb.settings import SettingsError
 from storage import errors
 from tests.corpus import REPOSITORY

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from storage.archive import Archive
-from storage.jobs import JobQueue, Jobs
+from storage.work.jobs import JobQueue, Jobs
 from tests.dicomweb.test_cli import run
 
 Command = Callable[..., tuple[int, str, str]]

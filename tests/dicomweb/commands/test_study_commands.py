@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydicom import dcmread
 
-from dicomweb.exit_status import ExitStatus
+from dicomweb.commands.exit_status import ExitStatus
 from tests.builders import ct_slice
 from tests.dicomweb.test_cli import run
 

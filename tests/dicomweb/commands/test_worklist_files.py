@@ -10,7 +10,7 @@ from pydicom.filewriter import dcmwrite
 
 from dicomweb.importing.worklist_files import UnreadableFile, column_path, found, items_in
 from storage.errors import InvalidDicom
-from storage.worklist_item import WorklistItem, read_item
+from storage.worklist.item import WorklistItem, read_item
 from tests.builders import dataset_of
 from tests.storage.indexed import tag
 from tests.storage.searching import values

@@ -20,7 +20,7 @@ from dicomweb.dimse.negotiation import (
     contexts_of,
     within,
 )
-from storage import part10
+from storage.dicom import part10
 
 UIDS = st.integers(1, 10**30).map(lambda number: f"2.25.{number}")
 TITLES = st.text("ABCXYZ019_", min_size=1, max_size=16)

@@ -12,8 +12,8 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPu
 
 from dicomweb.gateway.gateway import Gateway
 from storage.archive import Archive
-from storage.commitments import Commitment, Commitments, Reference
-from storage.peers import Peer
+from storage.work.commitments import Commitment, Commitments, Reference
+from storage.work.peers import Peer
 from tests.builders import ct_slice, dataset_of, sop_instance_uid
 from tests.dicomweb.gateway.serving import CT, serving
 

@@ -10,7 +10,7 @@ from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation, SOPClass
 
 from dicomweb.gateway.retrieve_scp import STUDY_ROOT_GET, STUDY_ROOT_MOVE
 from storage.archive import Archive
-from storage.peers import Peer
+from storage.work.peers import Peer
 from tests.builders import EXPLICIT_LE, IMPLICIT_LE, dataset_of
 from tests.dicomweb.scu.receiving import CT, TITLE, Receiver
 

@@ -15,10 +15,10 @@ from dicomweb.dimse.requestor import Address, connect
 from dicomweb.gateway.commitment_delivery import Delivery
 from dicomweb.gateway.gateway import Gateway
 from dicomweb.gateway.server import Server
-from dicomweb.listener import DIMSE, DIMSE_TLS
+from dicomweb.process.listener import DIMSE, DIMSE_TLS
 from dicomweb.settings import Settings
 from storage.archive import Archive
-from storage.transfer_syntax import EXPLICIT_LE, IMPLICIT_LE
+from storage.dicom.transfer_syntax import EXPLICIT_LE, IMPLICIT_LE
 from tests.builders import dataset_only, sop_instance_uid
 
 ECHO = "1.2.840.10008.1.1"

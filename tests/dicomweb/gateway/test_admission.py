@@ -21,8 +21,8 @@ from dicomweb.gateway.admission import (
 from dicomweb.gateway.gateway import Gateway
 from dicomweb.settings import Settings
 from storage.archive import Archive
-from storage.peers import Peer
-from storage.transfer_syntax import EXPLICIT_LE
+from storage.dicom.transfer_syntax import EXPLICIT_LE
+from storage.work.peers import Peer
 
 ECHO = ProposedContext(1, "1.2.840.10008.1.1", (EXPLICIT_LE,))
 CT = ProposedContext(3, "1.2.840.10008.5.1.4.1.1.2", (EXPLICIT_LE,))

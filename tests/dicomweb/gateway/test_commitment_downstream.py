@@ -8,7 +8,7 @@ import pytest
 
 from dicomweb.gateway import commitment_delivery
 from storage.archive import Archive
-from storage.commitments import Reference
+from storage.work.commitments import Reference
 from tests.builders import new_uid
 from tests.dicomweb.gateway.committing import CT, Committing, Modality, committed, committing, failed, stored
 from tests.dicomweb.gateway.committing import peer as known

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from storage.archive import Archive
-from storage.commitments import Reference
+from storage.work.commitments import Reference
 from tests.builders import dataset_of, new_uid
 from tests.dicomweb.gateway.committing import (
     CT,

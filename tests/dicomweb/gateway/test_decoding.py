@@ -13,11 +13,11 @@ from dicomweb.gateway import decoding
 from dicomweb.gateway.retrieve_scp import STUDY_ROOT_MOVE
 from dicomweb.scu.commitment_data_set import SOP_CLASS as COMMITMENT
 from dicomweb.scu.commitment_data_set import SOP_INSTANCE, write_request
-from storage import data_set
 from storage.archive import Archive
-from storage.commitments import Reference
-from storage.data_set import Bounds, Decoded
-from storage.transfer_syntax import EXPLICIT_LE, IMPLICIT_LE
+from storage.dicom import data_set
+from storage.dicom.data_set import Bounds, Decoded
+from storage.dicom.transfer_syntax import EXPLICIT_LE, IMPLICIT_LE
+from storage.work.commitments import Reference
 from tests.dicomweb.gateway.querying import STUDY_ROOT
 from tests.dicomweb.gateway.serving import CT, ECHO, Serving, echo, serving
 from tests.dicomweb.gateway.worklist_peer import WORKLIST

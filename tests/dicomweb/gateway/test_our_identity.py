@@ -20,8 +20,8 @@ from dicomweb.scu.identifier import identifier, uids
 from dicomweb.scu.move import move
 from dicomweb.settings import Settings
 from storage.archive import Archive
-from storage.jobs import Jobs
-from storage.peers import Peer
+from storage.work.jobs import Jobs
+from storage.work.peers import Peer
 from tests.dicomweb.gateway.committing import committing, stored
 from tests.dicomweb.gateway.retrieving import ask_move
 from tests.dicomweb.gateway.serving import CT, listening

@@ -9,8 +9,8 @@ import pytest
 from pydicom import Dataset
 
 from storage.archive import Archive
-from storage.performed_steps import PerformedSteps, StepFilter
-from storage.worklist import Worklist
+from storage.worklist.items import Worklist
+from storage.worklist.performed_steps import PerformedSteps, StepFilter
 from tests.dicomweb.gateway.serving import listening
 from tests.dicomweb.gateway.worklist_peer import EVERYTHING, ask, matches, report
 from tests.storage.searching import values

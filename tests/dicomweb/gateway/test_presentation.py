@@ -7,7 +7,7 @@ from dicomweb.gateway.presentation import answer, refused
 from dicomweb.gateway.services import Services
 from dicomweb.gateway.storage_classes import STORAGE_SERVICE_CLASS
 from dicomweb.settings import Settings
-from storage.transfer_syntax import DEFLATED_LE, EXPLICIT_LE, IMPLICIT_LE, JPEG_2000_LOSSLESS, JPEG_BASELINE
+from storage.dicom.transfer_syntax import DEFLATED_LE, EXPLICIT_LE, IMPLICIT_LE, JPEG_2000_LOSSLESS, JPEG_BASELINE
 
 ECHO = "1.2.840.10008.1.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"

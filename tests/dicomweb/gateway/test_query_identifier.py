@@ -8,9 +8,9 @@ from dicomweb.gateway import identifier
 from dicomweb.gateway.call import WrongIdentifier
 from dicomweb.gateway.identifier import FIND, Identifier, key_values
 from dicomweb.gateway.query_identifier import Negotiated, Search, negotiate, understand
-from storage import data_set
-from storage.attributes import Level
+from storage.dicom import data_set
 from storage.errors import InvalidDicom
+from storage.matching.attributes import Level
 from tests.builders import EXPLICIT_LE
 from tests.dicomweb.gateway.querying import PATIENT_ROOT, STUDY_ROOT
 from tests.storage.indexed import dataset, tag

@@ -14,8 +14,8 @@ from dicomweb.dimse.requestor import Address, connect
 from dicomweb.scu.find import search
 from storage.archive import Archive
 from storage.errors import QueryTooBroad
-from storage.matching import Query
-from storage.search import Page
+from storage.index.search import Page
+from storage.matching.conditions import Query
 from tests.builders import IMPLICIT_LE, dataset_of, dicom_file
 from tests.dicomweb.gateway.querying import (
     FRENCH,

@@ -7,8 +7,8 @@ import pytest
 from dicomweb.gateway.call import WrongIdentifier
 from dicomweb.gateway.identifier import PATIENT_ROOT, STUDY_ROOT, Identifier, understood
 from dicomweb.gateway.retrieve_identifier import unique_keys
-from storage.attributes import Level, tag_of, vr_of
-from storage.selection import UniqueKeys
+from storage.matching.attributes import Level, tag_of, vr_of
+from storage.retrieval.selection import UniqueKeys
 
 PATIENT, STUDY, SERIES, IMAGE = "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"
 

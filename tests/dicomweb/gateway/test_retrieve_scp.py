@@ -24,12 +24,12 @@ from dicomweb.gateway.retrieve_scp import (
     negotiate,
 )
 from storage.archive import Archive
-from storage.data_set_file import is_sent_as_stored
-from storage.instance_file import InstanceFile
-from storage.matching import Level, Query
-from storage.part10 import file_meta_bytes
-from storage.selection import UniqueKeys
-from storage.transfer_syntax import DEFLATED_LE, JPEG_BASELINE, RLE_LOSSLESS
+from storage.dicom.part10 import file_meta_bytes
+from storage.dicom.transfer_syntax import DEFLATED_LE, JPEG_BASELINE, RLE_LOSSLESS
+from storage.matching.conditions import Level, Query
+from storage.retrieval.data_set_file import is_sent_as_stored
+from storage.retrieval.instance_file import InstanceFile
+from storage.retrieval.selection import UniqueKeys
 from tests.builders import EXPLICIT_LE, IMPLICIT_LE, ct_slice, dataset_of, dataset_only, dicom_file, sop_instance_uid
 from tests.corpus import corpus_files, wheel_file
 from tests.dicomweb.gateway.retrieving import ask_get, ask_move, concluded, counters, make_peer

@@ -17,9 +17,9 @@ from dicomweb.dimse.errors import AssociationError, AssociationRejected, PeerUnr
 from dicomweb.dimse.negotiation import Proposal, ProposedContext, UserIdentity
 from dicomweb.gateway.watchdog import end_the_dead
 from storage.archive import Archive
+from storage.dicom.transfer_syntax import IMPLICIT_LE
 from storage.errors import Unavailable
-from storage.peers import Peer
-from storage.transfer_syntax import IMPLICIT_LE
+from storage.work.peers import Peer
 from tests.builders import ct_slice, dataset_only, sop_instance_uid
 from tests.dicomweb.gateway.serving import CONTEXTS, CT, ECHO, Serving, echo, serving, store
 from tests.waiting import until

@@ -9,7 +9,7 @@ from pynetdicom import sop_class
 from dicomweb.gateway.services import PLAIN, SERVICES, STORAGE, Services
 from dicomweb.gateway.storage_classes import STORAGE_SERVICE_CLASS, is_storage
 from dicomweb.settings import Settings
-from storage.transfer_syntax import (
+from storage.dicom.transfer_syntax import (
     DEFLATED_LE,
     EXPLICIT_BE,
     EXPLICIT_LE,

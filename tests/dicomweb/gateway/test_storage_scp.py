@@ -11,9 +11,9 @@ from dicomweb.dimse.association import Association
 from dicomweb.dimse.command_set import Operation
 from dicomweb.dimse.errors import AssociationAborted
 from storage.archive import Archive
+from storage.dicom.transfer_syntax import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, JPEG_BASELINE
 from storage.errors import NotFound
 from storage.policy import Policy
-from storage.transfer_syntax import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, JPEG_BASELINE
 from tests.builders import ABSENT, ct_slice, dataset_only, dicom_file, encapsulated
 from tests.dicomweb.gateway.serving import CONTEXTS, CT, Serving, echo, serving, store
 from tests.waiting import until

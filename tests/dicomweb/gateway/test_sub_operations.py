@@ -4,7 +4,7 @@ import pytest
 
 from dicomweb.gateway.sub_operations import CANCELLED, PENDING, SubOperations
 from dicomweb.scu.store import Sent
-from storage.selection import Chosen
+from storage.retrieval.selection import Chosen
 
 
 def result(number: int, status: int | None) -> Sent:

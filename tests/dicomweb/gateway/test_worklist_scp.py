@@ -11,8 +11,8 @@ from dicomweb.dimse.command_set import Command, Operation
 from dicomweb.dimse.requestor import Address, connect
 from dicomweb.gateway.worklist_scp import negotiate
 from storage.archive import Archive
-from storage.peers import Peer
-from storage.worklist import Worklist
+from storage.work.peers import Peer
+from storage.worklist.items import Worklist
 from tests.builders import dataset_of
 from tests.dicomweb.gateway.serving import listening
 from tests.dicomweb.gateway.worklist_peer import EVERYTHING, EXPLICIT_LE, IMPLICIT_LE, WORKLIST, ask, matches

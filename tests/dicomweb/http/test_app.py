@@ -6,8 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dicomweb import capabilities, wado
-from dicomweb.app import assemble
+from dicomweb.http import capabilities
+from dicomweb.http.app import assemble
+from dicomweb.http.wado import routes as wado
 from dicomweb.settings import Settings
 
 

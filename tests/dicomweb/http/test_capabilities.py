@@ -6,8 +6,9 @@ from xml.etree import ElementTree
 import httpx2
 import pytest
 
-from dicomweb import capabilities, wado
-from dicomweb.app import assemble
+from dicomweb.http import capabilities
+from dicomweb.http.app import assemble
+from dicomweb.http.wado import routes as wado
 from dicomweb.settings import Settings
 
 NAMESPACE = "{http://wadl.dev.java.net/2009/02}"

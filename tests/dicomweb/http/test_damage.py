@@ -7,18 +7,18 @@ import httpx2
 import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from dicomweb.worker import build
-from storage.damage import damaged_files
-from storage.data_set_file import DataSetFile
+from dicomweb.http.process import build
+from storage.blobs.damage import damaged_files
+from storage.dicom.transfer_syntax import RLE_LOSSLESS
 from storage.errors import Damaged
-from storage.instance_file import InstanceFile
-from storage.transfer_syntax import RLE_LOSSLESS
+from storage.retrieval.data_set_file import DataSetFile
+from storage.retrieval.instance_file import InstanceFile
 from tests.builders import DEFLATED, ct_slice, encapsulated, multi_frame
 from tests.dicomweb.gateway.retrieving import ask_get, ask_move, concluded, make_peer
 from tests.dicomweb.gateway.serving import listening as gateway
+from tests.dicomweb.http.wado.test_instances import stored
 from tests.dicomweb.loopback import listening
 from tests.dicomweb.scu.receiving import receiver
-from tests.dicomweb.test_wado_instances import stored
 
 PROFILE = bytes(range(256)) * 512
 FRAME_BYTES = 256 * 256 * 2
@@ -181,7 +181,7 @@ async def test_damage_is_told(archive: Any, app: Any, client: httpx2.AsyncClient
         for _ in range(3):
             assert await ask(asking, f"{path}/frames/1", ANY_FRAME) is None
         await archive.blobs.damage.written()
-        told = [one for one in caplog.records if one.name == "storage.damage"]
+        told = [one for one in caplog.records if one.name == "storage.blobs.damage"]
         assert len(told) == 1
         assert instance.blob in told[0].getMessage() and instance.sop_instance_uid in told[0].getMessage()
         health = await asking.get("/health")

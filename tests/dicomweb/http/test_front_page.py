@@ -5,7 +5,7 @@ from typing import cast
 import httpx2
 import pytest
 
-from dicomweb.app import create_app
+from dicomweb.http.app import create_app
 from dicomweb.settings import Settings
 from storage.archive import Archive
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx2
 
-from dicomweb.places import Kind
+from dicomweb.http.entrance.places import Kind
 from storage.archive import Archive
 
 

@@ -4,8 +4,8 @@ from typing import cast
 
 import pytest
 
-from dicomweb.app import create_app
-from dicomweb.masked_path import masked_path
+from dicomweb.http.app import create_app
+from dicomweb.http.masked_path import masked_path
 from dicomweb.settings import Settings
 from storage.archive import Archive
 

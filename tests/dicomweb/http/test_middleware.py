@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from dicomweb.app import assemble
+from dicomweb.http.app import assemble
 from dicomweb.settings import Settings
 from storage.errors import Unavailable
 from tests.dicomweb.loopback import listening

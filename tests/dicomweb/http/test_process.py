@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dicomweb.garbage import tune_garbage_collector
+from dicomweb.process.garbage import tune_garbage_collector
 
 
 @pytest.fixture

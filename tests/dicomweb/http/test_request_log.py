@@ -1,10 +1,8 @@
-"""Logs: what is in them, and above all what never is."""
+"""The log of requests: one line each, and nothing of a patient in it."""
 
-import asyncio
 import io
 import json
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import httpx2
@@ -14,26 +12,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
-from dicomweb import logs
-from dicomweb.settings import Settings
-from storage.errors import NotFound
+from dicomweb.http.request_log import RequestLog
+from dicomweb.telemetry.exchange import Exchange
 from storage.ingest import Outcome
 
 PATIENT = "Musterfrau^Erika"
-
-
-@pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    """Logs of this process as JSON lines, in memory."""
-    root = logging.getLogger()
-    handlers, levels = list(root.handlers), {name: logging.getLogger(name).level for name in ("", *logs.OURS)}
-    stream = io.StringIO()
-    logs.configure(Settings(log_format="json"), "worker-7", stream)
-    logging.captureWarnings(False)
-    yield stream
-    root.handlers[:] = handlers
-    for name, level in levels.items():
-        logging.getLogger(name).setLevel(level)
 
 
 def parsed(stream: io.StringIO) -> list[dict[str, Any]]:
@@ -83,7 +66,7 @@ def client(ended: Any = lambda _: None, trusted_proxies: Sequence[str] = ()) -> 
         Route("/store", store),
         Route("/health/live", answer),
     ]
-    app = logs.RequestLog(Starlette(routes=routes), ended=ended, trusted_proxies=trusted_proxies)
+    app = RequestLog(Starlette(routes=routes), ended=ended, trusted_proxies=trusted_proxies)
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     return httpx2.AsyncClient(transport=transport, base_url="http://archive.test")
 
@@ -190,56 +173,9 @@ async def test_health_checks_do_not_fill_the_log(lines: io.StringIO) -> None:
 
 async def test_the_route_is_the_template_with_its_mount(lines: io.StringIO) -> None:
     """Metrics are by template, so that UIDs make no labels."""
-    seen: list[logs.Exchange] = []
+    seen: list[Exchange] = []
     async with client(seen.append) as opened:
         await opened.get("/dicom-web/studies/1.2.3")
         await opened.get("/dicom-web/nothing")
         await opened.get("/nothing")
     assert [one.route for one in seen] == ["/dicom-web/studies/{study}", "/dicom-web", ""]
-
-
-def test_a_traceback_shows_code_but_no_values(lines: io.StringIO) -> None:
-    """Errors are logged with their places; messages that may hold a patient's data are left out."""
-    try:
-        try:
-            int(PATIENT)
-        except ValueError as error:
-            raise NotFound("There is no such study in the archive.") from error
-    except NotFound:
-        logging.getLogger("storage.some").exception("it failed")
-    (line,) = parsed(lines)
-    assert PATIENT not in lines.getvalue()
-    assert "ValueError" in line["error"]
-    assert "int(PATIENT)" in line["error"]
-    assert line["error"].endswith("storage.errors.NotFound: There is no such study in the archive.")
-
-
-def test_errors_in_a_group_are_shown(lines: io.StringIO) -> None:
-    """Errors of tasks in a group are logged one by one, without their values."""
-    try:
-        raise ExceptionGroup("several", [KeyError(PATIENT), OSError(28, "No space left on device")])
-    except ExceptionGroup:
-        logging.getLogger("storage.some").exception("it failed")
-    text = parsed(lines)[0]["error"]
-    assert "KeyError" in text and "No space left" in text and PATIENT not in text
-
-
-async def test_an_error_nobody_awaited_shows_no_values(lines: io.StringIO) -> None:
-    """asyncio's own report has the repr of the error; ours has not."""
-    loop = asyncio.get_running_loop()
-    logs.report_loop_error(loop, {"message": "never retrieved", "exception": ValueError(PATIENT)})
-    assert PATIENT not in lines.getvalue()
-    assert parsed(lines)[0]["error"] == "ValueError"
-
-
-def test_a_library_that_tells_values_is_silent(lines: io.StringIO) -> None:
-    """pydicom logs the values it stumbles over: that is not for our log."""
-    logging.getLogger("pydicom").warning("Invalid value: '%s'", PATIENT)
-    assert lines.getvalue() == ""
-
-
-def test_lines_for_people_are_short() -> None:
-    """On a terminal a request is one short line."""
-    record = logging.LogRecord("x", logging.INFO, "", 0, "request", (), None)
-    record.fields = {"method": "GET", "path": "/a", "status": 200, "bytes": 5, "duration_ms": 1.5}
-    assert logs.TextFormatter("worker-1").format(record).endswith("info worker-1: GET /a 200 5 bytes 1.5 ms")

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
+from dicomweb.http.urls import base_url, instance_url, series_url, study_url
 from dicomweb.settings import Settings
-from dicomweb.urls import base_url, instance_url, series_url, study_url
 
 
 def request(

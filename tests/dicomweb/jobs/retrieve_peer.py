@@ -12,7 +12,7 @@ from pynetdicom import AE, build_context, evt
 
 from dicomweb.scu.find import STUDY_ROOT
 from dicomweb.scu.retrieval import STUDY_ROOT_GET, STUDY_ROOT_MOVE
-from storage.peers import Peer
+from storage.work.peers import Peer
 from tests.live_server import free_port
 
 CT = "1.2.840.10008.5.1.4.1.1.2"

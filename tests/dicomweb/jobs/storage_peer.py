@@ -7,7 +7,7 @@ from typing import Any
 
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 
-from storage.peers import Peer
+from storage.work.peers import Peer
 from tests.live_server import free_port
 
 

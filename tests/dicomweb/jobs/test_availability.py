@@ -11,8 +11,8 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import InstanceAvailabilityNotification  # type: ignore[attr-defined]
 
 from dicomweb.settings import Settings
-from storage.jobs import Jobs
-from storage.peers import Peer
+from storage.work.jobs import Jobs
+from storage.work.peers import Peer
 from tests.builders import ct_slice, new_uid
 from tests.dicomweb.jobs.working import until, working
 from tests.live_server import free_port

@@ -11,13 +11,13 @@ from pydicom import Dataset
 from pynetdicom import AE, evt
 
 from storage.archive import Archive
-from storage.jobs import Jobs
-from storage.peers import Peer
-from storage.performed_steps import FORWARD, PerformedSteps
+from storage.work.jobs import Jobs
+from storage.work.peers import Peer
+from storage.worklist.performed_steps import FORWARD, PerformedSteps
 from tests.builders import dataset_of
 from tests.dicomweb.jobs.working import until, working
 from tests.live_server import free_port
-from tests.storage.test_worklist import ended, in_progress
+from tests.storage.worklist.test_items import ended, in_progress
 
 PERFORMED_STEP = "1.2.840.10008.3.1.2.3.3"
 LOST = dataset_of({"Status": 0})

@@ -12,8 +12,8 @@ import pytest
 
 from dicomweb.settings import Settings
 from storage.archive import Archive
-from storage.jobs import Jobs
 from storage.policy import Policy
+from storage.work.jobs import Jobs
 from tests.builders import ct_slice, dicom_file, new_uid, sop_instance_uid
 from tests.dicomweb.gateway.serving import serving
 from tests.dicomweb.jobs.retrieve_peer import retrieve_peer

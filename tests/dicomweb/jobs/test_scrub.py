@@ -10,8 +10,8 @@ from dicomweb.jobs import scrub
 from dicomweb.jobs.scrub import keep_healing, keep_scrubbing
 from dicomweb.settings import Settings
 from storage.archive import Archive
-from storage.damage import damaged_files
-from storage.jobs import Jobs
+from storage.blobs.damage import damaged_files
+from storage.work.jobs import Jobs
 from tests.builders import ct_slice, dataset_only
 from tests.dicomweb.jobs.working import IN_TIME, until, working
 from tests.dicomweb.scu.remote_archive import remote_archive

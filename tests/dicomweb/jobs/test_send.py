@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from storage.jobs import JobQueue, Jobs
+from storage.work.jobs import JobQueue, Jobs
 from tests.builders import ct_slice, new_uid
 from tests.dicomweb.jobs.storage_peer import storage_peer
 from tests.dicomweb.jobs.working import until, working

@@ -7,7 +7,7 @@ import pytest
 
 from dicomweb.jobs import repeating, stock
 from storage.archive import Archive
-from storage.stocktaking import unindexed_files
+from storage.upkeep.stocktaking import unindexed_files
 
 
 async def test_what_the_database_refuses_is_tried_again(

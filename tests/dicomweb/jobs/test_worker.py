@@ -9,8 +9,8 @@ import pytest
 from dicomweb.jobs.worker import DEADLY, JobWorker
 from dicomweb.settings import Settings
 from storage.archive import Archive
-from storage.jobs import JobQueue, Jobs
-from storage.worklist import Worklist
+from storage.work.jobs import JobQueue, Jobs
+from storage.worklist.items import Worklist
 from tests.dicomweb.jobs.working import until, working
 from tests.storage.worklist_items import item, step
 

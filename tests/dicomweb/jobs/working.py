@@ -8,7 +8,7 @@ from typing import Any
 from dicomweb.jobs.worker import JobWorker
 from dicomweb.settings import Settings
 from storage.archive import Archive
-from storage.jobs import FINISHED, Job, Jobs
+from storage.work.jobs import FINISHED, Job, Jobs
 
 IN_TIME = 60.0
 

@@ -5,7 +5,16 @@ from typing import Any
 
 import pytest
 
-from dicomweb.listener import DIMSE, DIMSE_TLS, HTTP, address_of, listen_everywhere, places, plain_address, url_of
+from dicomweb.process.listener import (
+    DIMSE,
+    DIMSE_TLS,
+    HTTP,
+    address_of,
+    listen_everywhere,
+    places,
+    plain_address,
+    url_of,
+)
 from dicomweb.settings import Settings, SettingsError
 
 

@@ -8,7 +8,7 @@ from PIL import Image, ImageSequence
 
 from dicomweb.rendering.encoders import GIF, JP2, JPEG, PNG, Picture, animated_gif, encode
 from dicomweb.rendering.pipeline import frame_durations
-from storage.pixel_data import UnencodablePixelData
+from storage.pixels.pixel_data import UnencodablePixelData
 
 
 def row(columns: int) -> Picture:

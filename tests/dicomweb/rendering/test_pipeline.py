@@ -16,7 +16,7 @@ from dicomweb.rendering.pipeline import Frame, frame_durations, needed_bulk_data
 from dicomweb.rendering.rendering_parameters import RenderingParameters
 from dicomweb.rendering.thumbnail import icon, middle, thumbnail
 from dicomweb.rendering.viewport import Viewport
-from storage.pixel_data import UndecodablePixelData
+from storage.pixels.pixel_data import UndecodablePixelData
 from tests.corpus import corpus_files
 from tests.dicomweb.decoded import attributes_in, attributes_of, frame_in, grey_frame
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydicom import dcmread
 from pynetdicom import AE, build_context
 
-from storage.peers import Peer
+from storage.work.peers import Peer
 from tests.dcmtk import program
 from tests.live_server import free_port
 

@@ -21,7 +21,7 @@ from dicomweb.scu.identifier import identifier, uids, value_of
 from dicomweb.settings import Settings
 from dicomweb.tls import server_context
 from storage.ingest import Outcome
-from storage.peers import Peer
+from storage.work.peers import Peer
 from tests.builders import EXPLICIT_LE, ct_slice, dataset_only, dicom_file, new_uid, sop_instance_uid
 from tests.dicomweb.gateway.serving import serving
 from tests.dicomweb.scu.remote_archive import remote_archive

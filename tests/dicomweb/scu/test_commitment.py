@@ -5,8 +5,8 @@ import pytest
 from dicomweb.dimse.errors import PeerUnreachable
 from dicomweb.dimse.requestor import Address
 from dicomweb.scu.commitment import CommitmentRefused, CommitmentUnanswered, request_commitment
-from storage.commitments import Reference
-from storage.commitments_asked import Answer
+from storage.work.commitments import Reference
+from storage.work.commitments_asked import Answer
 from tests.dicomweb.scu.committer import Committer
 
 CT = "1.2.840.10008.5.1.4.1.1.2"

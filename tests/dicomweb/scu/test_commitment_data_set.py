@@ -6,8 +6,8 @@ import pytest
 
 from dicomweb.scu import commitment_data_set
 from dicomweb.scu.commitment_data_set import ArgumentRefused, read_report, read_request, write_report, write_request
-from storage.commitments import CheckedReference, Reference
-from storage.commitments_asked import Answer
+from storage.work.commitments import CheckedReference, Reference
+from storage.work.commitments_asked import Answer
 from tests.storage.indexed import dataset
 
 CT = "1.2.840.10008.5.1.4.1.1.2"

@@ -3,7 +3,7 @@
 import pytest
 
 from dicomweb.scu.contexts import MOST_CONTEXTS, Kind, plan_associations, syntaxes_to_try
-from storage.transfer_syntax import (
+from storage.dicom.transfer_syntax import (
     EXPLICIT_BE,
     EXPLICIT_LE,
     IMPLICIT_LE,

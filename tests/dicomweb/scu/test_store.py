@@ -15,9 +15,9 @@ from dicomweb.dimse.association import Timeouts
 from dicomweb.dimse.requestor import Address
 from dicomweb.scu.store import Originator, Sender, Sent
 from storage.archive import Archive
-from storage.part10 import file_meta_bytes
-from storage.selection import Chosen, UniqueKeys
-from storage.transfer_syntax import JPEG_2000_LOSSLESS, RLE_LOSSLESS
+from storage.dicom.part10 import file_meta_bytes
+from storage.dicom.transfer_syntax import JPEG_2000_LOSSLESS, RLE_LOSSLESS
+from storage.retrieval.selection import Chosen, UniqueKeys
 from tests.builders import EXPLICIT_LE, IMPLICIT_LE, ct_slice, dataset_only, dicom_file, encapsulated, sop_instance_uid
 from tests.corpus import wheel_file
 from tests.dicomweb.scu.receiving import CT, Receiver, receiver

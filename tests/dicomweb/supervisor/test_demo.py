@@ -1,6 +1,6 @@
 """The sample files of `serve --demo`: the sentence about them tells the truth."""
 
-from dicomweb.demo import summary
+from dicomweb.supervisor.demo import summary
 
 
 def test_the_summary_tells_stored_versions_and_the_rest_apart() -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from dicomweb import supervisor
-from dicomweb.children import Kind
-from dicomweb.listener import DIMSE, HTTP
 from dicomweb.opening import calling_facts
+from dicomweb.process.listener import DIMSE, HTTP
 from dicomweb.settings import Settings
-from storage.data_folder import DataFolder
+from dicomweb.supervisor import supervisor
+from dicomweb.supervisor.children import Kind
+from storage.database.data_folder import DataFolder
 
 
 async def test_the_server_is_published_before_a_child_can_be_ready(

@@ -10,13 +10,12 @@ from typing import Any
 import httpx2
 import pytest
 
-from dicomweb.logs import Exchange
-from dicomweb.metrics import CHILDREN_FILE, FOLDER_VARIABLE, Metrics
-from storage.commitments import Commitments, Reference
-from storage.jobs import Jobs
-from storage.statistics import StatisticsReader
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from dicomweb.telemetry.exchange import Exchange
+from dicomweb.telemetry.metrics import CHILDREN_FILE, FOLDER_VARIABLE, Metrics
+from storage.upkeep.statistics import StatisticsReader
+from storage.work.commitments import Commitments, Reference
+from storage.work.jobs import Jobs
+from tests.live_server import REPOSITORY
 
 
 def test_requests_are_counted_by_method_route_and_status() -> None:
@@ -50,7 +49,7 @@ def test_a_client_cannot_make_labels() -> None:
 def test_workers_add_up(tmp_path: Path) -> None:
     """What several processes counted is one sum, also after they ended."""
     program = (
-        "import sys; from dicomweb.metrics import Metrics; from dicomweb.logs import Exchange\n"
+        "import sys; from dicomweb.telemetry.metrics import Metrics; from dicomweb.telemetry.exchange import Exchange\n"
         "metrics = Metrics(); metrics.begun(); metrics.ended(Exchange('GET', '/a', '/a', 200))\n"
         "sys.stdout.buffer.write(metrics.exposition())"
     )
@@ -101,7 +100,7 @@ def test_a_missing_account_is_no_failure(tmp_path: Path, content: str | None) ->
 
 def test_a_disk_that_fills_up_does_not_kill_the_worker_that_counts(tmp_path: Path) -> None:
     """The files that are mapped into memory have no holes: writing into one on a full disk is a SIGBUS."""
-    program = "from dicomweb.metrics import Metrics; Metrics().begun()"
+    program = "from dicomweb.telemetry.metrics import Metrics; Metrics().begun()"
     environment = os.environ | {FOLDER_VARIABLE: str(tmp_path)}
     subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=60)
     files = list(tmp_path.glob("*.db"))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from storage.archive import Archive
-from storage.checksums import BLOCK, BlockChecksums, CheckedSource, Checks
+from storage.blobs.checksums import BLOCK, BlockChecksums, CheckedSource, Checks
 from storage.errors import Damaged
 from tests.builders import DEFLATED, EXPLICIT_LE, ct_slice, encapsulated, multi_frame
 

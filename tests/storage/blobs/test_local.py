@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.blobs import LocalBlobs, blob_name
+from storage.blobs.local import LocalBlobs, blob_name
 from storage.errors import NotFound, Unavailable
 
 
@@ -57,7 +57,7 @@ def test_names_are_ordered_by_the_time_of_staging(blobs: LocalBlobs, monkeypatch
     """The order of names is the order of arrival, which `reindex` relies on."""
     names = []
     for milliseconds in (1_000, 61_000, 86_400_000, 1_700_000_000_000):
-        monkeypatch.setattr("storage.blobs.time.time_ns", lambda now=milliseconds: now * 1_000_000)
+        monkeypatch.setattr("storage.blobs.local.time.time_ns", lambda now=milliseconds: now * 1_000_000)
         names.append(blobs.stage().name)
     assert names == sorted(names)
 
@@ -137,7 +137,7 @@ def test_a_disk_that_cannot_be_written_is_said_in_our_words(
 KILLED = """
 import sys, time
 from pathlib import Path
-from storage.blobs import LocalBlobs
+from storage.blobs.local import LocalBlobs
 blobs = LocalBlobs(Path(sys.argv[1]), threads=1)
 unfinished, published = blobs.stage(), blobs.stage()
 for blob in (unfinished, published):

@@ -7,10 +7,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from storage.damaged_database import explaining_damage
-from storage.embedded import EmbeddedPostgres
+from storage.database.damaged_database import explaining_damage
+from storage.database.embedded import EmbeddedPostgres
+from storage.database.migrate import migrate
 from storage.errors import DamagedDatabase
-from storage.migrate import migrate
 
 Places = dict[str, str]
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from storage.data_folder import DataFolder
+from storage.database.data_folder import DataFolder
 from storage.errors import InUse, Unavailable
 
 HOLD = """
 import sys, time
-from storage.data_folder import DataFolder
+from storage.database.data_folder import DataFolder
 folder = DataFolder(sys.argv[1])
 folder.publish(database_url="postgresql://somewhere")
 print("held", flush=True)

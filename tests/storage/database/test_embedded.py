@@ -18,7 +18,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from storage.embedded import CannotStart, EmbeddedPostgres, _cap
+from storage.database.embedded import CannotStart, EmbeddedPostgres, _cap
 from storage.errors import SchemaMismatch
 from tests.storage.servers import HOLD, REPOSITORY, run, servers
 
@@ -214,7 +214,7 @@ def test_orphan_is_stopped(make: Callable[..., EmbeddedPostgres], caplog: pytest
 @linux_only
 def test_frozen_orphan_is_stopped(make: Callable[..., EmbeddedPostgres], monkeypatch: pytest.MonkeyPatch) -> None:
     """An orphan that does not react to requests is killed."""
-    monkeypatch.setattr("storage.postgres_processes.PATIENCE", (0.2, 0.2, 10.0))
+    monkeypatch.setattr("storage.database.postgres_processes.PATIENCE", (0.2, 0.2, 10.0))
     first = make()
     first.start()
     assert first.process is not None
@@ -285,7 +285,7 @@ def test_temporary_folder_with_a_long_path(
     """When the folders for such sockets have long paths as well, the socket lies in a private folder in /tmp."""
     long = tmp_path / ("t" * 100)
     long.mkdir()
-    monkeypatch.setattr("storage.embedded.RUNTIME_FOLDER", str(long))
+    monkeypatch.setattr("storage.database.embedded.RUNTIME_FOLDER", str(long))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(long))
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     server = make(long / "data" / "postgres")

@@ -10,8 +10,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from storage.account import Account, existing_user
-from storage.embedded import EmbeddedPostgres
+from storage.database.embedded import EmbeddedPostgres
+from storage.system.account import Account, existing_user
 from tests.storage.servers import open_folder, run, servers
 
 CLIENT = 23456  # a user that this machine has no name for

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.embedded import EmbeddedPostgres
-from storage.postgres_binaries import wheel_binaries
+from storage.database.embedded import EmbeddedPostgres
+from storage.database.postgres_binaries import wheel_binaries
 from tests.storage.servers import HOLD, open_folder, ordinary_python, run, servers
 
 

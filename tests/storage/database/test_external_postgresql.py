@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from storage.migrate import migrate
+from storage.database.migrate import migrate
 from tests.storage.servers import open_folder, servers
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from storage.database.migrate import known_migrations, migrate, require_version
 from storage.errors import SchemaMismatch, Unavailable, WrongDatabaseUrl
-from storage.migrate import known_migrations, migrate, require_version
 from tests.storage.servers import UNUSABLE_URLS
 
 
@@ -29,6 +29,13 @@ async def tables(url: str) -> set[str]:
     return {row["tablename"] for row in rows}
 
 
+def test_migrations_that_were_applied_somewhere_stay_as_they_are() -> None:
+    """Another byte in one, and no database of before opens any more: of a migration one line is added to the list."""
+    listed = Path(__file__).with_name("migrations.sha256").read_text().split()
+    assert [f"{migration.name}.sql" for migration in known_migrations()] == listed[1::2]
+    assert [migration.sha256 for migration in known_migrations()] == listed[::2]
+
+
 async def test_own_migrations_apply_to_an_empty_database_once(empty_database_url: str) -> None:
     """The program's own migrations make the index; a second start finds nothing to do."""
     names = [migration.name for migration in known_migrations()]
@@ -39,7 +46,9 @@ async def test_own_migrations_apply_to_an_empty_database_once(empty_database_url
 
 async def test_starters_at_the_same_time_wait_for_each_other(empty_database_url: str) -> None:
     """Three processes migrate one empty database: all succeed and each migration is applied once."""
-    program = "import asyncio, sys; from storage.migrate import migrate; print(asyncio.run(migrate(sys.argv[1])))"
+    program = (
+        "import asyncio, sys; from storage.database.migrate import migrate; print(asyncio.run(migrate(sys.argv[1])))"
+    )
     processes = [
         await asyncio.create_subprocess_exec(
             sys.executable, "-c", program, empty_database_url, stdout=asyncio.subprocess.PIPE

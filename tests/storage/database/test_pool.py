@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 import pytest
 
-from storage import database
+from storage.database import pool as database
 from storage.errors import OutOfSpace, QueryTooBroad, Unavailable, WrongDatabaseUrl
 from tests.storage.servers import UNUSABLE_URLS
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from storage import database
 from storage.archive import Archive
-from storage.attributes import Level
-from storage.embedded import EmbeddedPostgres
+from storage.database import pool as database
+from storage.database.embedded import EmbeddedPostgres
+from storage.database.migrate import migrate
+from storage.database.postgres_processes import processes_on
 from storage.errors import Unavailable
-from storage.matching import Query
-from storage.migrate import migrate
-from storage.postgres_processes import processes_on
+from storage.matching.attributes import Level
+from storage.matching.conditions import Query
 from tests.builders import ct_slice
 from tests.waiting import PATIENCE
 

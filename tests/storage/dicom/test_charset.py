@@ -7,7 +7,7 @@ from pydicom import dcmread
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS
 
-from storage.charset import ESCAPES, MANY_VALUES, ONE_VALUE, PERSON_NAMES, STAND_ALONE, character_set
+from storage.dicom.charset import ESCAPES, MANY_VALUES, ONE_VALUE, PERSON_NAMES, STAND_ALONE, character_set
 from tests.corpus import wheel_files
 
 JAPANESE_G0 = b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B=\x1b$B$d$^$@\x1b(B^\x1b$B$?$m$&\x1b(B"

@@ -2,11 +2,11 @@
 
 import pytest
 
-from storage.codestream import family, transfer_syntax_of
+from storage.dicom.codestream import family, transfer_syntax_of
+from storage.dicom.part10 import BytesSource, is_encapsulated, read_header
 from storage.errors import InvalidDicom
-from storage.frame_table import frame_table
-from storage.layout import frame_span, layout_of
-from storage.part10 import BytesSource, is_encapsulated, read_header
+from storage.pixels.frame_table import frame_table
+from storage.pixels.layout import frame_span, layout_of
 from tests.corpus import corpus_files, wheel_files
 
 MISSTATED = {"sample-op.dcm", "JPEGExtended_3s_1f_u_08_08.dcm"}

@@ -14,14 +14,14 @@ from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 from pydicom.uid import UID
 
-from storage import data_set
-from storage.charset import MANY_VALUES, PERSON_NAMES, character_set
-from storage.data_set import Bounds, decode, encode
+from storage.dicom import data_set
+from storage.dicom.charset import MANY_VALUES, PERSON_NAMES, character_set
+from storage.dicom.data_set import Bounds, decode, encode
+from storage.dicom.text_encoder import Unrepresentable, text_encoder
 from storage.errors import InvalidDicom, LimitExceeded
-from storage.text_encoder import Unrepresentable, text_encoder
 from tests.corpus import corpus_files, wheel_files
+from tests.storage.dicom.test_charset import JAPANESE_G0, JAPANESE_HALF_WIDTH, KOREAN, NAMES
 from tests.storage.indexed import dataset, tag
-from tests.storage.test_charset import JAPANESE_G0, JAPANESE_HALF_WIDTH, KOREAN, NAMES
 
 IMPLICIT_LE = "1.2.840.10008.1.2"
 EXPLICIT_LE = "1.2.840.10008.1.2.1"

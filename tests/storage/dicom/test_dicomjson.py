@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage import dicomjson
-from storage.dicomjson import Encoded, decimal_string, integer_string
-from storage.elements import Dataset, Element, Encoding, Header
-from storage.part10 import read_header
-from storage.source import BytesSource
-from storage.vr import LONG_VR, SHORT_VR
+from storage.dicom import dicomjson
+from storage.dicom.dicomjson import Encoded, decimal_string, integer_string
+from storage.dicom.elements import Dataset, Element, Encoding, Header
+from storage.dicom.part10 import read_header
+from storage.dicom.source import BytesSource
+from storage.dicom.vr import LONG_VR, SHORT_VR
 from tests.builders import dicom_file, multi_frame
 
 VRS = sorted({*SHORT_VR.values(), *LONG_VR.values()} - {"SQ"})

@@ -21,12 +21,12 @@ import pytest
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 
-from storage import dicomjson
-from storage.elements import Header
+from storage.dicom import dicomjson
+from storage.dicom.elements import Header
+from storage.dicom.part10 import read_header
+from storage.dicom.source import BytesSource
+from storage.dicom.vr import WORD_BYTES
 from storage.errors import ArchiveError
-from storage.part10 import read_header
-from storage.source import BytesSource
-from storage.vr import WORD_BYTES
 from tests.corpus import corpus_files, wheel_files
 
 BINARY = ("OB", "OD", "OF", "OL", "OV", "OW", "UN")

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage import dicomxml
-from storage.dicomjson import encode
+from storage.dicom import dicomxml
+from storage.dicom.dicomjson import encode
+from storage.dicom.part10 import read_header
+from storage.dicom.source import BytesSource
 from storage.errors import ArchiveError, InvalidDicom, LimitExceeded
-from storage.part10 import read_header
-from storage.source import BytesSource
 from tests.corpus import wheel_files
 
 HEAD = (

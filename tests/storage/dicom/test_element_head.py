@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage import dicomjson
-from storage.data_set import decode
-from storage.element_head import LITTLE_ENDIAN, UNKNOWN, HeadReader, Place
-from storage.elements import Dataset, Header
+from storage.dicom import dicomjson
+from storage.dicom.data_set import decode
+from storage.dicom.element_head import LITTLE_ENDIAN, UNKNOWN, HeadReader, Place
+from storage.dicom.elements import Dataset, Header
+from storage.dicom.part10 import BytesSource, file_meta_bytes, read_header
+from storage.dicom.vr import LONG_VR, SHORT_VR, tag_of
 from storage.errors import InvalidDicom, LimitExceeded
-from storage.part10 import BytesSource, file_meta_bytes, read_header
-from storage.reencode import explicit_little_endian
-from storage.vr import LONG_VR, SHORT_VR, tag_of
+from storage.writing.reencode import explicit_little_endian
 from tests.builders import BIG_ENDIAN, EXPLICIT_LE, IMPLICIT_LE
 from tests.dcmtk import program
 from tests.storage.encoded import UNDEFINED, header_of, implicit, item, part10

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from storage.codestream import transfer_syntax_of
-from storage.image_header import image_header
-from storage.jpeg_segments import FRAME_HEADERS, START_OF_SCAN, head_segments, jpeg_segments
-from storage.pixel_data import UndecodablePixelData, decode_frame
-from storage.transfer_syntax import JPEG_BASELINE, JPEG_LOSSLESS_SV1, JPEG_LS_LOSSLESS
+from storage.dicom.codestream import transfer_syntax_of
+from storage.dicom.jpeg_segments import FRAME_HEADERS, START_OF_SCAN, head_segments, jpeg_segments
+from storage.dicom.transfer_syntax import JPEG_BASELINE, JPEG_LOSSLESS_SV1, JPEG_LS_LOSSLESS
+from storage.pixels.image_header import image_header
+from storage.pixels.pixel_data import UndecodablePixelData, decode_frame
 from tests.pixels import gray_frame, layout, picture
 
 SHAPE = (24, 40)

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from storage import data_set, dicomxml
-from storage.compose import compose
+from storage.dicom import data_set, dicomxml
+from storage.dicom.part10 import EXPLICIT_LE
 from storage.errors import InvalidDicom
-from storage.part10 import EXPLICIT_LE
-from tests.storage.test_compose import IDENTITY, composed, read
+from storage.writing.compose import compose
+from tests.storage.writing.test_compose import IDENTITY, composed, read
 
 TEXT = {"vr": "LO", "Value": ["a"]}
 

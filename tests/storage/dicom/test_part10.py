@@ -11,13 +11,13 @@ import pydicom
 import pytest
 from pydicom.dataelem import RawDataElement
 
-from storage import element_parser
-from storage.element_parser import ElementParser
-from storage.elements import Dataset, Element, Encoding, Limits
+from storage.dicom import element_parser
+from storage.dicom.element_parser import ElementParser
+from storage.dicom.elements import Dataset, Element, Encoding, Limits
+from storage.dicom.part10 import BytesSource, FileSource, Source, file_meta_bytes, read_header
+from storage.dicom.source import inflated
+from storage.dicom.vr import explicit_element, explicit_head, tag_of
 from storage.errors import InvalidDicom
-from storage.part10 import BytesSource, FileSource, Source, file_meta_bytes, read_header
-from storage.source import inflated
-from storage.vr import explicit_element, explicit_head, tag_of
 from tests.builders import (
     BIG_ENDIAN,
     DEFLATED,

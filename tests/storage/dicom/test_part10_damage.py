@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage import element_parser
-from storage.elements import Limits
+from storage.dicom import element_parser
+from storage.dicom.elements import Limits
+from storage.dicom.part10 import BytesSource, read_header
+from storage.dicom.vr import explicit_element, explicit_head, tag_of
 from storage.errors import InvalidDicom, LimitExceeded
-from storage.part10 import BytesSource, read_header
-from storage.vr import explicit_element, explicit_head, tag_of
 from tests.builders import DEFLATED
 from tests.corpus import wheel_file
 from tests.storage.encoded import SEQUENCE_DELIMITER, SOP_CLASS, UNDEFINED, header_of, item, part10

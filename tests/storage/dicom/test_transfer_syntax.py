@@ -3,11 +3,8 @@
 import pytest
 from pydicom.uid import UID
 
-from storage.frame_table import is_video
-from storage.part10 import is_encapsulated
-from storage.pixel_decoders import DECODERS
-from storage.pixel_encoders import ENCODERS
-from storage.transfer_syntax import (
+from storage.dicom.part10 import is_encapsulated
+from storage.dicom.transfer_syntax import (
     EXPLICIT_LE,
     GE_BIG_ENDIAN_WORDS,
     TRANSFER_SYNTAXES,
@@ -16,6 +13,9 @@ from storage.transfer_syntax import (
     encodable,
     syntaxes_by_media_type,
 )
+from storage.pixels.decoders import DECODERS
+from storage.pixels.encoders import ENCODERS
+from storage.pixels.frame_table import is_video
 
 _4 = "1.2.840.10008.1.2.4."
 MEDIA_TYPES = {

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage import utf_8
-from storage.charset import RESETS, character_set
-from storage.utf_8 import Utf8Writer
-from tests.storage.test_charset import NAMES
+from storage.dicom import utf_8
+from storage.dicom.charset import RESETS, character_set
+from storage.dicom.utf_8 import Utf8Writer
+from tests.storage.dicom.test_charset import NAMES
 
 
 def written(writer: Utf8Writer, raw: bytes, cuts: list[int]) -> bytes:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from storage.attributes import Level
+from storage.matching.attributes import Level
 from tests.storage.indexed import add_instance, connected, dataset
 from tests.storage.searching import key, search, uids
 

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from storage import index
 from storage.archive import Archive
-from storage.attributes import Level
-from storage.blobs import LocalBlobs, blob_name
+from storage.blobs.local import LocalBlobs, blob_name
+from storage.blobs.replacements import Replacement, Replacements, superseded
 from storage.errors import ConflictingInstance
-from storage.matching import Query
+from storage.index import writer as index
+from storage.matching.attributes import Level
+from storage.matching.conditions import Query
 from storage.policy import Policy
-from storage.reindex import reindex
-from storage.replacements import Replacement, Replacements, superseded
-from storage.sweep import sweep
-from storage.verify import verify
+from storage.upkeep.reindex import reindex
+from storage.upkeep.sweep import sweep
+from storage.upkeep.verify import verify
 from tests.builders import ct_slice
 from tests.storage.indexed import tag
 
@@ -33,7 +33,9 @@ def slice_of(patient: str, instance: str = "1.4", **attributes: Any) -> bytes:
 @pytest.fixture(autouse=True)
 def reading_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read files in threads: starting a process for each of the many rebuilds would take minutes."""
-    monkeypatch.setattr("storage.reindex.ProcessPoolExecutor", lambda count, mp_context: ThreadPoolExecutor(count))
+    monkeypatch.setattr(
+        "storage.upkeep.reindex.ProcessPoolExecutor", lambda count, mp_context: ThreadPoolExecutor(count)
+    )
 
 
 @pytest.fixture
@@ -248,7 +250,7 @@ async def test_killed_at_any_moment_of_a_replacement(
     await asyncio.wait_for(killed.wait(), 30)
     assert victim._index._rewriting is not None
     monkeypatch.setattr(index.Index, "_give_up", die)
-    monkeypatch.setattr("storage.blobs.StagedBlob.discard", lambda self: None)
+    monkeypatch.setattr("storage.blobs.local.StagedBlob.discard", lambda self: None)
     for task in (victim._index._rewriting, storing):
         task.cancel()
     await asyncio.gather(victim._index._rewriting, storing, return_exceptions=True)

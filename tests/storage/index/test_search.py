@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from storage.attributes import Level
 from storage.errors import InvalidQuery, QueryTooBroad
-from storage.matching import Query
-from storage.search import find
+from storage.index.search import find
+from storage.matching.attributes import Level
+from storage.matching.conditions import Query
 from tests.storage.indexed import CT, add_instance, connected, dataset, tag
 from tests.storage.searching import include, key, search, uids, values
 

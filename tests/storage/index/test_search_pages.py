@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from storage.attributes import Level
 from storage.errors import InvalidQuery
-from storage.search import COUNT_LIMIT
+from storage.index.search import COUNT_LIMIT
+from storage.matching.attributes import Level
 from tests.storage.indexed import add_instance, connected, dataset
 from tests.storage.searching import key, search, uids
 

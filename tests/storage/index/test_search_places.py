@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from storage import database, search
 from storage.archive import Archive
-from storage.attributes import Level
+from storage.database import pool as database
 from storage.errors import Busy
-from storage.query import Query
-from storage.search_cost import DEAR, may_scan
-from storage.search_places import WARNING, SearchPlaces
+from storage.index import search
+from storage.index.search_cost import DEAR, may_scan
+from storage.index.search_places import WARNING, SearchPlaces
+from storage.matching.attributes import Level
+from storage.matching.query import Query
 from tests.builders import ct_slice
 from tests.storage.searching import key
 

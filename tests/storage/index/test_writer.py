@@ -9,16 +9,16 @@ from typing import Any, Literal
 import asyncpg
 import pytest
 
-from storage import index
 from storage.archive import Archive
-from storage.blobs import StagedBlob
+from storage.blobs.local import StagedBlob
+from storage.dicom.loss import has_loss
+from storage.dicom.part10 import file_meta_bytes
 from storage.errors import ArchiveError, ConflictingInstance, OutOfSpace, Unavailable
+from storage.index import writer as index
+from storage.index.removal import remove_rows
 from storage.ingest import Outcome
-from storage.loss import has_loss
-from storage.part10 import file_meta_bytes
 from storage.policy import Policy
-from storage.removal import remove_rows
-from storage.sweep import sweep
+from storage.upkeep.sweep import sweep
 from tests.builders import DEFLATED, EXPLICIT_LE, IMPLICIT_LE, ct_slice, dataset_only, encapsulated
 
 FLIPPED = b"flipped"
@@ -216,7 +216,7 @@ async def test_a_disk_that_lets_nothing_be_written_or_removed_is_an_answer(
     def read_only(*_: object, **__: object) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("storage.blobs.os.fsync", read_only)
+    monkeypatch.setattr("storage.blobs.local.os.fsync", read_only)
     monkeypatch.setattr(Path, "unlink", read_only)
     outcomes = await asyncio.wait_for(store_together(archive, "1.4.1", "1.4.2"), 20)
     assert [type(outcome.error) for outcome in outcomes] == [Unavailable, Unavailable]
@@ -269,7 +269,7 @@ async def test_a_file_the_disk_lost_is_not_promised_when_the_disk_says_so_only_o
             raise asyncpg.DataError("refused")
         await write_rows(connection, studies, arrivals, *others)
 
-    monkeypatch.setattr("storage.blobs.os.fsync", fail_once)
+    monkeypatch.setattr("storage.blobs.local.os.fsync", fail_once)
     monkeypatch.setattr(index, "write_rows", refuse)
     outcomes = await store_together(archive, "1.4.1", "1.4.2", "1.4.3")
     assert sorted(outcome.status for outcome in outcomes) == ["failed", "failed", "stored"]
@@ -284,7 +284,7 @@ async def test_a_full_disk_leaves_nothing_of_a_file_it_did_not_begin(
     def full(file: int, data: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("storage.blobs.os.write", full)
+    monkeypatch.setattr("storage.blobs.local.os.write", full)
     before = len(list(Path("/proc/self/fd").iterdir()))
     large = ct_slice("1.2", "1.3", "1.4", rows=1024, columns=1024)
     for _ in range(10):

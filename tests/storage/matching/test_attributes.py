@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.attributes import ATTRIBUTES, BY_LEVEL, Level, columns, level_of, parse_path, select, tag_of
 from storage.errors import InvalidQuery
+from storage.matching.attributes import ATTRIBUTES, BY_LEVEL, Level, columns, level_of, parse_path, select, tag_of
 from tests.storage.indexed import dataset, tag
 
 

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.attributes import Level, parse_path
-from storage.date_time import date_range, date_time_range, stored_date, stored_time, time_range, utc_offset
 from storage.errors import InvalidQuery
-from storage.match_kinds import Kinds, kind_of
-from storage.matching import Key, Query, conditions, is_permitted, returned_levels
-from storage.person_name import fold, tokens
-from storage.search import find
-from storage.search_text import grams, like_pattern, pattern_grams
+from storage.index.search import find
+from storage.matching.attributes import Level, parse_path
+from storage.matching.conditions import Key, Query, conditions, is_permitted, returned_levels
+from storage.matching.date_time import date_range, date_time_range, stored_date, stored_time, time_range, utc_offset
+from storage.matching.match_kinds import Kinds, kind_of
+from storage.matching.person_name import fold, tokens
+from storage.matching.search_text import grams, like_pattern, pattern_grams
 from tests.storage.indexed import add_instance, connected, dataset, tag
 
 

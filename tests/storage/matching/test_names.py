@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.attributes import Level
-from storage.person_name import apart, fold, together
-from storage.search_text import grams, pattern_grams
-from storage.worklist import Worklist
-from storage.worklist_matching import query_of
+from storage.matching.attributes import Level
+from storage.matching.person_name import apart, fold, together
+from storage.matching.search_text import grams, pattern_grams
+from storage.worklist.items import Worklist
+from storage.worklist.matching import query_of
 from tests.storage.indexed import add_instance, connected, dataset
 from tests.storage.searching import key, search, uids
 from tests.storage.worklist_items import item

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from storage.search_text import SPACE_OR_PLUS, readings
+from storage.matching.search_text import SPACE_OR_PLUS, readings
 
 
 @pytest.mark.parametrize("places", range(5))

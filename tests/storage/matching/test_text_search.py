@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from storage.attributes import Level
-from storage.matching import Query, conditions
-from storage.search_text import SPACE_OR_PLUS
+from storage.matching.attributes import Level
+from storage.matching.conditions import Query, conditions
+from storage.matching.search_text import SPACE_OR_PLUS
 from tests.storage.indexed import add_instance, connected, dataset
 from tests.storage.searching import key, search, uids
 

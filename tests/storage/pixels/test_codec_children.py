@@ -21,10 +21,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from storage.codec_children import CRASHED, KILLED, STALLED, CodecChildren, CodecRefused
-from storage.codec_memory import array_at
-from storage.codec_process import FUNCTIONS
 from storage.errors import CodecEnded, Unavailable
+from storage.pixels.codec_children import CRASHED, KILLED, STALLED, CodecChildren, CodecRefused
+from storage.pixels.codec_memory import array_at
+from storage.pixels.codec_process import FUNCTIONS
 from tests.jpeg_2000 import encoded
 from tests.pixels import picture
 from tests.waiting import until
@@ -145,7 +145,7 @@ def children_peak() -> int:
             command = status.with_name("cmdline").read_bytes()
         except OSError:
             continue
-        if b"storage.codec_process" in command and "VmHWM" in lines:
+        if b"storage.pixels.codec_process" in command and "VmHWM" in lines:
             found += int(lines["VmHWM"].split()[0]) * 1024
     return found
 
@@ -231,8 +231,8 @@ def test_children_end_with_their_process() -> None:
     """kill -9 of who asked, in the middle: the children end, even one that never would."""
     program = (
         "import sys, threading\n"
-        "from storage.codec_children import CHILDREN\n"
-        "from tests.storage.test_codec_children import ENDLESS, decoded, forked, good\n"
+        "from storage.pixels.codec_children import CHILDREN\n"
+        "from tests.storage.pixels.test_codec_children import ENDLESS, decoded, forked, good\n"
         "good(CHILDREN)\n"
         "threading.Thread(target=decoded, args=(CHILDREN, ENDLESS)).start()\n"
         "print(CHILDREN._ancestor._process.pid, *forked(CHILDREN), flush=True)\n"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydicom.pixels import convert_color_space
 
-from storage.color_space import rgb, rgb_of_partial, ybr_full
+from storage.pixels.color_space import rgb, rgb_of_partial, ybr_full
 from tests.corpus import wheel_file
 from tests.pixels import corpus_file, decoded
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from storage.deadly_blobs import DeadlyBlobs
 from storage.errors import CodecEnded, UndecodablePixelData
+from storage.pixels.deadly_blobs import DeadlyBlobs
 
 
 def test_a_blob_that_ended_a_codec_is_not_worked_on_again() -> None:

@@ -8,14 +8,7 @@ import imagecodecs
 import numpy as np
 import pytest
 
-from storage.errors import ArchiveError, LimitExceeded
-from storage.pixel_data import (
-    UndecodablePixelData,
-    decode_frame,
-    encode_frame,
-    native_bytes,
-)
-from storage.transfer_syntax import (
+from storage.dicom.transfer_syntax import (
     DEFLATED_IMAGE_FRAME,
     ENCAPSULATED_UNCOMPRESSED,
     EXPLICIT_LE,
@@ -29,6 +22,13 @@ from storage.transfer_syntax import (
     JPEG_LS_NEAR_LOSSLESS,
     JPEG_XL,
     JPEG_XL_LOSSLESS,
+)
+from storage.errors import ArchiveError, LimitExceeded
+from storage.pixels.pixel_data import (
+    UndecodablePixelData,
+    decode_frame,
+    encode_frame,
+    native_bytes,
 )
 from tests.pixels import layout, picture, small_frames
 

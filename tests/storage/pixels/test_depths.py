@@ -11,16 +11,16 @@ import numpy as np
 import pydicom
 import pytest
 
-from storage.image_header import image_header
-from storage.layout import PixelLayout
-from storage.pixel_data import UnencodablePixelData, decode_frame, transcode_frame, why_not_transcodable
-from storage.transcode import transcode
-from storage.transfer_syntax import (
+from storage.dicom.transfer_syntax import (
     EXPLICIT_LE,
     JPEG_2000,
     JPEG_2000_LOSSLESS,
     JPEG_LOSSLESS_SV1,
 )
+from storage.pixels.image_header import image_header
+from storage.pixels.layout import PixelLayout
+from storage.pixels.pixel_data import UnencodablePixelData, decode_frame, transcode_frame, why_not_transcodable
+from storage.writing.transcode import transcode
 from tests.builders import dicom_file
 from tests.dcmtk import program
 from tests.pixels import LOSSLESS, Pixels, layout, opened, picture

@@ -8,17 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from storage.color_space import rgb
-from storage.image_header import image_header
-from storage.layout import PixelLayout
-from storage.pixel_data import (
-    UnencodablePixelData,
-    decode_frame,
-    encode_frame,
-    transcode_frame,
-    why_not_transcodable,
-)
-from storage.transfer_syntax import (
+from storage.dicom.transfer_syntax import (
     DEFLATED_IMAGE_FRAME,
     EXPLICIT_LE,
     HTJ2K_LOSSLESS,
@@ -31,6 +21,16 @@ from storage.transfer_syntax import (
     JPEG_LS_LOSSLESS,
     RLE_LOSSLESS,
     TRANSFER_SYNTAXES,
+)
+from storage.pixels.color_space import rgb
+from storage.pixels.image_header import image_header
+from storage.pixels.layout import PixelLayout
+from storage.pixels.pixel_data import (
+    UnencodablePixelData,
+    decode_frame,
+    encode_frame,
+    transcode_frame,
+    why_not_transcodable,
 )
 from tests.pixels import LOSSLESS, gray_frame, layout, picture
 

@@ -9,10 +9,10 @@ import pydicom
 import pytest
 from pydicom.encaps import generate_frames
 
+from storage.dicom.part10 import BytesSource, read_header
 from storage.errors import InvalidDicom
-from storage.frame_table import FrameTable, frame_table, is_video
-from storage.layout import Layout, frame_bytes, frame_span, layout_of
-from storage.part10 import BytesSource, read_header
+from storage.pixels.frame_table import frame_table, is_video
+from storage.pixels.layout import FrameTable, Layout, frame_bytes, frame_span, layout_of
 from tests.builders import ABSENT, JPEG_BASELINE, dicom_file, multi_frame
 from tests.corpus import corpus_files, wheel_file, wheel_files
 

@@ -7,13 +7,8 @@ import imagecodecs
 import numpy as np
 import pytest
 
-from storage.bulk_parts import BulkPart
-from storage.codestream import transfer_syntax_of
-from storage.color_space import of_components
-from storage.image_header import image_header
-from storage.pixel_data import UndecodablePixelData, decode_frame, encode_frame, transcode_frame
-from storage.pixel_parts import pixel_value
-from storage.transfer_syntax import (
+from storage.dicom.codestream import transfer_syntax_of
+from storage.dicom.transfer_syntax import (
     EXPLICIT_LE,
     HTJ2K_LOSSLESS,
     JPEG_2000_LOSSLESS,
@@ -21,6 +16,11 @@ from storage.transfer_syntax import (
     JPEG_LS_LOSSLESS,
     RLE_LOSSLESS,
 )
+from storage.pixels.color_space import of_components
+from storage.pixels.image_header import image_header
+from storage.pixels.pixel_data import UndecodablePixelData, decode_frame, encode_frame, transcode_frame
+from storage.writing.bulk_parts import BulkPart
+from storage.writing.pixel_parts import pixel_value
 from tests.jpeg_2000 import PICTURE, Pixels, encoded, in_jp2, subsampled, together, ybr
 from tests.pixels import layout, picture
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from storage.jpeg_2000_limits import Axis, UnfitCodestream, check_codestream
-from storage.pixel_data import UndecodablePixelData, decode_frame
-from storage.transfer_syntax import HTJ2K_LOSSLESS, JPEG_2000_LOSSLESS
+from storage.dicom.transfer_syntax import HTJ2K_LOSSLESS, JPEG_2000_LOSSLESS
+from storage.pixels.jpeg_2000_limits import Axis, UnfitCodestream, check_codestream
+from storage.pixels.pixel_data import UndecodablePixelData, decode_frame
 from tests.jpeg_2000 import PICTURE, encoded, subsampled
 from tests.pixels import layout, picture
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.elements import Encoding
+from storage.dicom.elements import Encoding
+from storage.dicom.part10 import BytesSource, read_header
 from storage.errors import NotFound
-from storage.frame_table import frame_table
-from storage.layout import FRAGMENTED, Layout, PixelLayout, Span, frame_bytes, frame_span, layout_of
-from storage.part10 import BytesSource, read_header
+from storage.pixels.frame_table import frame_table
+from storage.pixels.layout import FRAGMENTED, Layout, PixelLayout, Span, frame_bytes, frame_span, layout_of
 from tests.builders import BIG_ENDIAN, ct_slice, dicom_file, multi_frame
 
 PIXELS = PixelLayout(0x7FE00010, 1000, 64, False, 4, 128, 4, 4, 1, 8, 8, 7, 0, 0, "MONOCHROME2")

@@ -7,8 +7,7 @@ import imagecodecs
 import numpy as np
 import pytest
 
-from storage.pixel_data import UndecodablePixelData, decode_frame
-from storage.transfer_syntax import (
+from storage.dicom.transfer_syntax import (
     JPEG_2000_LOSSLESS,
     JPEG_BASELINE,
     JPEG_EXTENDED,
@@ -17,6 +16,7 @@ from storage.transfer_syntax import (
     JPEG_LS_LOSSLESS,
     RLE_LOSSLESS,
 )
+from storage.pixels.pixel_data import UndecodablePixelData, decode_frame
 from tests.pixels import gray_frame, layout, picture
 
 END = b"\xff\xd9"

@@ -12,8 +12,15 @@ import pydicom
 import pytest
 from pydicom.pixels import pixel_array
 
-from storage.color_space import is_ybr, rgb
-from storage.pixel_data import (
+from storage.dicom.transfer_syntax import (
+    EXPLICIT_LE,
+    HTJ2K_LOSSLESS,
+    JPEG_BASELINE,
+    JPEG_EXTENDED,
+    JPEG_LS_LOSSLESS,
+)
+from storage.pixels.color_space import is_ybr, rgb
+from storage.pixels.pixel_data import (
     UndecodablePixelData,
     UnencodablePixelData,
     decode_frame,
@@ -21,13 +28,6 @@ from storage.pixel_data import (
     stored_values,
     transcode_frame,
     why_not_transcodable,
-)
-from storage.transfer_syntax import (
-    EXPLICIT_LE,
-    HTJ2K_LOSSLESS,
-    JPEG_BASELINE,
-    JPEG_EXTENDED,
-    JPEG_LS_LOSSLESS,
 )
 from tests.corpus import corpus_files, corpus_manifest, wheel_files
 from tests.pixels import Pixels, corpus_file, decoded, frames_of, layout, picture

@@ -7,10 +7,7 @@ import numpy as np
 import pytest
 from pydicom.uid import MultiFrameSingleBitSecondaryCaptureImageStorage, SegmentationStorage
 
-from storage.color_space import ybr_full
-from storage.pixel_data import encode_frame
-from storage.plain_frames import is_plain, plain_frame
-from storage.transfer_syntax import (
+from storage.dicom.transfer_syntax import (
     DEFLATED_IMAGE_FRAME,
     EXPLICIT_LE,
     HTJ2K_LOSSLESS,
@@ -21,7 +18,10 @@ from storage.transfer_syntax import (
     JPEG_LS_LOSSLESS,
     RLE_LOSSLESS,
 )
-from storage.vr import tag_of
+from storage.dicom.vr import tag_of
+from storage.pixels.color_space import ybr_full
+from storage.pixels.pixel_data import encode_frame
+from storage.pixels.plain_frames import is_plain, plain_frame
 from tests.pixels import gray_frame, jpeg_in_rgb, jpeg_ls_by_plane, layout, picture, small_frames
 
 SHAPE = (24, 32, 3)

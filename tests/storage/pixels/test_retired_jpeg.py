@@ -10,8 +10,8 @@ import numpy as np
 import pydicom
 import pytest
 
-from storage.pixel_data import decode_frame
-from storage.transfer_syntax import JPEG_RETIRED
+from storage.dicom.transfer_syntax import JPEG_RETIRED
+from storage.pixels.pixel_data import decode_frame
 from tests.builders import dicom_file
 from tests.dcmtk import program
 from tests.pixels import decoded, frames_of, layout, picture

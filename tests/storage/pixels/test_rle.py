@@ -8,14 +8,14 @@ import pytest
 from pydicom.encaps import encapsulate
 from pydicom.pixels import pixel_array
 
-from storage import rle
-from storage.pixel_data import (
+from storage.dicom.transfer_syntax import (
+    RLE_LOSSLESS,
+)
+from storage.pixels import rle
+from storage.pixels.pixel_data import (
     UndecodablePixelData,
     decode_frame,
     encode_frame,
-)
-from storage.transfer_syntax import (
-    RLE_LOSSLESS,
 )
 from tests.pixels import Pixels, layout, picture
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from storage.dicom.transfer_syntax import JPEG_LS_LOSSLESS
 from storage.errors import Busy
-from storage.pixel_threads import PixelThreads
-from storage.transcoded_file import TranscodedFile
-from storage.transfer_syntax import JPEG_LS_LOSSLESS
+from storage.pixels.threads import PixelThreads
+from storage.retrieval.transcoded_file import TranscodedFile
 from tests.builders import multi_frame
 
 
@@ -80,7 +80,7 @@ async def test_a_file_nobody_waits_for_is_not_made_to_its_end(archive: Any, monk
     outcome = await archive.store(multi_frame(200, rows=64, columns=64))
     (instance,) = await archive.instances(outcome.study_instance_uid)
     made: list[int] = []
-    from storage import transcode
+    from storage.writing import transcode
 
     encode = transcode.encode_decoded
     entered = threading.Event()

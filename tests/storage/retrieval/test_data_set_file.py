@@ -16,13 +16,13 @@ from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 
 from storage.archive import Archive
-from storage.data_set_file import is_sent_as_stored
+from storage.dicom.part10 import file_meta_bytes
+from storage.dicom.transfer_syntax import JPEG_2000_LOSSLESS, RLE_LOSSLESS
 from storage.errors import NotFound
-from storage.instance_file import InstanceFile
-from storage.part10 import file_meta_bytes
-from storage.pixel_decoders import UndecodablePixelData
-from storage.pixel_encoders import UnencodablePixelData
-from storage.transfer_syntax import JPEG_2000_LOSSLESS, RLE_LOSSLESS
+from storage.pixels.decoders import UndecodablePixelData
+from storage.pixels.encoders import UnencodablePixelData
+from storage.retrieval.data_set_file import is_sent_as_stored
+from storage.retrieval.instance_file import InstanceFile
 from tests.builders import (
     BIG_ENDIAN,
     DEFLATED,

@@ -4,9 +4,10 @@ import hashlib
 
 import pytest
 
-from storage import dicomjson, metadata_set
 from storage.archive import Archive
-from storage.part10 import BytesSource, read_header
+from storage.dicom import dicomjson
+from storage.dicom.part10 import BytesSource, read_header
+from storage.retrieval import metadata_set
 from tests.builders import ct_slice
 
 

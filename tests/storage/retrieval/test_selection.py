@@ -3,7 +3,7 @@
 import pytest
 
 from storage.archive import Archive
-from storage.selection import Chosen, UniqueKeys
+from storage.retrieval.selection import Chosen, UniqueKeys
 from tests.builders import ct_slice, new_uid
 
 

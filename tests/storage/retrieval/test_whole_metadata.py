@@ -8,11 +8,11 @@ import orjson
 import pytest
 from pydicom.datadict import tag_for_keyword
 
-from storage import dicomjson
-from storage.part10 import read_header
+from storage.dicom import dicomjson
+from storage.dicom.part10 import read_header
+from storage.dicom.source import BytesSource
 from storage.policy import Policy
-from storage.source import BytesSource
-from storage.whole_metadata import has_long_values, whole_metadata
+from storage.retrieval.whole_metadata import has_long_values, whole_metadata
 from tests.builders import BIG_ENDIAN, DEFLATED, EXPLICIT_LE, IMPLICIT_LE, dicom_file
 
 FINDING = "Überall unauffällig. " * 4000

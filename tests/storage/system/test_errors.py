@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from storage.system_errors import in_words
+from storage.system.errors import in_words
 from tests.live_server import free_port
 
 CALL = "Connect call failed"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from storage.account import Account
-from storage.data_folder import DataFolder
-from storage.folder_rights import hand_over
+from storage.database.data_folder import DataFolder
+from storage.system.account import Account
+from storage.system.folder_rights import hand_over
 
 ACCOUNT = Account(23456, 23457)
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")

@@ -12,9 +12,9 @@ from cryptography.fernet import Fernet
 
 from dicomweb.dimse.errors import AssociationError
 from dicomweb.scu.calling import identity_of
-from storage.passcode_key import LostKey, PasscodeKey
-from storage.peers import Peer, Peers
-from storage.postgres_binaries import wheel_binaries
+from storage.database.postgres_binaries import wheel_binaries
+from storage.system.passcode_key import LostKey, PasscodeKey
+from storage.work.peers import Peer, Peers
 
 PACS = Peer("PACS", "192.0.2.7", 104, our_username="archive")
 SECRET = "sesame-öffne-dich"

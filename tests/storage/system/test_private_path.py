@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from storage.blobs import LocalBlobs
-from storage.data_folder import DataFolder
-from storage.private_path import make_folder, open_file
+from storage.blobs.local import LocalBlobs
+from storage.database.data_folder import DataFolder
+from storage.system.private_path import make_folder, open_file
 
 OWNER = 23456
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")

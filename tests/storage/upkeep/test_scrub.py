@@ -4,8 +4,8 @@ import time
 from typing import Any
 
 from storage.archive import Archive
-from storage.damage import damaged_files
-from storage.scrub import LEAST_PAUSE, Scrub, Step
+from storage.blobs.damage import damaged_files
+from storage.upkeep.scrub import LEAST_PAUSE, Scrub, Step
 from tests.builders import DEFLATED, ct_slice, encapsulated, multi_frame
 
 DAY = 86_400.0

@@ -1,8 +1,8 @@
 """Stored files that the index does not know: counted, and told."""
 
 from storage.archive import Archive
-from storage.stocktaking import advice, take_stock, unindexed, unindexed_files
-from storage.sweep import sweep
+from storage.upkeep.stocktaking import advice, take_stock, unindexed, unindexed_files
+from storage.upkeep.sweep import sweep
 from tests.builders import ct_slice
 
 

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from storage import completion
 from storage.archive import Archive
-from storage.blobs import LocalBlobs
-from storage.database import connect, sql
+from storage.blobs.local import LocalBlobs
+from storage.database.pool import connect, sql
 from storage.errors import Unavailable
-from storage.peers import Peer
 from storage.policy import Policy
-from storage.reindex import reindex
-from storage.sweep import sweep
-from storage.verify import Finding, repair, verify
+from storage.upkeep.reindex import reindex
+from storage.upkeep.sweep import sweep
+from storage.upkeep.verify import Finding, repair, verify
+from storage.work import completion
+from storage.work.peers import Peer
 from tests.builders import ct_slice
 from tests.waiting import PATIENCE
 
@@ -234,7 +234,7 @@ async def test_statements_over_the_whole_index_may_take_long(
         "wrong_counters": "SELECT pg_sleep(2)::text || 'slow' AS study_instance_uid",
         "forget_index": "SELECT pg_sleep(2)",
     }
-    for module in ("storage.verify", "storage.reindex"):
+    for module in ("storage.upkeep.verify", "storage.upkeep.reindex"):
         monkeypatch.setattr(f"{module}.sql", lambda name: slow.get(name) or sql(name))
     pool = await connect(database_url, command_within=1.5)
     archive = Archive(pool, LocalBlobs(tmp_path / "blobs"))

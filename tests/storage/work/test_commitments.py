@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from storage import commitments
 from storage.archive import Archive
-from storage.commitment_check import CommitmentCheck
-from storage.commitments import Commitment, Commitments, NotYetChecked, Reference
-from storage.commitments_asked import Answer, CommitmentsAsked
 from storage.errors import NotFound
+from storage.upkeep.commitment_check import CommitmentCheck
+from storage.work import commitments
+from storage.work.commitments import Commitment, Commitments, NotYetChecked, Reference
+from storage.work.commitments_asked import Answer, CommitmentsAsked
 from tests.builders import ct_slice, new_uid, sop_instance_uid
 
 CT = "1.2.840.10008.5.1.4.1.1.2"

@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-from storage.jobs import JobQueue, Jobs, listen
+from storage.work.jobs import JobQueue, Jobs, listen
 
 
 async def test_a_job_is_claimed_by_one_and_its_progress_is_seen(archive: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from storage.peers import InvalidPeer, Peer, Peers
+from storage.work.peers import InvalidPeer, Peer, Peers
 
 PACS = Peer("PACS", "192.0.2.7", 104)
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from storage.text_encoder import text_encoder
-from storage.worklist_answer import answer, converted
+from storage.dicom.text_encoder import text_encoder
+from storage.worklist.answer import answer, converted
 from tests.storage.indexed import dataset, tag
 from tests.storage.searching import values
 from tests.storage.worklist_items import item, step

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from storage.database import connect
-from storage.json_values import values_of
-from storage.performed_steps import PerformedSteps
-from storage.worklist import Worklist
-from storage.worklist_item import STATUS, STEPS, WorklistItem, first_text, read_item
-from storage.worklist_matching import WorklistQuery
+from storage.database.pool import connect
+from storage.dicom.json_values import values_of
+from storage.worklist.item import STATUS, STEPS, WorklistItem, first_text, read_item
+from storage.worklist.items import Worklist
+from storage.worklist.matching import WorklistQuery
+from storage.worklist.performed_steps import PerformedSteps
 from tests.storage.indexed import tag
-from tests.storage.test_worklist import ended, in_progress
+from tests.storage.worklist.test_items import ended, in_progress
 from tests.storage.worklist_items import item, item_dataset, step
 
 

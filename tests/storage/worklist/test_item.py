@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from storage.errors import InvalidDicom
-from storage.worklist_item import WorklistItem, read_item
+from storage.worklist.item import WorklistItem, read_item
 from tests.storage.indexed import tag
 from tests.storage.worklist_items import item, item_dataset, step
 

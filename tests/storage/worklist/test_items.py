@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from storage.dicom.json_values import values_of
 from storage.errors import NotFound
-from storage.json_values import values_of
-from storage.performed_steps import PerformedSteps, StepExists, StepFilter, StepIsFinal, WrongStatus
-from storage.worklist import ItemChanged, Worklist
-from storage.worklist_matching import WorklistQuery, conditions, keys_of
+from storage.worklist.items import ItemChanged, Worklist
+from storage.worklist.matching import WorklistQuery, conditions, keys_of
+from storage.worklist.performed_steps import PerformedSteps, StepExists, StepFilter, StepIsFinal, WrongStatus
 from tests.storage.indexed import dataset, tag
 from tests.storage.worklist_items import item, step
 

@@ -6,13 +6,13 @@ from typing import Any
 import asyncpg
 import pytest
 
-from storage.database import sql
-from storage.migrate import known_migrations, migrate
-from storage.performed_steps import PerformedSteps
-from storage.worklist import Worklist
-from storage.worklist_matching import WorklistQuery
+from storage.database.migrate import known_migrations, migrate
+from storage.database.pool import sql
+from storage.worklist.items import Worklist
+from storage.worklist.matching import WorklistQuery
+from storage.worklist.performed_steps import PerformedSteps
 from tests.storage.indexed import dataset
-from tests.storage.test_worklist import ended, in_progress, statuses
+from tests.storage.worklist.test_items import ended, in_progress, statuses
 from tests.storage.worklist_items import item, step
 
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from storage.database import connect
+from storage.database.pool import connect
+from storage.dicom.json_values import values_of
 from storage.errors import InvalidQuery
-from storage.json_values import values_of
-from storage.worklist import Worklist
-from storage.worklist_matching import WorklistQuery, conditions, keys_of
+from storage.worklist.items import Worklist
+from storage.worklist.matching import WorklistQuery, conditions, keys_of
 from tests.storage.indexed import dataset, tag
 from tests.storage.worklist_items import item, step
 

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydicom.encaps import generate_frames
 
-from storage import dicomjson
-from storage.bulk_parts import CHUNK_BYTES, BulkPart
-from storage.compose import compose
+from storage.dicom import dicomjson
+from storage.dicom.part10 import read_header
+from storage.dicom.source import BytesSource
+from storage.dicom.vr import tag_of
 from storage.errors import ArchiveError, InvalidDicom, LimitExceeded, MissingIdentifier
-from storage.part10 import read_header
-from storage.source import BytesSource
-from storage.vr import tag_of
+from storage.writing.bulk_parts import CHUNK_BYTES, BulkPart
+from storage.writing.compose import compose
 from tests.corpus import wheel_files
 
 IDENTITY: dict[str, Any] = {

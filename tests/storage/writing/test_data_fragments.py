@@ -13,11 +13,11 @@ import pydicom
 import pytest
 from pydicom.encaps import generate_fragments, generate_frames
 
-from storage import dicomjson, dicomxml
-from storage.compose import BulkPart, compose
+from storage.dicom import dicomjson, dicomxml
+from storage.dicom.part10 import read_header
+from storage.dicom.source import BytesSource
 from storage.errors import InvalidDicom
-from storage.part10 import read_header
-from storage.source import BytesSource
+from storage.writing.compose import BulkPart, compose
 from tests.corpus import wheel_files
 
 JPEG_LS, MPEG4 = "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.102"

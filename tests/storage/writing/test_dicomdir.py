@@ -10,10 +10,10 @@ import pytest
 from pydicom import Dataset
 from pydicom.fileset import DIRECTORY_RECORDERS
 
-from storage import dicomdir
-from storage.dicomdir import DicomdirWriter, Leaf, file_id, file_ids
-from storage.directory_records import LEAF_TAGS, RECORDS, instance_keys, record_type, with_date
 from storage.errors import LimitExceeded
+from storage.writing import dicomdir
+from storage.writing.dicomdir import DicomdirWriter, Leaf, file_id, file_ids
+from storage.writing.directory_records import LEAF_TAGS, RECORDS, instance_keys, record_type, with_date
 from tests.storage.indexed import dataset, tag
 
 CT = "1.2.840.10008.5.1.4.1.1.2"

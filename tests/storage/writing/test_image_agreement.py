@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from storage import rle
-from storage.compose import BulkPart, Composed, compose
 from storage.errors import InvalidDicom
-from tests.storage.test_compose import IDENTITY, image_file
+from storage.pixels import rle
+from storage.writing.compose import BulkPart, Composed, compose
+from tests.storage.writing.test_compose import IDENTITY, image_file
 
 GREY = np.arange(64 * 48, dtype=np.uint8).reshape(64, 48)
 COLOUR = np.dstack([GREY, GREY[::-1], GREY.T.reshape(64, 48)])

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from storage.bulk_parts import BulkPart, length_of
 from storage.errors import InvalidDicom
-from storage.pixel_parts import pixel_value
+from storage.writing.bulk_parts import BulkPart, length_of
+from storage.writing.pixel_parts import pixel_value
 
 NATIVE = "application/octet-stream"
 COMPRESSED = "image/dicom-rle"

@@ -9,11 +9,11 @@ import pydicom
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian
 
-from storage.elements import Dataset, Header
+from storage.dicom.elements import Dataset, Header
+from storage.dicom.part10 import BytesSource, FileSource, Source, file_meta_bytes, read_header
+from storage.dicom.vr import swapped, tag_of
 from storage.errors import InvalidDicom
-from storage.part10 import BytesSource, FileSource, Source, file_meta_bytes, read_header
-from storage.reencode import explicit_little_endian, explicit_little_endian_length, rewritten_data_set
-from storage.vr import swapped, tag_of
+from storage.writing.reencode import explicit_little_endian, explicit_little_endian_length, rewritten_data_set
 from tests.builders import BIG_ENDIAN, DEFLATED, EXPLICIT_LE, IMPLICIT_LE, ct_slice, dataset_only, dicom_file
 from tests.corpus import corpus_files, wheel_file, wheel_files
 

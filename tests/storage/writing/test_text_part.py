@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.bulk_parts import BulkPart, stream
-from storage.text_part import text_in_utf_8
+from storage.writing.bulk_parts import BulkPart, stream
+from storage.writing.text_part import text_in_utf_8
 
 
 def read(folder: Path, body: bytes, charset: str | None, declared: str) -> bytes:

@@ -13,14 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from storage import transcoded_pixels
-from storage.errors import ArchiveError
-from storage.frame_table import FrameTable, frame_table
-from storage.layout import PixelLayout
-from storage.pixel_data import UndecodablePixelData, UnencodablePixelData, decode_frame, encode_frame
-from storage.reencode import explicit_little_endian
-from storage.transcode import transcode
-from storage.transfer_syntax import (
+from storage.dicom.transfer_syntax import (
     EXPLICIT_LE,
     HTJ2K_LOSSLESS,
     JPEG_2000,
@@ -31,6 +24,13 @@ from storage.transfer_syntax import (
     JPEG_LS_LOSSLESS,
     RLE_LOSSLESS,
 )
+from storage.errors import ArchiveError
+from storage.pixels.frame_table import frame_table
+from storage.pixels.layout import FrameTable, PixelLayout
+from storage.pixels.pixel_data import UndecodablePixelData, UnencodablePixelData, decode_frame, encode_frame
+from storage.writing import transcoded_pixels
+from storage.writing.reencode import explicit_little_endian
+from storage.writing.transcode import transcode
 from tests.builders import BIG_ENDIAN, DEFLATED, IMPLICIT_LE, ct_slice, dicom_file, encapsulated, multi_frame
 from tests.corpus import wheel_file
 from tests.pixels import LOSSLESS, corpus_file, gray_frame, opened, raw_frames

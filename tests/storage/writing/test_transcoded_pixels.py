@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from storage import transcoded_pixels
-from storage.elements import Header
+from storage.dicom.elements import Header
+from storage.dicom.source import Source
+from storage.dicom.transfer_syntax import EXPLICIT_LE, RLE_LOSSLESS
 from storage.errors import OutOfSpace
-from storage.source import Source
-from storage.transcode import transcode
-from storage.transcoded_pixels import AHEAD, FrameQueue, NativePixels
-from storage.transfer_syntax import EXPLICIT_LE, RLE_LOSSLESS
+from storage.writing import transcoded_pixels
+from storage.writing.transcode import transcode
+from storage.writing.transcoded_pixels import AHEAD, FrameQueue, NativePixels
 from tests.builders import multi_frame
 from tests.pixels import opened
 

@@ -10,8 +10,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from dicomweb.api import changes
-from dicomweb.api.changes import ChangeFeed
+from dicomweb.http.api import changes
+from dicomweb.http.api.changes import ChangeFeed
 from storage.errors import Unavailable
 from tests.builders import ct_slice, new_uid
 from tests.live_server import LiveServer

@@ -3,7 +3,7 @@
 import httpx2
 
 from storage.archive import Archive
-from storage.commitments import Commitments, Reference
+from storage.work.commitments import Commitments, Reference
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 

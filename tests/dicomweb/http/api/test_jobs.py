@@ -5,7 +5,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from storage.jobs import JobQueue
+from storage.work.jobs import JobQueue
 
 PEER = {"host": "192.0.2.7", "port": 104}
 SEND = {"kind": "send", "peer": "PACS", "studies": ["1.2.3"]}

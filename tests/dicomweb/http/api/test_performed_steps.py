@@ -6,8 +6,8 @@ import httpx2
 import pytest
 
 from storage.archive import Archive
-from storage.performed_steps import PerformedSteps
-from storage.worklist import Worklist
+from storage.worklist.items import Worklist
+from storage.worklist.performed_steps import PerformedSteps
 from tests.builders import ct_slice
 from tests.storage.indexed import dataset
 from tests.storage.searching import values

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 from starlette.routing import Mount, Route
 
-from dicomweb.app import create_app
+from dicomweb.http.app import create_app
 from dicomweb.settings import Settings
 
 JSON = {"Content-Type": "application/json"}

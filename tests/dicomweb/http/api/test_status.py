@@ -5,9 +5,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from storage import statistics
 from storage.errors import Unavailable
-from storage.statistics import StatisticsReader
+from storage.upkeep import statistics
+from storage.upkeep.statistics import StatisticsReader
 from tests.builders import ct_slice, new_uid
 
 

@@ -9,8 +9,8 @@ import uvicorn
 from starlette.responses import Response
 from uvicorn.server import ServerState
 
-from dicomweb import bounded_head
-from dicomweb.bounded_head import LONGEST_HEAD, BoundedHeadProtocol
+from dicomweb.http.entrance import bounded_head
+from dicomweb.http.entrance.bounded_head import LONGEST_HEAD, BoundedHeadProtocol
 from tests.dicomweb.loopback import listening
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dicomweb.client_address import client_of
+from dicomweb.http.entrance.client_address import client_of
 
 TRUSTED = ("127.0.0.1", "10.0.0.0/8")
 

@@ -10,8 +10,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dicomweb import connections, pace
-from dicomweb.connections import Connections
+from dicomweb import pace
+from dicomweb.http.entrance import connections
+from dicomweb.http.entrance.connections import Connections
 from dicomweb.settings import Settings
 from tests.builders import ct_slice
 from tests.dicomweb.loopback import listening

@@ -10,9 +10,9 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from dicomweb.app import assemble
-from dicomweb.places import Kind, places_for
-from dicomweb.request_limit import RequestLimit, kind_of
+from dicomweb.http.app import assemble
+from dicomweb.http.entrance.places import Kind, places_for
+from dicomweb.http.entrance.request_limit import RequestLimit, kind_of
 from dicomweb.settings import Settings
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import httpx2
 import pytest
 
-from dicomweb.app import assemble
-from dicomweb.host_names import HostNames
+from dicomweb.http.app import assemble
+from dicomweb.http.entrance.host_names import HostNames
 from dicomweb.settings import Settings
+from tests.dicomweb.http.test_middleware import ROUTES
 from tests.dicomweb.loopback import listening
-from tests.dicomweb.test_middleware import ROUTES
 
 OURS = [
     "localhost",

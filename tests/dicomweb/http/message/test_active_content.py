@@ -6,10 +6,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from dicomweb.active_content import LONGEST_XML, harmless_type
+from dicomweb.http.message.active_content import LONGEST_XML, harmless_type
 from tests.builders import dicom_file
+from tests.dicomweb.http.stow.test_resource import message
 from tests.dicomweb.stowing import post
-from tests.dicomweb.test_stow import message
 
 OCTETS = "application/octet-stream"
 CDA = b'<?xml version="1.0"?><?xml-stylesheet href="CDA.xsl"?><Clinical xmlns="urn:hl7-org:v3"><a/></Clinical>'

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomweb.media_types import parse_accept
-from dicomweb.text_charset import charsets
+from dicomweb.http.message.charsets import charsets
+from dicomweb.http.message.media_types import parse_accept
 
 
 @pytest.mark.parametrize(

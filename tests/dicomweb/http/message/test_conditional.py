@@ -2,7 +2,7 @@
 
 import pytest
 
-from dicomweb.conditional import RangeBeyondEndError, entity_tag, is_unchanged, requested_range
+from dicomweb.http.message.conditional import RangeBeyondEndError, entity_tag, is_unchanged, requested_range
 
 TAG = '"abc"'
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomweb.media_types import (
+from dicomweb.http.message.media_types import (
     DEFAULT_TRANSFER_SYNTAX,
     DICOM,
     DICOM_JSON,

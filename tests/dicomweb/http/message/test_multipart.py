@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dicomweb.multipart import (
+from dicomweb.http.message.multipart import (
     PART_END,
     MultipartError,
     TooManyPartsError,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from dicomweb.warning_header import LONGEST, MOST, warning_headers
+from dicomweb.http.message.warning_header import LONGEST, MOST, warning_headers
 from tests.builders import ct_slice
 from tests.dicomweb.stowing import message, post, stored
 

@@ -12,7 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomweb.zip_stream import LARGEST, MOST_ENTRIES, CentralDirectory, archive_length, entry_head, entry_tail
+from dicomweb.http.message.zip_stream import (
+    LARGEST,
+    MOST_ENTRIES,
+    CentralDirectory,
+    archive_length,
+    entry_head,
+    entry_tail,
+)
 
 GIB = 1 << 30
 Entry = tuple[str, bytes, bool]

@@ -6,8 +6,8 @@ from urllib.parse import quote, urlencode
 import httpx2
 import pytest
 
-from dicomweb.query_parameters import parse_search
-from storage.attributes import Level
+from dicomweb.http.qido.parameters import parse_search
+from storage.matching.attributes import Level
 from tests.storage.indexed import add_instance, dataset, tag
 from tests.storage.searching import values
 

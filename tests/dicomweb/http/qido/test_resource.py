@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from dicomweb.app import create_app
+from dicomweb.http.app import create_app
 from dicomweb.settings import Settings
-from storage import dicomxml
+from storage.dicom import dicomxml
 from tests.storage.indexed import add_instance, dataset, tag
 
 ROOT = "/dicom-web"

@@ -1,6 +1,6 @@
 """A memory bounded in bytes."""
 
-from dicomweb.byte_cache import ByteCache
+from dicomweb.http.rendered.byte_cache import ByteCache
 
 
 def test_what_was_not_used_longest_is_forgotten_first() -> None:

@@ -16,18 +16,18 @@ import numpy as np
 import pytest
 
 from dicomweb.failures import failure_of
-from dicomweb.metrics import FOLDER_VARIABLE
-from storage import pixel_decoders
-from storage.codec_children import CHILDREN
+from dicomweb.telemetry.metrics import FOLDER_VARIABLE
+from storage.dicom.transfer_syntax import EXPLICIT_LE, HTJ2K_LOSSLESS
 from storage.errors import CodecEnded
-from storage.transfer_syntax import EXPLICIT_LE, HTJ2K_LOSSLESS
+from storage.pixels import decoders as pixel_decoders
+from storage.pixels.codec_children import CHILDREN
 from tests.builders import encapsulated, new_uid
+from tests.dicomweb.http.wado.test_instances import stored
 from tests.dicomweb.parts import parts_of
-from tests.dicomweb.test_wado_instances import stored
 from tests.jpeg_2000 import encoded
-from tests.storage.test_codec_children import CRASHING, GRAY
+from tests.live_server import REPOSITORY
+from tests.storage.pixels.test_codec_children import CRASHING, GRAY
 
-REPOSITORY = Path(__file__).parents[2]
 ROWS, COLUMNS = GRAY.shape
 ANSWERS = {
     "frames/1": {"Accept": f'multipart/related; type="application/octet-stream"; transfer-syntax={EXPLICIT_LE}'},
@@ -112,9 +112,9 @@ async def test_a_receiver_by_dimse_is_told_of_a_failure(archive: Any, endings: l
 def test_endings_are_counted(tmp_path: Path) -> None:
     """By what was decoded and why, over all processes."""
     program = (
-        "import sys; from dicomweb.metrics import Metrics, count_codec_endings\n"
-        "from storage.codec_children import CHILDREN; from storage.errors import CodecEnded\n"
-        "from tests.storage.test_codec_children import CRASHING, decoded\n"
+        "import sys; from dicomweb.telemetry.metrics import Metrics, count_codec_endings\n"
+        "from storage.pixels.codec_children import CHILDREN; from storage.errors import CodecEnded\n"
+        "from tests.storage.pixels.test_codec_children import CRASHING, decoded\n"
         "count_codec_endings()\n"
         "try: decoded(CHILDREN, CRASHING)\n"
         "except CodecEnded: sys.stdout.buffer.write(Metrics().exposition())"

@@ -14,7 +14,7 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels import pixel_array
 from pynetdicom.dsutils import decode
 
-from storage.transfer_syntax import (
+from storage.dicom.transfer_syntax import (
     EXPLICIT_LE,
     HTJ2K_LOSSLESS,
     IMPLICIT_LE,
@@ -26,7 +26,7 @@ from storage.transfer_syntax import (
 from tests.builders import encapsulated, new_uid
 from tests.dicomweb.gateway.retrieving import ask_get, concluded
 from tests.dicomweb.gateway.serving import listening
-from tests.dicomweb.test_wado_instances import stored
+from tests.dicomweb.http.wado.test_instances import stored
 from tests.jpeg_2000 import FORMS, LABELS, PICTURE, Pixels, colored, encoded, named, rgb
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"

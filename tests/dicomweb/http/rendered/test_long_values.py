@@ -12,10 +12,10 @@ from PIL import Image, ImageCms
 from pydicom import dcmread
 from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
 
-from storage import dicomxml
+from storage.dicom import dicomxml
 from tests.builders import IMPLICIT_LE, dicom_file, new_uid
-from tests.dicomweb.test_rendered import BASIC_TEXT_SR, picture
-from tests.dicomweb.test_wado_instances import stored
+from tests.dicomweb.http.rendered.test_resource import BASIC_TEXT_SR, picture
+from tests.dicomweb.http.wado.test_instances import stored
 
 FINDING = "Größe unverändert, kein Erguß. " * 2400
 SIDE = 200
@@ -63,7 +63,7 @@ async def test_a_report_says_what_it_is_without(
     archive: Any, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A finding that is too long, and points that are no numbers, are said to be missing, at the top and in place."""
-    monkeypatch.setattr("dicomweb.renderer._MOST_LONG_BYTES", 80_000)
+    monkeypatch.setattr("dicomweb.http.rendered.renderer._MOST_LONG_BYTES", 80_000)
     text = {"ValueType": "TEXT", "TextValue": FINDING}
     outline = {"ValueType": "SCOORD", "GraphicType": "POINT", "GraphicData": [1.0, math.nan]}
     (path,) = await stored(archive, report({**text, "TextValue": "x" * 70_000}, text, outline))
@@ -142,7 +142,7 @@ async def test_a_table_that_is_too_large_is_named_on_the_picture(
     answer = await client.get(f"{path}/rendered?accept=image/png")
     assert (picture(answer) == grey).all()
     assert Image.open(io.BytesIO(answer.content)).info["icc_profile"].startswith(profile[:100])
-    monkeypatch.setattr("dicomweb.renderer._MOST_BULK_BYTES", 5000)
+    monkeypatch.setattr("dicomweb.http.rendered.renderer._MOST_BULK_BYTES", 5000)
     changed = (picture(await client.get(f"{without}/rendered?accept=image/png")) != grey).any(axis=2)
     assert changed[: SIDE // 2, SIDE // 2 :].any() and not changed[SIDE // 2 :].any()
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dicomweb.render_pool import RenderPool
+from dicomweb.http.rendered.pool import RenderPool
 from dicomweb.rendering.encoders import encode
 from dicomweb.rendering.grayscale import Window
 from dicomweb.rendering.pipeline import render
@@ -20,8 +20,8 @@ from storage.errors import Busy
 from tests.builders import ct_slice, dicom_file, encapsulated, multi_frame, new_uid
 from tests.corpus import corpus_files
 from tests.dicomweb.decoded import attributes_in, frame_in
+from tests.dicomweb.http.wado.test_instances import stored
 from tests.dicomweb.parts import parts_of
-from tests.dicomweb.test_wado_instances import stored
 
 JPEG_LS = "1.2.840.10008.1.2.4.80"
 JPIP = "1.2.840.10008.1.2.4.94"
@@ -413,7 +413,7 @@ async def test_an_animation_that_would_fill_the_memory_is_refused(
     archive: Any, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answer says what would work: a smaller viewport does."""
-    monkeypatch.setattr("dicomweb.look.MOST_ANIMATED_PIXELS", 600)
+    monkeypatch.setattr("dicomweb.http.rendered.look.MOST_ANIMATED_PIXELS", 600)
     (path,) = await stored(archive, multi_frame(4))
     gif = {"Accept": "image/gif"}
     refused = await client.get(f"{path}/rendered", headers=gif)
@@ -432,7 +432,7 @@ async def test_an_animation_has_an_end(
     assert refused.status_code == 406 and "at most 4096 frames" in refused.json()["detail"]
     assert "by their numbers" in refused.json()["detail"]
     assert (await client.get(f"{path}/frames/1,2,4097/rendered", headers=gif)).status_code == 200
-    monkeypatch.setattr("dicomweb.renderer._MOST_SECONDS", -1)
+    monkeypatch.setattr("dicomweb.http.rendered.renderer._MOST_SECONDS", -1)
     late = await client.get(f"{path}/frames/1,2/rendered", headers=gif)
     assert late.status_code == 406 and "seconds" in late.json()["detail"]
 

@@ -16,7 +16,7 @@ from dicomweb.rendering.viewport import Viewport
 from tests.builders import ct_slice, dicom_file, encapsulated, multi_frame, new_uid
 from tests.corpus import corpus_files, wheel_files
 from tests.dicomweb.decoded import frame_in
-from tests.dicomweb.test_wado_instances import stored
+from tests.dicomweb.http.wado.test_instances import stored
 
 JPEG_LS = "1.2.840.10008.1.2.4.80"
 
@@ -92,7 +92,7 @@ async def test_what_passes_leaves_no_sign(
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as broken:
-        broken.setattr("storage.blobs.LocalReader._read", failing)
+        broken.setattr("storage.blobs.local.LocalReader._read", failing)
         assert (await client.get(f"{path}/thumbnail")).status_code == 503
     answer = await client.get(f"{path}/thumbnail?accept=image/png")
     assert (picture(answer) == thumbnail(frame_in(file)).pixels).all()

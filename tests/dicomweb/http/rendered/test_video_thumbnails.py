@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dicomweb import video_frame
+from dicomweb.http.rendered import video_frame
 from dicomweb.rendering.thumbnail import clock, film
 from dicomweb.rendering.viewport import Viewport
 from tests.builders import encapsulated
-from tests.dicomweb.test_wado_instances import stored
+from tests.dicomweb.http.wado.test_instances import stored
 
 MPEG2, H264, HEVC = "1.2.840.10008.1.2.4.100", "1.2.840.10008.1.2.4.102", "1.2.840.10008.1.2.4.107"
 COLOURS = {"red": (255, 0, 0), "lime": (0, 255, 0), "blue": (0, 0, 255)}

@@ -14,11 +14,11 @@ from dicomweb.rendering.encoders import encode
 from dicomweb.rendering.pipeline import render
 from dicomweb.rendering.presentation_state import PresentationState, render_presentation
 from dicomweb.rendering.rendering_parameters import parse_rendering_parameters
-from storage.pixel_data import encode_frame
+from storage.pixels.pixel_data import encode_frame
 from tests.builders import IMPLICIT_LE, ct_slice, dicom_file, encapsulated, multi_frame
 from tests.corpus import corpus_files
 from tests.dicomweb.decoded import attributes_in, frame_in
-from tests.dicomweb.test_wado_instances import stored
+from tests.dicomweb.http.wado.test_instances import stored
 
 RLE = "1.2.840.10008.1.2.5"
 EXPLICIT_LE = "1.2.840.10008.1.2.1"

@@ -18,8 +18,8 @@ from dicomweb.rendering.thumbnail import SIZE, icon
 from dicomweb.rendering.viewport import Viewport
 from tests.builders import dicom_file
 from tests.dicomweb.drawings import drawing_of, sheet_in
+from tests.dicomweb.http.wado.test_instances import stored
 from tests.dicomweb.parts import parts_of
-from tests.dicomweb.test_wado_instances import stored
 from tests.waveforms import GENERAL_ECG, channel, multiplex_group, waveform_file
 
 SVG = "image/svg+xml"

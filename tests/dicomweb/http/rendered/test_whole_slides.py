@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.builders import ct_slice, new_uid
 from tests.corpus import corpus_files
-from tests.dicomweb.test_wado_instances import stored
+from tests.dicomweb.http.wado.test_instances import stored
 from tests.whole_slides import colours, slide_level
 
 PNG = {"Accept": "image/png"}

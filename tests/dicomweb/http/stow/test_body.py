@@ -7,8 +7,8 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from dicomweb import stow_body
-from dicomweb.stow_body import BodyError, read_body
+from dicomweb.http.stow import body as stow_body
+from dicomweb.http.stow.body import BodyError, read_body
 
 FORMATS = [pytest.param("gzip", 31, id="gzip"), pytest.param("deflate", 15, id="zlib"), pytest.param("deflate", -15)]
 

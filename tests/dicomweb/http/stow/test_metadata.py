@@ -15,18 +15,18 @@ import numpy as np
 import pytest
 from starlette.applications import Starlette
 
-from dicomweb import stow
-from dicomweb.app import assemble
-from dicomweb.multipart import PART_END, closing, part_head
+from dicomweb.http.app import assemble
+from dicomweb.http.message.multipart import PART_END, closing, part_head
+from dicomweb.http.message.spool import PREFIX, spool_folder, sweep_spool
+from dicomweb.http.stow import resource as stow
+from dicomweb.http.stow.body import BodyError
+from dicomweb.http.stow.datasets import datasets
+from dicomweb.http.stow.metadata import BulkParts
 from dicomweb.settings import Settings
-from dicomweb.spool import PREFIX, spool_folder, sweep_spool
-from dicomweb.stow_body import BodyError
-from dicomweb.stow_datasets import datasets
-from dicomweb.stow_metadata import BulkParts
-from storage import dicomxml
 from storage.archive import Archive
-from storage.compose import BulkPart
+from storage.dicom import dicomxml
 from storage.errors import InvalidDicom
+from storage.writing.compose import BulkPart
 from tests.builders import new_uid
 from tests.dicomweb.loopback import listening
 from tests.dicomweb.stowing import CT, failed, others, post, read_back, sequence, stored
@@ -315,10 +315,10 @@ def test_data_sets_are_told_apart(
     document = tmp_path / "document"
     text = f"{before}[" + f"{after},{before}".join(map(json.dumps, DATASETS)) + f"{after}]{before}"
     document.write_text(text)
-    monkeypatch.setattr("dicomweb.stow_datasets._CHUNK", max(chunk, len(before) + 1))
+    monkeypatch.setattr("dicomweb.http.stow.datasets._CHUNK", max(chunk, len(before) + 1))
     assert list(datasets([document], len(DATASETS))) == json.loads(text) == DATASETS
     document.write_bytes(b"\xef\xbb\xbf" + json.dumps(DATASETS[0]).encode())
-    monkeypatch.setattr("dicomweb.stow_datasets._CHUNK", 8)
+    monkeypatch.setattr("dicomweb.http.stow.datasets._CHUNK", 8)
     assert list(datasets([document, document], 2)) == [DATASETS[0]] * 2
 
 
@@ -356,7 +356,7 @@ async def test_the_values_of_a_data_set_are_counted(
     client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """A data set of more values than memory is meant for is a 413; what is in strings is no value (A-125)."""
-    monkeypatch.setattr("dicomweb.stow_datasets.MOST_VALUES", 200)
+    monkeypatch.setattr("dicomweb.http.stow.datasets.MOST_VALUES", 200)
     encode = dicomxml.encode if kind.endswith("xml") else lambda dataset: json.dumps(dataset).encode()
     many = metadata(**{"00081140": {"vr": "SQ", "Value": [{}] * 300}})
     answer = await post(client, encode(many), kind)

@@ -11,12 +11,12 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 
-from dicomweb import stow
-from dicomweb.app import assemble
-from dicomweb.multipart import PART_END, part_head
+from dicomweb.http.app import assemble
+from dicomweb.http.message.multipart import PART_END, part_head
+from dicomweb.http.stow import resource as stow
 from dicomweb.settings import Settings
-from storage import dicomxml
 from storage.archive import Archive
+from storage.dicom import dicomxml
 from tests.builders import ABSENT, IMPLICIT_LE, ct_slice, dicom_file, new_uid, sop_instance_uid
 from tests.corpus import wheel_files
 from tests.dicomweb.loopback import listening
@@ -388,7 +388,7 @@ async def test_a_body_over_the_limit_is_refused(client: httpx2.AsyncClient) -> N
 
 async def test_a_bomb_is_refused(client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that grows out of proportion is refused while it grows (A-125)."""
-    monkeypatch.setattr("dicomweb.stow_body.FREE_INFLATION", 100_000)
+    monkeypatch.setattr("dicomweb.http.stow.body.FREE_INFLATION", 100_000)
     answer = await post(client, gzip.compress(message(bytes(20_000_000))), Content_Encoding="gzip")
     assert answer.status_code == 413
 

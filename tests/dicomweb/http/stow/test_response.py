@@ -5,9 +5,9 @@ import json
 import pytest
 from pydicom.dataset import Dataset
 
-from dicomweb.stow_body import BodyError
-from dicomweb.stow_response import response_dataset, status_of
-from storage.dicomjson import dumps
+from dicomweb.http.stow.body import BodyError
+from dicomweb.http.stow.response import response_dataset, status_of
+from storage.dicom.dicomjson import dumps
 from storage.errors import (
     ArchiveError,
     ConflictingInstance,

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from starlette.applications import Starlette
 
-from dicomweb import stow
-from dicomweb.app import assemble
-from dicomweb.multipart import PART_END, closing, part_head
+from dicomweb.http.app import assemble
+from dicomweb.http.message.multipart import PART_END, closing, part_head
+from dicomweb.http.stow import resource as stow
 from dicomweb.settings import Settings
 from storage.archive import Archive
 from storage.policy import Policy
 from tests.builders import ABSENT, ct_slice, dicom_file, new_uid
+from tests.dicomweb.http.stow.test_metadata import metadata, referring
 from tests.dicomweb.stowing import MESSAGE, failed, message, others, post, stored
-from tests.dicomweb.test_stow_metadata import metadata, referring
 
 STUDY, SERIES, INSTANCE = new_uid(), new_uid(), new_uid()
 KEPT = ct_slice(STUDY, SERIES, INSTANCE)

@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 
-from dicomweb import stow, zipped
-from dicomweb.app import assemble
+from dicomweb.http.app import assemble
+from dicomweb.http.stow import resource as stow
+from dicomweb.http.stow import zipped
+from dicomweb.http.stow.body import BodyError
+from dicomweb.http.stow.zipped import ZipLimits, store_zip
 from dicomweb.settings import Settings
-from dicomweb.stow_body import BodyError
-from dicomweb.zipped import ZipLimits, store_zip
 from storage.archive import Archive
 from storage.errors import ArchiveError
 from tests.builders import ct_slice, dicom_file, sop_instance_uid, without_preamble

@@ -7,9 +7,9 @@ from typing import cast
 import httpx2
 import pytest
 
-from dicomweb.app import create_app
+from dicomweb.http.app import create_app
+from dicomweb.http.ui.assets import FOLDER, assets, version
 from dicomweb.settings import Settings
-from dicomweb.ui.assets import FOLDER, assets, version
 from storage.archive import Archive
 
 

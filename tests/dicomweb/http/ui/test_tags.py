@@ -4,7 +4,7 @@ import re
 
 from pydicom.datadict import tag_for_keyword
 
-from dicomweb.ui.assets import FOLDER
+from dicomweb.http.ui.assets import FOLDER
 
 
 def test_tags_are_those_of_the_dictionary() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dicomweb.viewer import installation
-from dicomweb.viewer.installed import ViewerFolder, load, newest
-from dicomweb.viewer.package import VERSION, WrongPackage, fetch
+from dicomweb.http.viewer import installation
+from dicomweb.http.viewer.installed import ViewerFolder, load, newest
+from dicomweb.http.viewer.package import VERSION, WrongPackage, fetch
 from storage.errors import ArchiveError, InUse, OutOfSpace, Unavailable
 from tests.dicomweb.test_cli import run
 from tests.dicomweb.viewer_package import FILES, SCRIPT, fake_npm, packed, pin
@@ -142,7 +142,7 @@ def test_a_running_server_sees_installation_and_removal(
     package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is there is looked at again, at most once a second."""
-    monkeypatch.setattr("dicomweb.viewer.installed.LOOK_AGAIN_AFTER", 0.0)
+    monkeypatch.setattr("dicomweb.http.viewer.installed.LOOK_AGAIN_AFTER", 0.0)
     folder = ViewerFolder(tmp_path / "viewer")
     assert folder.current() is None
     installation.install(tmp_path / "viewer", package=package)

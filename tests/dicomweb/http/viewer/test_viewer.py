@@ -12,11 +12,11 @@ from typing import cast
 import httpx2
 import pytest
 
-from dicomweb.app import create_app
+from dicomweb.http.app import create_app
+from dicomweb.http.viewer import installation
+from dicomweb.http.viewer.app_config import app_config
+from dicomweb.http.viewer.headers import FOREVER, caching, media_type
 from dicomweb.settings import Settings
-from dicomweb.viewer import installation
-from dicomweb.viewer.app_config import app_config
-from dicomweb.viewer.headers import FOREVER, caching, media_type
 from storage.archive import Archive
 from tests.dicomweb.viewer_package import FILES, PAGE, SCRIPT, packed, pin
 

@@ -13,18 +13,18 @@ import pydicom
 import pytest
 from PIL import Image
 
-from storage.pixel_data import decode_frame
-from storage.transfer_syntax import (
+from storage.dicom.transfer_syntax import (
     EXPLICIT_LE,
     GE_BIG_ENDIAN_WORDS,
     IMPLICIT_LE,
     JPEG_LS_LOSSLESS,
     RLE_LOSSLESS,
 )
+from storage.pixels.pixel_data import decode_frame
 from tests.builders import dataset_only, dicom_file
 from tests.dicomweb.gateway.retrieving import ask_get
 from tests.dicomweb.gateway.serving import listening
-from tests.dicomweb.test_wado_instances import stored
+from tests.dicomweb.http.wado.test_instances import stored
 from tests.pixels import layout
 from tests.storage.labelled import labelled
 

@@ -8,14 +8,14 @@ import httpx2
 import pydicom
 import pytest
 
-from dicomweb.multipart import PART_END, closing, part_head
-from storage.vr import explicit_element, tag_of
+from dicomweb.http.message.multipart import PART_END, closing, part_head
+from storage.dicom.vr import explicit_element, tag_of
 from tests.builders import ABSENT, BIG_ENDIAN, DEFLATED, EXPLICIT_LE, IMPLICIT_LE, dataset_of, dicom_file, new_uid
+from tests.dicomweb.http.wado.test_instances import stored
 from tests.dicomweb.parts import parts_of
 from tests.dicomweb.stowing import post, read_back
 from tests.dicomweb.stowing import stored as accepted
-from tests.dicomweb.test_wado_instances import stored
-from tests.storage.test_charset import NAMES
+from tests.storage.dicom.test_charset import NAMES
 
 OCTETS = 'multipart/related; type="application/octet-stream"'
 METADATA = 'multipart/related; type="application/dicom+json"; boundary=b'

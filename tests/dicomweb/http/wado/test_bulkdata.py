@@ -16,8 +16,8 @@ from tests.builders import (
     multi_frame,
     new_uid,
 )
+from tests.dicomweb.http.wado.test_instances import stored
 from tests.dicomweb.parts import parts_of
-from tests.dicomweb.test_wado_instances import stored
 
 OCTETS = f"application/octet-stream; transfer-syntax={EXPLICIT_LE}"
 MULTIPART = {"Accept": 'multipart/related; type="application/octet-stream"'}

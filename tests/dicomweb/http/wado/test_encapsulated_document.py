@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dicomweb.encapsulated_document import document_type, inline_document
+from dicomweb.http.wado.encapsulated_document import document_type, inline_document
 
 
 def document(body: bytes, mime: object = "application/pdf", length: object = None) -> dict[str, Any]:

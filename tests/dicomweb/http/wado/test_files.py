@@ -9,7 +9,7 @@ import pydicom
 import pytest
 from pydicom.encaps import generate_frames
 
-from dicomweb.wado_request import NATIVE
+from dicomweb.http.wado.request import NATIVE
 from tests.corpus import corpus_files, wheel_files
 from tests.dicomweb.parts import parts_of
 

@@ -7,9 +7,9 @@ import httpx2
 import numpy as np
 import pytest
 
-from dicomweb.failures import RequestRefused
+from dicomweb.http.problems import RequestRefused
+from dicomweb.http.wado.frames import MOST_FRAMES, MOST_REPEATS, frame_numbers
 from dicomweb.version import build
-from dicomweb.wado_frames import MOST_FRAMES, MOST_REPEATS, frame_numbers
 from tests.builders import (
     BIG_ENDIAN,
     DEFLATED,
@@ -20,9 +20,9 @@ from tests.builders import (
     encapsulated,
     multi_frame,
 )
+from tests.dicomweb.http.wado.test_instances import stored
 from tests.dicomweb.loopback import listening
 from tests.dicomweb.parts import parts_of
-from tests.dicomweb.test_wado_instances import stored
 from tests.pixels import gray_frame
 
 OHIF = {"Accept": "multipart/related; type=application/octet-stream; transfer-syntax=*"}
@@ -195,7 +195,7 @@ async def test_what_is_made_is_asked_for_again(
     assert (first.status_code, first.headers["cache-control"]) == (200, "private, no-cache")
     known = {"Accept": OCTETS, "If-None-Match": first.headers["etag"]}
     assert (await client.get(f"{path}/{resource}", headers=known)).status_code == 304
-    monkeypatch.setattr("dicomweb.conditional.build", lambda: "the next")
+    monkeypatch.setattr("dicomweb.http.message.conditional.build", lambda: "the next")
     assert (await client.get(f"{path}/{resource}", headers=known)).status_code == 200
 
 

@@ -8,7 +8,7 @@ import pydicom
 import pytest
 from pydicom.uid import CTImageStorage, MRImageStorage
 
-from storage.part10 import file_meta_bytes
+from storage.dicom.part10 import file_meta_bytes
 from tests.builders import (
     BIG_ENDIAN,
     DEFLATED,

@@ -7,11 +7,11 @@ import httpx2
 import orjson
 import pytest
 
-from dicomweb.wado_metadata import with_urls
+from dicomweb.http.wado.metadata import with_urls
 from tests.builders import ct_slice, new_uid
+from tests.dicomweb.http.wado.test_instances import stored
 from tests.dicomweb.loopback import listening
 from tests.dicomweb.parts import parts_of
-from tests.dicomweb.test_wado_instances import stored
 
 XML = 'multipart/related; type="application/dicom+xml"'
 

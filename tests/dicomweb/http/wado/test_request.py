@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from dicomweb.wado_forms import Stored, file_offers, made_forms, pixel_offers
-from dicomweb.wado_request import NATIVE, accepted, choose, pixel_content_type
+from dicomweb.http.message.target import accepted
+from dicomweb.http.wado.forms import Stored, file_offers, made_forms, pixel_offers
+from dicomweb.http.wado.request import NATIVE, choose, pixel_content_type
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"

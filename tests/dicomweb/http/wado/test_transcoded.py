@@ -14,10 +14,7 @@ import pydicom
 import pytest
 from pydicom.pixels import pixel_array
 
-from storage.frame_set import FrameSet
-from storage.pixel_data import decode_frame, encode_frame
-from storage.pixel_threads import PixelThreads
-from storage.transfer_syntax import (
+from storage.dicom.transfer_syntax import (
     ENCAPSULATED_UNCOMPRESSED,
     EXPLICIT_LE,
     HTJ2K_LOSSLESS,
@@ -29,10 +26,13 @@ from storage.transfer_syntax import (
     JPEG_LS_LOSSLESS,
     RLE_LOSSLESS,
 )
+from storage.pixels.pixel_data import decode_frame, encode_frame
+from storage.pixels.threads import PixelThreads
+from storage.retrieval.frame_set import FrameSet
 from tests.builders import ct_slice, dicom_file, encapsulated, multi_frame, new_uid
 from tests.corpus import corpus_folder, corpus_manifest, wheel_files
+from tests.dicomweb.http.wado.test_instances import stored
 from tests.dicomweb.parts import parts_of
-from tests.dicomweb.test_wado_instances import stored
 from tests.pixels import LOSSLESS, layout, picture
 
 MULTIPART = {"Accept": 'multipart/related; type="application/octet-stream"'}

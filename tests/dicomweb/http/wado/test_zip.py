@@ -13,11 +13,11 @@ import pydicom
 import pytest
 from pydicom import Dataset
 
-from dicomweb import wado_zip
-from dicomweb.wado_zip import file_name
-from storage import dicomdir_file
-from storage.dicomdir_file import DicomdirFile
-from storage.transfer_syntax import JPEG_2000_LOSSLESS, JPEG_BASELINE, RLE_LOSSLESS
+from dicomweb.http.wado import zip as wado_zip
+from dicomweb.http.wado.zip import file_name
+from storage.dicom.transfer_syntax import JPEG_2000_LOSSLESS, JPEG_BASELINE, RLE_LOSSLESS
+from storage.retrieval import dicomdir_file
+from storage.retrieval.dicomdir_file import DicomdirFile
 from tests.builders import (
     BIG_ENDIAN,
     DEFLATED,
@@ -29,9 +29,9 @@ from tests.builders import (
     new_uid,
     without_preamble,
 )
+from tests.dicomweb.http.wado.test_instances import named, stored
 from tests.dicomweb.loopback import listening
 from tests.dicomweb.stowing import read_back
-from tests.dicomweb.test_wado_instances import named, stored
 
 ZIP = {"Accept": "application/zip"}
 JPEG_2000_PART_2 = "1.2.840.10008.1.2.4.92"

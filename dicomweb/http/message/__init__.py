@@ -1,0 +1,1 @@
+"""What requests and responses are made of, whichever service they belong to."""

@@ -1,0 +1,1 @@
+"""QIDO-RS: the Search transaction (PS3.18 10.6)."""

@@ -1,0 +1,1 @@
+"""STOW-RS: the Store transaction (PS3.18 10.5)."""

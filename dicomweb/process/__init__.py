@@ -1,0 +1,1 @@
+"""What every child process of the supervisor is: its start, its sockets, its end."""

@@ -1,0 +1,1 @@
+"""The process that starts all others and looks after them, and after the embedded database."""

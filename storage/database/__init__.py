@@ -1,0 +1,1 @@
+"""PostgreSQL: connections, migrations, the embedded server, the data folder it lies in."""

@@ -1,0 +1,1 @@
+"""The rows of studies, series and instances: how they are written and searched."""

@@ -1,0 +1,1 @@
+"""What is read of stored instances: files, frames, bulk data, metadata."""

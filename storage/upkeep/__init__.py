@@ -1,0 +1,1 @@
+"""What keeps an archive sound: checking, scrubbing, indexing anew, sweeping, counting."""

@@ -1,0 +1,1 @@
+"""Modality worklist and performed procedure steps (PS3.4 K, F)."""
