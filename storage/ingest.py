@@ -132,8 +132,9 @@ class Ingest:
 
     async def finish(self) -> list[Outcome]:
         """Wait until every file is durable and committed, or refused; outcomes are in the order of `add`."""
-        while self._reading:
-            await asyncio.gather(*self._reading)
+        # Of done ones alone `gather` gives nobody else a turn (Python 3.12), so they would never leave the set.
+        while reading := [task for task in self._reading if not task.done()]:
+            await asyncio.gather(*reading)
         await self._commit()
         return self._outcomes
 
