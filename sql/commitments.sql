@@ -1,4 +1,4 @@
--- What storage/work/commitments.py, storage/work/commitment_check.py and storage/work/commitments_asked.py run.
+-- What storage.work.commitments, storage.upkeep.commitment_check and storage.work.commitments_asked run.
 
 -- name: add_commitment
 -- The one row of this transaction; whether it is of another request shows in its token.

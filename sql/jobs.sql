@@ -1,4 +1,4 @@
--- What storage/work/jobs.py and storage/work/completion.py do. `job_rows` is put before the conditions of the reading statements.
+-- What storage.work.jobs and storage.work.completion do. `job_rows` is put before the conditions of the reading statements.
 
 -- name: job_rows
 SELECT j.*, coalesce(i.failures, '[]') AS failures

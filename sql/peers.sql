@@ -1,4 +1,4 @@
--- What storage/work/peers.py does.
+-- What storage.work.peers does.
 
 -- name: peer
 SELECT ae_title, host, port, tls, commitment_delivery, transfer_syntaxes, character_set, username,

@@ -1,1 +1,1 @@
-"""The job worker: durable background work (`storage/work/jobs.py`) is done here, in a process of its own."""
+"""The job worker: durable background work (`storage.work.jobs`) is done here, in a process of its own."""

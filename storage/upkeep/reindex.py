@@ -1,7 +1,7 @@
 """Building the index anew from the files alone: the files are the truth, the database is an index.
 
 The change feed tells of every instance again, since whoever keeps a copy of the index must renew it. That a study has
-become complete is no news a second time: no peer is told (`storage/work/completion.py`).
+become complete is no news a second time: no peer is told (`storage.work.completion`).
 
 What was replaced never comes back: the notes beside the files say which those are (`storage/blobs/replacements.py`).
 """

@@ -67,6 +67,7 @@ def test_a_child_starts_though_the_account_of_children_cannot_be_written(serve: 
     os.kill(worker, signal.SIGKILL)
     wait_for(lambda: "/metrics does not know" in server.log.read_text())
     wait_for(lambda: ready(server))
+    assert not alive(worker) and httpx2.get(f"{server.root}/studies").status_code in (200, 204)
 
 
 def test_what_a_killed_worker_was_receiving_is_removed_while_others_serve(serve: Serve, database_url: str) -> None:

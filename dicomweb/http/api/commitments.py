@@ -1,7 +1,7 @@
 """`/api/commitments`: storage commitments asked of the archive, what became of them, and reports sent again.
 
 A commitment that is parked has a report that its requester did not take for as long as the settings say; once the
-reason is mended, resend delivers it. See `storage/work/commitments.py` for the states.
+reason is mended, resend delivers it. See `storage.work.commitments` for the states.
 """
 
 import re

@@ -1,6 +1,6 @@
 """`/api/jobs`: background work that is asked for, watched, cancelled and tried again.
 
-A job outlives the request, the worker and the server; see `storage/work/jobs.py` for its states and
+A job outlives the request, the worker and the server; see `storage.work.jobs` for its states and
 `dicomweb/jobs/` for what is done.
 """
 

@@ -33,5 +33,7 @@ def test_a_process_that_ended_is_no_error(asleep: subprocess.Popen[bytes]) -> No
     """Who asks notices its end by other means."""
     asleep.kill()
     asleep.wait()
+    ours, entered = os.sched_getaffinity(0), False
     with woken_here(asleep.pid):
-        pass
+        entered = True
+    assert entered and os.sched_getaffinity(0) == ours
