@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from dicomweb.dimse.errors import AssociationAborted, PeerTimeout
-from dicomweb.pace import GRACE, Pace, acknowledged, keep_little
+from dicomweb.pace import GRACE, UNSENT_AT_FIRST, UNSENT_OF_READERS, Pace, acknowledged, keep_unsent
 
 READ_LIMIT: Final = 256 << 10
 """How much is read from the socket at once, in bytes; give it to `asyncio.start_server` as limit."""
@@ -61,6 +61,7 @@ class Connection:
         self._writer = writer
         self._write_timeout = write_timeout
         self._pace = Pace(least_rate)
+        self._reads = False  # whether the peer has taken what we had to wait for
         self._flushes: tuple[float, int] | None = None  # since when, and what the peer had taken then
         self._loop = asyncio.get_running_loop()
         self._acknowledged: Any = _tcp_socket(writer) if QUICK_ACKNOWLEDGEMENT else None
@@ -137,6 +138,9 @@ class Connection:
             raise AssociationAborted(LOST) from error
         finally:
             self._flushes = None
+        if not (has_room or self._reads):
+            self._reads = True
+            keep_unsent(transport, UNSENT_OF_READERS)
         self.last_active = self._loop.time()
 
     @property
@@ -213,7 +217,7 @@ def abort(writer: asyncio.StreamWriter) -> None:
 
 def _prepare(writer: asyncio.StreamWriter) -> None:
     writer.transport.set_write_buffer_limits(high=UNSENT)
-    keep_little(writer.transport)
+    keep_unsent(writer.transport, UNSENT_AT_FIRST)
     if (tcp := _tcp_socket(writer)) is not None:
         tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

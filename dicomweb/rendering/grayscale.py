@@ -149,9 +149,11 @@ def grey_levels(samples: Samples, grayscale: Grayscale) -> Levels:
 @lru_cache(maxsize=128)
 def table(grayscale: Grayscale, sample_bytes: int) -> Levels:
     """Return the grey level of every sample of 1 or 2 bytes, indexed by its bits as an unsigned number."""
-    raw = np.arange(1 << (8 * sample_bytes), dtype=f"u{sample_bytes}")
-    values, background = _values(raw, grayscale)
-    levels = _levels(values, background, grayscale)
+    width = 8 * sample_bytes
+    bits, shift = _place(grayscale, width)
+    counted = width if shift or grayscale.lossy else bits  # higher bits make no difference
+    values, background = _values(np.arange(1 << counted, dtype=f"u{sample_bytes}"), grayscale)
+    levels = np.tile(_levels(values, background, grayscale), 1 << (width - counted))
     levels.flags.writeable = False
     return levels
 
@@ -228,14 +230,19 @@ def _values(samples: Samples, grayscale: Grayscale) -> tuple[Floats, npt.NDArray
 def _stored(samples: Samples, grayscale: Grayscale) -> Floats:
     """Return the stored values of integer samples: the bits stored, in two's complement when they are signed."""
     width = 8 * samples.dtype.itemsize
-    whole = not 0 < grayscale.bits_stored < width or grayscale.bits_allocated not in (0, width)
-    bits = width if whole else grayscale.bits_stored
-    shift = grayscale.high_bit + 1 - bits if bits <= grayscale.high_bit < width else 0
+    bits, shift = _place(grayscale, width)
     cells = samples.astype(f"{'i' if grayscale.signed else 'u'}{samples.dtype.itemsize}")
     if grayscale.lossy and not shift:
         return _nearest(cells, bits, signed=grayscale.signed)
     value = (cells << (width - bits - shift)) >> (width - bits)  # other bits fall off; to the right the sign comes in
     return np.asarray(value, np.float64)
+
+
+def _place(grayscale: Grayscale, width: int) -> tuple[int, int]:
+    """Return how many bits of a sample of so many are its value, and how many lie below them."""
+    whole = not 0 < grayscale.bits_stored < width or grayscale.bits_allocated not in (0, width)
+    bits = width if whole else grayscale.bits_stored
+    return bits, grayscale.high_bit + 1 - bits if bits <= grayscale.high_bit < width else 0
 
 
 def _nearest(cells: Samples, bits: int, *, signed: bool) -> Floats:

@@ -27,7 +27,7 @@ class BlobReader(Protocol):
         ...
 
     def stream(self, offset: int, length: int) -> AsyncIterator[bytes]:
-        """Yield `length` bytes from `offset` in chunks of at most `CHUNK` bytes."""
+        """Yield `length` bytes from `offset` in chunks of about `CHUNK` bytes."""
         ...
 
 
@@ -60,12 +60,13 @@ class LocalReader:
             os.close(file)
 
     async def stream(self, offset: int, length: int) -> AsyncIterator[bytes]:
-        """Yield `length` bytes from `offset` in chunks of at most `CHUNK` bytes."""
+        """Yield `length` bytes from `offset` in chunks of `CHUNK` bytes; the last may have a block more."""
         file = self._open()
         try:
             end = offset + length
             while offset < end:
-                data = await self._read(file, offset, min(CHUNK - offset % BLOCK, end - offset))
+                most = CHUNK - offset % BLOCK
+                data = await self._read(file, offset, end - offset if end - offset <= most + BLOCK else most)
                 if not data:
                     return
                 yield data

@@ -152,9 +152,13 @@ def decode(
         return out
     size = bits_allocated // 8
     planes = decode_planes(frame, samples * size, pixels, missing=missing)
-    cells = out.reshape(pixels, samples, 1).view(np.uint8)
-    for index, plane in enumerate(planes):
-        cells[:, index // size, size - 1 - index % size] = plane
+    cells = out.reshape(pixels, samples)
+    for sample in range(samples):
+        cell = cells[:, sample]
+        cell[...] = planes[sample * size]
+        for plane in planes[sample * size + 1 : (sample + 1) * size]:
+            np.left_shift(cell, 8, out=cell)
+            np.bitwise_or(cell, plane, out=cell)
     return out
 
 

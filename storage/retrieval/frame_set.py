@@ -7,7 +7,8 @@ one they are decoded, and encoded anew, in threads.
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from storage.blobs.checksums import crc32, packed
+from storage.blobs.checksums import packed
+from storage.blobs.crc32 import crc32
 from storage.blobs.local import LocalBlobs
 from storage.errors import NotFound
 from storage.pixels.deadly_blobs import DEADLY

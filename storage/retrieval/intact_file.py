@@ -12,8 +12,8 @@ import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING
-from zlib import crc32
 
+from storage.blobs.crc32 import crc32
 from storage.blobs.local import LocalBlobs
 from storage.errors import Damaged, NotFound
 from storage.retrieval.instance_file import InstanceFile, PartFile

@@ -29,6 +29,8 @@ EVERY: Final = 1.0
 """Seconds between two looks at all connections."""
 AT_ONCE: Final = 32
 """The part of all places that is made free when one is wanted: looking for it costs as much for one as for many."""
+READERS: Final = 64
+"""Connections for which the kernel keeps much, since they have shown that they read."""
 
 Rank = tuple[bool, Standing, float]
 
@@ -53,6 +55,7 @@ class Connections:
         self._all: set[WatchedConnection] = set()
         self._by_address: Counter[str] = Counter()
         self.unread: set[WatchedConnection] = set()
+        self._readers: set[WatchedConnection] = set()
 
     def __len__(self) -> int:
         return len(self._all)
@@ -74,11 +77,19 @@ class Connections:
     def remove(self, connection: WatchedConnection) -> None:
         """Count one out; nothing happens when it was not in."""
         self.unread.discard(connection)
+        self._readers.discard(connection)
         if connection in self._all:
             self._all.remove(connection)
             self._by_address[connection.address] -= 1
             if not self._by_address[connection.address]:
                 del self._by_address[connection.address]
+
+    def trusts(self, connection: WatchedConnection) -> bool:
+        """Whether one that reads may have more of the kernel's memory from now on: the first few of them."""
+        if connection in self._readers or len(self._readers) >= READERS:
+            return False
+        self._readers.add(connection)
+        return True
 
     async def watch(self) -> None:
         """Look at all of them now and then, for ever."""

@@ -15,7 +15,7 @@ from enum import IntEnum
 from typing import Any, Protocol
 
 from dicomweb.http.entrance.bounded_head import LATE, BoundedHeadProtocol
-from dicomweb.pace import Pace, acknowledged, keep_little, reset
+from dicomweb.pace import UNSENT_AT_FIRST, UNSENT_OF_READERS, Pace, acknowledged, keep_unsent, reset
 from dicomweb.process.listener import plain_address
 
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 1\r\nconnection: close\r\n\r\n"
@@ -47,6 +47,9 @@ class Watch(Protocol):
     def remove(self, connection: "WatchedConnection") -> None:
         """Count it out."""
 
+    def trusts(self, connection: "WatchedConnection") -> bool:
+        """Whether one that reads may have more of the kernel's memory from now on."""
+
 
 class WatchedConnection(BoundedHeadProtocol):
     """A connection whose other side must keep pace.
@@ -74,7 +77,7 @@ class WatchedConnection(BoundedHeadProtocol):
         super().connection_made(transport)
         if self.client:
             self.client = (plain_address(self.client[0]), self.client[1])
-        keep_little(transport)
+        keep_unsent(transport, UNSENT_AT_FIRST)
         self.address = self.client[0] if self.client else ""
         self._idle_since = self.loop.time()
         if not self._watch.add(self):
@@ -98,6 +101,8 @@ class WatchedConnection(BoundedHeadProtocol):
 
     def resume_writing(self) -> None:
         """It has taken it."""
+        if self._watch.trusts(self):
+            keep_unsent(self.transport, UNSENT_OF_READERS)
         self._watch.unread.discard(self)
         super().resume_writing()
 

@@ -7,7 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dicomweb.rendering.grayscale import LINEAR, LINEAR_EXACT, SIGMOID, Window
+from dicomweb.rendering.grayscale import (
+    LINEAR,
+    LINEAR_EXACT,
+    SIGMOID,
+    Grayscale,
+    Padding,
+    Rescale,
+    Window,
+    grey_levels,
+)
 from dicomweb.rendering.pipeline import Frame, pixels_of, shared_range
 from tests.corpus import corpus_files
 from tests.dicomweb.decoded import attributes_of, frame_in, grey_frame
@@ -137,6 +146,16 @@ def test_unused_bits_do_not_count() -> None:
     twelve = {"BitsStored": 12, "HighBit": 11}
     assert levels(grey_frame([0x8040, 0xF040, 0x0040], **twelve), window) == [64, 64, 64]
     assert levels(grey_frame([0x0F, 0x0400], BitsStored=12, HighBit=15), window) == [0, 64]
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize(("bits", "high_bit"), [(1, 0), (10, 9), (12, 11), (12, 15), (15, 14), (16, 15)])
+def test_every_sample_of_16_bits_is_looked_up_as_it_is_computed(bits: int, high_bit: int, signed: bool) -> None:
+    """The table of all 65,536 samples says what is computed of each when it lies in 32 bits, without a table."""
+    samples = np.arange(1 << 16, dtype=np.uint16).reshape(256, 256)
+    window = Window(bits * 50, 3 << (bits - 1), LINEAR_EXACT)
+    one = Grayscale(bits, high_bit, signed, Rescale(2, -7), window, inverted=True, padding=Padding(3, 5))
+    assert np.array_equal(grey_levels(samples, one), grey_levels(samples.astype(np.uint32), one))
 
 
 def test_sign_is_that_of_the_bits_stored() -> None:

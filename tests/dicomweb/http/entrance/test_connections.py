@@ -1,6 +1,7 @@
 """Clients that hold on and do nothing keep nobody out; who keeps pace is never cut."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -105,6 +106,31 @@ async def test_a_body_that_falls_silent_is_given_up_and_leaves_nothing(app: Any,
         for _, writer in (silent, patient):
             writer.close()
     assert not list((archive.blobs.root / ".staging").iterdir())
+
+
+def kept_unsent(watch: Connections) -> list[int]:
+    """Return what the kernel may keep for each connection, in bytes."""
+    sockets = [connection.transport.get_extra_info("socket") for connection in watch._all]
+    return sorted(one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) for one in sockets)
+
+
+async def test_the_kernel_keeps_much_for_a_few_who_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For who does not read, and for all but the first few who do, it keeps little."""
+    monkeypatch.setattr(connections, "READERS", 2)
+    async with watched(long_answer) as (url, watch):
+        readers = [await opened(url, GET) for _ in range(3)]
+        for reader, _ in readers:
+            await reader.readexactly(LONG)
+        silent = await opened(url, GET)
+        await silent[0].readexactly(1)
+        little, much = pace.UNSENT_AT_FIRST, pace.UNSENT_OF_READERS
+        assert kept_unsent(watch) == [little, little, much, much]
+        leave(*readers)
+        while len(watch) > 1:
+            await asyncio.sleep(0.05)
+        await silent[0].readexactly(LONG)
+        assert kept_unsent(watch) == [much]
+        leave(silent)
 
 
 async def test_a_body_that_trickles_is_given_up() -> None:
